@@ -1,0 +1,1 @@
+//! modmem-linux
