@@ -1,1 +1,36 @@
-//! modmem
+//! Linux's module memory and module loader, anywhere.
+//!
+//! ```text
+//! bytes --read--> Image --lay out--> Layout --place--> Placement --link--> Linked --commit--> Modules
+//!                                                                                                |
+//!                                                                     address --find--> (module, memory type)
+//! ```
+//!
+//! Each stage is a value that the next one takes; each can be used alone; dropping one undoes all that it stands
+//! for. What is computed is what a running Linux has in memory, for the kernel that a [`profile::Profile`] states.
+//!
+//! The crate needs `alloc` and nothing else: it knows of no files, no threads and no host machine.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod address;
+pub mod arch;
+pub mod image;
+pub mod index;
+pub mod layout;
+pub mod link;
+pub mod modules;
+pub mod name;
+pub mod profile;
+pub mod space;
+
+pub use address::RunAddr;
+pub use image::Image;
+pub use layout::{Layout, MemoryKind};
+pub use link::{Linker, Placement};
+pub use modules::{ModuleId, Modules};
+pub use name::Name;
+pub use profile::Profile;
+pub use space::AddressSpace;

@@ -1,0 +1,7 @@
+//! x86-64: no PLT and no GOT, because the kernel and its modules share the top 2 GiB of the address space.
+
+mod ranges;
+mod relocations;
+
+pub(crate) use ranges::{MODULE_REGION_END, MODULE_REGION_END_KMAP_DEBUG, module_region_start};
+pub use relocations::RELOCATIONS;

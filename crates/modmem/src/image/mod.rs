@@ -1,0 +1,210 @@
+//! Reading: a file's bytes become an [`Image`], and every check of the format happens here.
+//!
+//! What Linux checks (kernel/module/main.c:elf_validity_cache_copy) is checked, and so is what it trusts because a
+//! module's author is root: names inside string tables, relocation offsets and symbol indices inside their tables,
+//! alignments that are powers of two, sections that do not share bytes. Once an `Image` exists, no later stage can
+//! meet a bad offset, index, string or alignment.
+
+pub mod elf;
+mod error;
+mod modinfo;
+mod parameters;
+mod relocations;
+mod sections;
+mod signature;
+mod symbols;
+mod versions;
+
+use alloc::vec::Vec;
+
+pub use error::{ImageError, SectionLabel};
+pub use modinfo::{ModInfo, ModInfoField};
+pub use parameters::{Argument, Arguments, Parameter};
+pub use relocations::{Relocation, RelocationSection};
+pub use sections::Section;
+pub(crate) use sections::WellKnown;
+pub use signature::{HashAlgorithm, Signature};
+pub(crate) use symbols::has_prefix;
+pub use symbols::{Symbol, SymbolPlace, SymbolTable};
+pub use versions::{Version, Versions};
+
+use crate::arch::Machine;
+use crate::name::Name;
+use elf::{Encoding, FileHeader, Format, with_encoding};
+use relocations::check_relocations;
+use sections::read_sections;
+
+/// A validated, borrowed view of one relocatable kernel module.
+#[derive(Clone, Debug)]
+pub struct Image<'a> {
+    format: Format,
+    machine: Machine,
+    flags: u32,
+    length: usize,
+    sections: Vec<Section<'a>>,
+    known: WellKnown,
+    symbols: SymbolTable<'a>,
+    modinfo: ModInfo<'a>,
+    signature: Option<Signature<'a>>,
+}
+
+impl<'a> Image<'a> {
+    /// Reads and checks a module: any class, byte order and machine, with or without a signature trailer.
+    ///
+    /// Nothing is copied but the section headers. Time is linear in the number of sections, symbols and relocations.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with the section, symbol or relocation that it is wrong with.
+    pub fn parse(file: &'a [u8]) -> Result<Image<'a>, ImageError> {
+        let (bytes, signature) = signature::split(file)?;
+        let format = read_ident(bytes)?;
+        with_encoding!(format, E => Image::parse_as::<E>(bytes, format, signature))
+    }
+
+    fn parse_as<E: Encoding>(
+        bytes: &'a [u8],
+        format: Format,
+        signature: Option<Signature<'a>>,
+    ) -> Result<Image<'a>, ImageError> {
+        let header_size = FileHeader::size::<E>();
+        if bytes.len() < header_size {
+            let (end, length) = (header_size as u64, bytes.len() as u64);
+            return Err(ImageError::Truncated { what: "ELF header", end, length });
+        }
+        let header = FileHeader::decode::<E>(bytes);
+        if header.kind != elf::ET_REL {
+            return Err(ImageError::NotRelocatable { kind: header.kind });
+        }
+        let machine = Machine::from_elf(header.machine);
+        let (sections, known) = read_sections::<E>(bytes, &header)?;
+        let symbols = SymbolTable::read::<E>(&sections, &known, format)?;
+        check_relocations::<E>(&sections, &known, &symbols)?;
+        let modinfo = ModInfo::read(&sections, &known)?;
+        let flags = header.flags;
+        Ok(Image {
+            format,
+            machine,
+            flags,
+            length: bytes.len(),
+            sections,
+            known,
+            symbols,
+            modinfo,
+            signature,
+        })
+    }
+
+    /// Class and byte order.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The machine that the module's code is for.
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
+    /// `e_flags`
+    pub fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    /// Bytes of the ELF file, the signature trailer not counted.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// All sections, in the order of the header table; the first is the empty one that ELF begins with.
+    pub fn sections(&self) -> &[Section<'a>] {
+        &self.sections
+    }
+
+    /// The first ALLOC section of that name, which is how Linux looks sections up (main.c:find_sec).
+    pub fn section(&self, name: &str) -> Option<&Section<'a>> {
+        self.sections.iter().find(|s| s.is_alloc() && s.name() == name)
+    }
+
+    pub(crate) fn known(&self) -> &WellKnown {
+        &self.known
+    }
+
+    /// `.gnu.linkonce.this_module`, which becomes the kernel's `struct module`.
+    pub fn this_module(&self) -> &Section<'a> {
+        &self.sections[self.known.this_module]
+    }
+
+    /// The symbol table.
+    pub fn symbols(&self) -> &SymbolTable<'a> {
+        &self.symbols
+    }
+
+    /// The `.modinfo` strings.
+    pub fn modinfo(&self) -> &ModInfo<'a> {
+        &self.modinfo
+    }
+
+    /// The module's name: `name=` of `.modinfo`, or the one inside `struct module` for modules from before 2017.
+    pub fn name(&self) -> Name<'a> {
+        if let Some(name) = self.modinfo.get("name") {
+            return name;
+        }
+        // `name` follows the state (int) and the list head (two pointers) in struct module.
+        let offset = if self.format.class == elf::Class::Elf64 { 24 } else { 12 };
+        let field = self.this_module().data().get(offset..).unwrap_or_default();
+        let field = &field[..field.len().min(64)];
+        let length = memchr::memchr(0, field).unwrap_or(field.len());
+        Name(&field[..length])
+    }
+
+    /// The signature that the file ends with.
+    pub fn signature(&self) -> Option<&Signature<'a>> {
+        self.signature.as_ref()
+    }
+
+    /// The versions (CRCs) of the symbols that the module was built against.
+    pub fn versions(&self) -> Versions<'a> {
+        let data = self.known.versions.map_or(&[][..], |index| self.sections[index].data());
+        Versions::new(data, self.format)
+    }
+
+    /// The relocation sections that the loader applies: those whose target stays in memory, in file order.
+    pub fn relocations(&self) -> impl Iterator<Item = RelocationSection<'_, 'a>> {
+        self.sections.iter().filter_map(|section| RelocationSection::of(self, section))
+    }
+
+    /// Parameters that the module declares.
+    pub fn parameters(&self) -> impl Iterator<Item = Parameter<'a>> {
+        parameters::declared(&self.modinfo)
+    }
+
+    /// Names that the module exports and whether for GPL-compatible modules only, in symbol table order.
+    ///
+    /// This is what the file says (`__ksymtab_NAME` symbols); what is registered on loading is read from the
+    /// relocated table itself.
+    pub fn exports(&self) -> impl Iterator<Item = (Name<'a>, bool)> {
+        symbols::declared_exports(self)
+    }
+}
+
+fn read_ident(bytes: &[u8]) -> Result<Format, ImageError> {
+    if !bytes.starts_with(b"\x7fELF") {
+        return Err(ImageError::NotElf);
+    }
+    let Some(ident) = bytes.get(..16) else {
+        return Err(ImageError::Truncated { what: "ELF header", end: 16, length: bytes.len() as u64 });
+    };
+    let class = match ident[4] {
+        1 => elf::Class::Elf32,
+        2 => elf::Class::Elf64,
+        value => return Err(ImageError::BadIdent { field: "EI_CLASS", value }),
+    };
+    let order = match ident[5] {
+        1 => elf::ByteOrder::Little,
+        2 => elf::ByteOrder::Big,
+        value => return Err(ImageError::BadIdent { field: "EI_DATA", value }),
+    };
+    if ident[6] != 1 {
+        return Err(ImageError::BadIdent { field: "EI_VERSION", value: ident[6] });
+    }
+    Ok(Format { class, order })
+}

@@ -1,0 +1,60 @@
+//! `.modinfo`: strings of the form `key=value`, each ended by a NUL, with any number of NULs between them.
+
+use super::error::ImageError;
+use super::sections::{Section, WellKnown};
+use crate::name::Name;
+
+/// The strings of `.modinfo`; empty where a module has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ModInfo<'a> {
+    data: &'a [u8],
+}
+
+/// One string of `.modinfo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModInfoField<'a> {
+    /// What stands before the first `=`.
+    pub key: Name<'a>,
+    /// What stands after it.
+    pub value: Name<'a>,
+}
+
+impl<'a> ModInfo<'a> {
+    pub(super) fn read(sections: &[Section<'a>], known: &WellKnown) -> Result<ModInfo<'a>, ImageError> {
+        let Some(section) = known.modinfo.map(|index| &sections[index]) else {
+            return Ok(ModInfo::default());
+        };
+        // Linux bounds only its scan and hands out the last value unterminated.
+        match section.data().last() {
+            None | Some(0) => Ok(ModInfo { data: section.data() }),
+            Some(_) => Err(ImageError::Unterminated { section: section.label() }),
+        }
+    }
+
+    /// All fields in file order; strings without a `=` are skipped, as Linux's look-ups never find them.
+    pub fn fields(&self) -> impl Iterator<Item = ModInfoField<'a>> + use<'a> {
+        let mut rest = self.data;
+        core::iter::from_fn(move || {
+            while !rest.is_empty() {
+                let length = memchr::memchr(0, rest).unwrap_or(rest.len());
+                let (string, tail) = rest.split_at(length);
+                rest = tail.get(1..).unwrap_or_default();
+                if let Some(equals) = memchr::memchr(b'=', string) {
+                    let (key, value) = (Name(&string[..equals]), Name(&string[equals + 1..]));
+                    return Some(ModInfoField { key, value });
+                }
+            }
+            None
+        })
+    }
+
+    /// The first value of `key` (main.c:get_modinfo).
+    pub fn get(&self, key: &str) -> Option<Name<'a>> {
+        self.all(key).next()
+    }
+
+    /// Every value of `key`, in file order.
+    pub fn all<'k>(&self, key: &'k str) -> impl Iterator<Item = Name<'a>> + use<'a, 'k> {
+        self.fields().filter(move |field| field.key == key).map(|field| field.value)
+    }
+}

@@ -1,0 +1,331 @@
+//! Section headers: bounds, names, alignments and the sections that Linux looks for by name.
+
+use alloc::vec::Vec;
+
+use super::elf::{Encoding, FileHeader, SectionHeader, section_flag, section_type};
+use super::error::{ImageError, SectionLabel};
+use crate::name::{Name, string_at};
+
+/// One section of a module.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'a> {
+    index: usize,
+    name: Name<'a>,
+    header: SectionHeader,
+    data: &'a [u8],
+}
+
+impl<'a> Section<'a> {
+    /// Index in the section header table.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Name.
+    pub fn name(&self) -> Name<'a> {
+        self.name
+    }
+
+    /// `sh_type`, see [`section_type`].
+    pub fn kind(&self) -> u32 {
+        self.header.kind
+    }
+
+    /// `sh_flags`, see [`section_flag`].
+    pub fn flags(&self) -> u64 {
+        self.header.flags
+    }
+
+    /// Bytes that the section takes in memory.
+    pub fn size(&self) -> u64 {
+        self.header.size
+    }
+
+    /// Alignment in bytes: a power of two, 1 where the file says 0.
+    pub fn alignment(&self) -> u64 {
+        self.header.alignment.max(1)
+    }
+
+    /// `sh_link`
+    pub fn link(&self) -> u32 {
+        self.header.link
+    }
+
+    /// `sh_info`
+    pub fn info(&self) -> u32 {
+        self.header.info
+    }
+
+    /// Offset in the file.
+    pub fn offset(&self) -> u64 {
+        self.header.offset
+    }
+
+    pub(crate) fn entry_size(&self) -> u64 {
+        self.header.entry_size
+    }
+
+    /// The section's bytes in the file; empty for NOBITS.
+    pub fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// Whether the file marks the section as part of the loaded module.
+    pub fn is_alloc(&self) -> bool {
+        self.header.flags & section_flag::ALLOC != 0
+    }
+
+    /// Whether the section is zero in memory and absent from the file.
+    pub fn is_nobits(&self) -> bool {
+        self.header.kind == section_type::NOBITS
+    }
+
+    /// The section as an error names it.
+    pub fn label(&self) -> SectionLabel {
+        SectionLabel::new(self.index, self.name)
+    }
+
+    pub(super) fn bad(&self, field: &'static str, value: u64, expected: &'static str) -> ImageError {
+        ImageError::BadSection { section: self.label(), field, value, expected }
+    }
+}
+
+/// Sections that Linux looks for by name, found in one pass; the first ALLOC section of each name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WellKnown {
+    pub(crate) this_module: usize,
+    pub(crate) symtab: usize,
+    pub(crate) modinfo: Option<usize>,
+    pub(crate) versions: Option<usize>,
+    pub(crate) percpu: Option<usize>,
+    pub(crate) ro_after_init: Option<usize>,
+    pub(crate) jump_table: Option<usize>,
+    pub(crate) ksymtab: Option<usize>,
+    pub(crate) ksymtab_gpl: Option<usize>,
+    pub(crate) kcrctab: Option<usize>,
+    pub(crate) kcrctab_gpl: Option<usize>,
+    pub(crate) kflagstab: Option<usize>,
+    pub(crate) has_ctors: bool,
+    pub(crate) has_init_array: bool,
+}
+
+/// Reads and checks all section headers.
+pub(super) fn read_sections<'a, E: Encoding>(
+    bytes: &'a [u8],
+    header: &FileHeader,
+) -> Result<(Vec<Section<'a>>, WellKnown), ImageError> {
+    let table = section_table::<E>(bytes, header)?;
+    let entry = SectionHeader::size::<E>();
+    let names = section_names::<E>(bytes, header, table)?;
+    let mut sections = Vec::new();
+    sections.try_reserve_exact(usize::from(header.section_count)).map_err(|_| ImageError::OutOfMemory)?;
+    let mut finder = Finder::default();
+    let mut previous = Extent { end: 0, section: None };
+    let mut ascending = true;
+    for (index, record) in table.chunks_exact(entry).enumerate() {
+        let header = SectionHeader::decode::<E>(record);
+        let section = check_section(bytes, names, index, header)?;
+        ascending &= previous.precedes(&section);
+        finder.see(&section)?;
+        sections.push(section);
+    }
+    if !ascending {
+        check_overlaps(&sections)?;
+    }
+    let known = finder.finish(&sections)?;
+    Ok((sections, known))
+}
+
+fn section_table<'a, E: Encoding>(bytes: &'a [u8], header: &FileHeader) -> Result<&'a [u8], ImageError> {
+    let entry = SectionHeader::size::<E>();
+    if usize::from(header.section_header_size) != entry {
+        let value = u64::from(header.section_header_size);
+        let expected = if E::IS_64 { "0x40" } else { "0x28" };
+        return Err(ImageError::BadHeader { field: "e_shentsize", value, expected });
+    }
+    if header.section_count == 0 {
+        let expected = "at least 1 (Linux takes no extended numbering)";
+        return Err(ImageError::BadHeader { field: "e_shnum", value: 0, expected });
+    }
+    let length = bytes.len() as u64;
+    let size = entry as u64 * u64::from(header.section_count);
+    let end = header.section_table.checked_add(size).filter(|&end| end <= length).ok_or({
+        let end = header.section_table.saturating_add(size);
+        ImageError::Truncated { what: "section header table", end, length }
+    })?;
+    Ok(&bytes[header.section_table as usize..end as usize])
+}
+
+fn section_names<'a, E: Encoding>(
+    bytes: &'a [u8],
+    header: &FileHeader,
+    table: &[u8],
+) -> Result<&'a [u8], ImageError> {
+    let index = usize::from(header.section_names);
+    if index == 0 || index >= usize::from(header.section_count) {
+        let expected = "the index of a section";
+        return Err(ImageError::BadHeader { field: "e_shstrndx", value: index as u64, expected });
+    }
+    let entry = SectionHeader::size::<E>();
+    let names = SectionHeader::decode::<E>(&table[index * entry..]);
+    let label = || SectionLabel::new(index, Name(b"section names"));
+    if names.kind != section_type::STRTAB {
+        let (section, value) = (label(), u64::from(names.kind));
+        return Err(ImageError::BadSection { section, field: "sh_type", value, expected: "SHT_STRTAB (3)" });
+    }
+    let data = file_range(bytes, &names).ok_or_else(|| outside(label(), &names, bytes))?;
+    match data.last() {
+        Some(0) => Ok(data),
+        _ => Err(ImageError::Unterminated { section: label() }),
+    }
+}
+
+fn file_range<'a>(bytes: &'a [u8], header: &SectionHeader) -> Option<&'a [u8]> {
+    let end = header.offset.checked_add(header.size).filter(|&end| end <= bytes.len() as u64)?;
+    Some(&bytes[header.offset as usize..end as usize])
+}
+
+fn outside(section: SectionLabel, header: &SectionHeader, bytes: &[u8]) -> ImageError {
+    let (offset, size, length) = (header.offset, header.size, bytes.len() as u64);
+    ImageError::SectionOutsideFile { section, offset, size, length }
+}
+
+fn check_section<'a>(
+    bytes: &'a [u8],
+    names: &'a [u8],
+    index: usize,
+    mut header: SectionHeader,
+) -> Result<Section<'a>, ImageError> {
+    if header.kind == section_type::NULL {
+        let section = Section { index, name: Name(b""), header, data: &[] };
+        if index == 0 && (header.size != 0 || header.address != 0) {
+            return Err(section.bad(
+                "sh_size or sh_addr",
+                header.size | header.address,
+                "0 in the first section",
+            ));
+        }
+        // Inactive: whatever else the header says means nothing, so nothing later sees it.
+        header.flags = 0;
+        header.size = 0;
+        header.alignment = 1;
+        return Ok(Section { index, name: Name(b""), header, data: &[] });
+    }
+    let unnamed = Section { index, name: Name(b""), header, data: &[] };
+    if index == 0 {
+        return Err(unnamed.bad("sh_type", u64::from(header.kind), "SHT_NULL in the first section"));
+    }
+    if u64::from(header.name) >= names.len() as u64 {
+        return Err(unnamed.bad("sh_name", u64::from(header.name), "inside the section name table"));
+    }
+    let name = string_at(names, header.name);
+    let section = Section { name, ..unnamed };
+    if header.alignment > 1 && !header.alignment.is_power_of_two() {
+        return Err(section.bad("sh_addralign", header.alignment, "a power of two"));
+    }
+    if header.kind == section_type::NOBITS {
+        return Ok(section);
+    }
+    let data = file_range(bytes, &header).ok_or_else(|| outside(section.label(), &header, bytes))?;
+    Ok(Section { data, ..section })
+}
+
+/// Where the last section that had bytes ended: files are written in ascending order, so one comparison a section
+/// shows that nothing overlaps.
+struct Extent {
+    end: u64,
+    section: Option<usize>,
+}
+
+impl Extent {
+    fn precedes(&mut self, section: &Section<'_>) -> bool {
+        if section.data.is_empty() {
+            return true;
+        }
+        let in_order = section.header.offset >= self.end || self.section.is_none();
+        self.end = section.header.offset + section.header.size;
+        self.section = Some(section.index);
+        in_order
+    }
+}
+
+fn check_overlaps(sections: &[Section<'_>]) -> Result<(), ImageError> {
+    let mut order: Vec<usize> = Vec::new();
+    order.try_reserve_exact(sections.len()).map_err(|_| ImageError::OutOfMemory)?;
+    order.extend(sections.iter().filter(|s| !s.data.is_empty()).map(|s| s.index));
+    order.sort_unstable_by_key(|&index| sections[index].header.offset);
+    for pair in order.windows(2) {
+        let (first, second) = (&sections[pair[0]], &sections[pair[1]]);
+        if second.header.offset < first.header.offset + first.header.size {
+            let offset = second.header.offset;
+            return Err(ImageError::SectionsOverlap { first: first.label(), second: second.label(), offset });
+        }
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Finder {
+    known: WellKnown,
+    this_module: Option<usize>,
+    symtab: Option<usize>,
+}
+
+impl Finder {
+    fn see(&mut self, section: &Section<'_>) -> Result<(), ImageError> {
+        let index = section.index;
+        let duplicate = |name, first| Err(ImageError::DuplicateSection { name, first, second: index });
+        if section.kind() == section_type::SYMTAB {
+            if let Some(first) = self.symtab.replace(index) {
+                return duplicate("SHT_SYMTAB", first);
+            }
+        }
+        let known = &mut self.known;
+        let slot = match section.name.bytes() {
+            b".modinfo" => {
+                if let Some(first) = known.modinfo.replace(index) {
+                    return duplicate(".modinfo", first);
+                }
+                return Ok(());
+            }
+            b".gnu.linkonce.this_module" => {
+                if let Some(first) = self.this_module.replace(index) {
+                    return duplicate(".gnu.linkonce.this_module", first);
+                }
+                return Ok(());
+            }
+            b"__versions" => &mut known.versions,
+            b".data..percpu" => &mut known.percpu,
+            b".data..ro_after_init" => &mut known.ro_after_init,
+            b"__jump_table" => &mut known.jump_table,
+            b"__ksymtab" => &mut known.ksymtab,
+            b"__ksymtab_gpl" => &mut known.ksymtab_gpl,
+            b"__kcrctab" => &mut known.kcrctab,
+            b"__kcrctab_gpl" => &mut known.kcrctab_gpl,
+            b"__kflagstab" => &mut known.kflagstab,
+            b".ctors" => return Ok(known.has_ctors |= section.is_alloc()),
+            b".init_array" => return Ok(known.has_init_array |= section.is_alloc()),
+            _ => return Ok(()),
+        };
+        if section.is_alloc() && slot.is_none() {
+            *slot = Some(index);
+        }
+        Ok(())
+    }
+
+    fn finish(self, sections: &[Section<'_>]) -> Result<WellKnown, ImageError> {
+        let name = ".gnu.linkonce.this_module";
+        let meaning = "not a kernel module (an object file, or linked without modpost's .mod.o)";
+        let this_module = self.this_module.ok_or(ImageError::MissingSection { name, meaning })?;
+        let section = &sections[this_module];
+        if section.is_nobits() {
+            return Err(section.bad("sh_type", u64::from(section.kind()), "a type with bytes in the file"));
+        }
+        if !section.is_alloc() {
+            return Err(section.bad("sh_flags", section.flags(), "SHF_ALLOC and more"));
+        }
+        let meaning = "the module has no symbols (stripped?)";
+        let symtab = self.symtab.ok_or(ImageError::MissingSection { name: "SHT_SYMTAB", meaning })?;
+        Ok(WellKnown { this_module, symtab, ..self.known })
+    }
+}

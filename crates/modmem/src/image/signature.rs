@@ -1,0 +1,109 @@
+//! The signature trailer that the kernel build appends to a module.
+//!
+//! Format: kernel/module/signing.c:module_sig_check, kernel/module_signature.c:mod_check_sig. From the end of the
+//! file: the 28-byte marker, a 12-byte `struct module_signature`, the signature itself, the signed module.
+
+use core::fmt;
+
+use super::error::ImageError;
+
+const MARKER: &[u8] = b"~Module signature appended~\n";
+const TRAILER: usize = 12;
+/// `id_type` of a PKCS#7 (CMS) signature, the only one that Linux takes.
+const PKCS7: u8 = 2;
+
+/// A module's signature, as it lies at the end of the file. It is read, not verified.
+#[derive(Clone, Copy)]
+pub struct Signature<'a> {
+    /// The DER-encoded PKCS#7 message.
+    pub message: &'a [u8],
+}
+
+/// Digest algorithms that Linux signs modules with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HashAlgorithm {
+    /// SHA-1
+    Sha1,
+    /// SHA-256
+    Sha256,
+    /// SHA-384
+    Sha384,
+    /// SHA-512
+    Sha512,
+    /// SHA3-256
+    Sha3_256,
+    /// SHA3-384
+    Sha3_384,
+    /// SHA3-512
+    Sha3_512,
+}
+
+impl fmt::Display for HashAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HashAlgorithm::Sha1 => "sha1",
+            HashAlgorithm::Sha256 => "sha256",
+            HashAlgorithm::Sha384 => "sha384",
+            HashAlgorithm::Sha512 => "sha512",
+            HashAlgorithm::Sha3_256 => "sha3-256",
+            HashAlgorithm::Sha3_384 => "sha3-384",
+            HashAlgorithm::Sha3_512 => "sha3-512",
+        })
+    }
+}
+
+impl Signature<'_> {
+    /// The digest algorithm that the message names first, found by its object identifier.
+    ///
+    /// This is for people to read, and no substitute for verifying.
+    pub fn hash(&self) -> Option<HashAlgorithm> {
+        // DER of OID 2.16.840.1.101.3.4.2.x (NIST hashes), and of 1.3.14.3.2.26 (SHA-1).
+        const NIST: &[u8] = &[0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
+        const SHA1: &[u8] = &[0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a];
+        self.message.windows(NIST.len() + 1).find_map(|window| {
+            if let Some(&[last]) = window.strip_prefix(NIST) {
+                return match last {
+                    1 => Some(HashAlgorithm::Sha256),
+                    2 => Some(HashAlgorithm::Sha384),
+                    3 => Some(HashAlgorithm::Sha512),
+                    8 => Some(HashAlgorithm::Sha3_256),
+                    9 => Some(HashAlgorithm::Sha3_384),
+                    10 => Some(HashAlgorithm::Sha3_512),
+                    _ => None,
+                };
+            }
+            window.starts_with(SHA1).then_some(HashAlgorithm::Sha1)
+        })
+    }
+}
+
+impl fmt::Debug for Signature<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signature({} bytes)", self.message.len())
+    }
+}
+
+/// Parts a file into the module and its signature, if it ends with one.
+pub(super) fn split(file: &[u8]) -> Result<(&[u8], Option<Signature<'_>>), ImageError> {
+    let bad = |problem| ImageError::BadSignature { problem };
+    let Some(rest) = file.strip_suffix(MARKER) else { return Ok((file, None)) };
+    let Some((rest, trailer)) = rest.split_last_chunk::<TRAILER>() else {
+        return Err(bad("the file is too short for struct module_signature"));
+    };
+    let [algorithm, hash, id_type, signer_length, key_id_length, pad @ .., s0, s1, s2, s3] = trailer;
+    let size = u32::from_be_bytes([*s0, *s1, *s2, *s3]) as usize;
+    if *id_type != PKCS7 {
+        return Err(bad("id_type is not 2 (PKCS#7), the only kind that Linux takes"));
+    }
+    if [algorithm, hash, signer_length, key_id_length].into_iter().chain(pad).any(|&byte| byte != 0) {
+        return Err(bad("a field that must be zero in a PKCS#7 signature is not"));
+    }
+    match rest.len().checked_sub(size) {
+        Some(split) if split > 0 => {
+            let (module, message) = rest.split_at(split);
+            Ok((module, Some(Signature { message })))
+        }
+        _ => Err(bad("sig_len is larger than the file")),
+    }
+}

@@ -1,0 +1,84 @@
+//! Why a module cannot be laid out for a kernel.
+
+use core::fmt;
+
+use super::kind::MemoryKind;
+use crate::arch::Machine;
+use crate::image::SectionLabel;
+
+/// Why a module cannot be laid out under a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// The module is for another machine than the kernel.
+    OtherMachine {
+        /// The module's.
+        module: Machine,
+        /// The kernel's.
+        kernel: Machine,
+    },
+    /// `.gnu.linkonce.this_module` is not as large as the kernel's `struct module`.
+    OtherThisModule {
+        /// The section.
+        section: SectionLabel,
+        /// Its size.
+        found: u64,
+        /// `sizeof(struct module)`.
+        expected: u64,
+    },
+    /// A section is writable and executable at once.
+    WritableAndExecutable {
+        /// The section.
+        section: SectionLabel,
+    },
+    /// A section wants to be aligned to more than a page, which no block can promise.
+    Alignment {
+        /// The section.
+        section: SectionLabel,
+        /// `sh_addralign`
+        alignment: u64,
+        /// Bytes of a page.
+        page_size: u64,
+    },
+    /// A memory grows past 4 GiB.
+    TooLarge {
+        /// Which memory.
+        kind: MemoryKind,
+        /// The size that did not fit.
+        size: u64,
+    },
+    /// Both `.ctors` and `.init_array` are there.
+    TwoKindsOfConstructors,
+    /// No memory for our own bookkeeping.
+    OutOfMemory,
+}
+
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LayoutError::OtherMachine { module, kernel } => {
+                write!(f, "the module is for {module}, the kernel is for {kernel}")
+            }
+            LayoutError::OtherThisModule { section, found, expected } => write!(
+                f,
+                "{section}: {found:#x} bytes, struct module of this kernel has {expected:#x}; built for another kernel or configuration"
+            ),
+            LayoutError::WritableAndExecutable { section } => {
+                write!(f, "{section}: writable and executable at once, which Linux refuses")
+            }
+            LayoutError::Alignment { section, alignment, page_size } => write!(
+                f,
+                "{section}: alignment {alignment:#x} is larger than a page ({page_size:#x}), which no block can honour"
+            ),
+            LayoutError::TooLarge { kind, size } => {
+                write!(f, "{kind} would take {size:#x} bytes, more than the 4 GiB that Linux can count")
+            }
+            LayoutError::TwoKindsOfConstructors => {
+                f.write_str("both .ctors and .init_array are there; Linux takes one of them")
+            }
+            LayoutError::OutOfMemory => f.write_str("out of memory while laying out"),
+        }
+    }
+}
+
+impl core::error::Error for LayoutError {}

@@ -1,0 +1,114 @@
+//! From section to memory type (main.c:__layout_sections and what it calls).
+
+use core::fmt;
+
+use super::kind::MemoryKind;
+use crate::image::elf::section_flag::{ALLOC, EXECINSTR, WRITE};
+use crate::image::{Image, Section, has_prefix};
+use crate::profile::Profile;
+
+/// The rule that gives a section its memory type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// SHF_EXECINSTR: text.
+    Executable,
+    /// Not SHF_WRITE: read-only data.
+    ReadOnly,
+    /// One of the sections that Linux marks SHF_RO_AFTER_INIT by name.
+    ReadOnlyAfterInit,
+    /// SHF_WRITE: data.
+    Writable,
+    /// The symbol table or its strings, kept for kallsyms: whole ones while loading.
+    Kallsyms,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rule::Executable => "ALLOC, EXECINSTR",
+            Rule::ReadOnly => "ALLOC, not WRITE",
+            Rule::ReadOnlyAfterInit => "read-only after init by name",
+            Rule::Writable => "ALLOC, WRITE",
+            Rule::Kallsyms => "kallsyms, whole while loading",
+        })
+    }
+}
+
+/// Why a section has no place in module memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotLoaded {
+    /// Not SHF_ALLOC: debug information, relocations and the like.
+    NotAlloc,
+    /// `.modinfo` and `__versions`: read by the loader and not kept.
+    ReadOnly,
+    /// `.data..percpu`: copied to every CPU's percpu area.
+    PerCpu,
+}
+
+impl fmt::Display for NotLoaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotLoaded::NotAlloc => "not ALLOC",
+            NotLoaded::ReadOnly => "read by the loader, not kept",
+            NotLoaded::PerCpu => "percpu area",
+        })
+    }
+}
+
+/// The type that a section gets, and by which rule; or why it gets none.
+pub type Classification = Result<(MemoryKind, Rule), NotLoaded>;
+
+/// Classifies a section of `image` under `profile`.
+///
+/// Linux goes through five flag masks and gives a section to the first that fits. Written as questions: code, else
+/// read-only, else read-only after init, else writable. A consequence that surprises: only a *writable* section can
+/// be read-only after init, and an *init* section never is. The mask for small data is empty on every machine that
+/// Linux 6.12 builds Debian kernels for.
+pub fn classify(image: &Image<'_>, profile: &Profile, section: &Section<'_>) -> Classification {
+    let known = image.known();
+    let index = Some(section.index());
+    let flags = section.flags();
+    if profile.switches.kallsyms
+        && (section.index() == known.symtab || section.index() == image.symbols().strings_section())
+    {
+        return Ok((MemoryKind::InitData, Rule::Kallsyms));
+    }
+    if flags & ALLOC == 0 {
+        return Err(NotLoaded::NotAlloc);
+    }
+    if index == known.modinfo || index == known.versions {
+        return Err(NotLoaded::ReadOnly);
+    }
+    if profile.switches.smp && index == known.percpu {
+        return Err(NotLoaded::PerCpu);
+    }
+    let init = is_init(profile, section);
+    let (core_kind, init_kind, rule) = if flags & EXECINSTR != 0 {
+        (MemoryKind::Text, MemoryKind::InitText, Rule::Executable)
+    } else if flags & WRITE == 0 {
+        (MemoryKind::RoData, MemoryKind::InitRoData, Rule::ReadOnly)
+    } else if !init && is_read_only_after_init(image, profile, section) {
+        (MemoryKind::RoAfterInit, MemoryKind::InitData, Rule::ReadOnlyAfterInit)
+    } else {
+        (MemoryKind::Data, MemoryKind::InitData, Rule::Writable)
+    };
+    Ok((if init { init_kind } else { core_kind }, rule))
+}
+
+/// Whether a section goes when init has returned: by the start of its name alone
+/// (include/linux/moduleloader.h:module_init_section, main.c:module_init_layout_section).
+fn is_init(profile: &Profile, section: &Section<'_>) -> bool {
+    has_prefix(section.name(), ".init")
+        || (!profile.switches.module_unload && has_prefix(section.name(), ".exit"))
+}
+
+fn is_read_only_after_init(image: &Image<'_>, profile: &Profile, section: &Section<'_>) -> bool {
+    // Only the first section of each name (main.c:find_sec), which differs from a plain comparison of names only in
+    // odd modules; the common answer is no and costs two comparisons.
+    let known = image.known();
+    let index = Some(section.index());
+    index == known.ro_after_init
+        || index == known.jump_table
+        || (profile.ro_after_init_sections.len() > 2
+            && profile.ro_after_init_sections[2..].iter().any(|name| section.name() == *name))
+}

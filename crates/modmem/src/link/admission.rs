@@ -1,0 +1,81 @@
+//! What a kernel asks of a module before it lets it in: version magic, licence, and what taints.
+
+use alloc::string::String;
+
+use crate::image::Image;
+use crate::link::LinkError;
+use crate::name::Name;
+use crate::profile::Profile;
+
+/// Licences that count as GPL-compatible, to the letter (include/linux/license.h:license_is_gpl_compatible).
+const GPL_COMPATIBLE: &[&str] =
+    &["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
+
+/// Why Linux marks itself tainted by a module (main.c:module_augment_kernel_taints).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taints {
+    /// P: the licence is not GPL-compatible, or a symbol came from such a module.
+    pub proprietary: bool,
+    /// F: loaded by force.
+    pub forced: bool,
+    /// C: from the staging tree.
+    pub staging: bool,
+    /// O: not from the kernel's own tree.
+    pub out_of_tree: bool,
+    /// E: no signature, under a kernel that looks for one.
+    pub unsigned: bool,
+    /// K: a live patch.
+    pub livepatch: bool,
+    /// N: a test.
+    pub test: bool,
+}
+
+impl Taints {
+    /// What the file alone taints with. A signature is taken for good, not verified.
+    pub(crate) fn of(image: &Image<'_>, profile: &Profile) -> Taints {
+        let modinfo = image.modinfo();
+        Taints {
+            proprietary: !is_gpl_compatible(modinfo.get("license")),
+            forced: false,
+            staging: modinfo.get("staging").is_some(),
+            out_of_tree: modinfo.get("intree").is_none(),
+            unsigned: profile.switches.module_sig && image.signature().is_none(),
+            livepatch: modinfo.get("livepatch").is_some(),
+            test: modinfo.get("test").is_some(),
+        }
+    }
+
+    /// The letters in Linux's order (kernel/panic.c:taint_flags), as /proc/modules shows them.
+    pub fn letters(&self) -> String {
+        let all = [
+            (self.proprietary, 'P'),
+            (self.forced, 'F'),
+            (self.staging, 'C'),
+            (self.out_of_tree, 'O'),
+            (self.unsigned, 'E'),
+            (self.livepatch, 'K'),
+            (self.test, 'N'),
+        ];
+        all.into_iter().filter(|(set, _)| *set).map(|(_, letter)| letter).collect()
+    }
+}
+
+fn is_gpl_compatible(licence: Option<Name<'_>>) -> bool {
+    licence.is_some_and(|licence| GPL_COMPATIBLE.iter().any(|good| licence == *good))
+}
+
+/// Compares version magic (main.c:early_mod_check, same_magic): without the release where CRCs tell better.
+pub(crate) fn check_version_magic(image: &Image<'_>, profile: &Profile) -> Result<(), LinkError> {
+    let Some(kernel) = profile.vermagic.as_deref() else { return Ok(()) };
+    let module = image.modinfo().get("vermagic").unwrap_or_default();
+    let skip_release = !image.versions().is_empty() && profile.switches.modversions;
+    let tail = |magic: &[u8]| match skip_release {
+        true => magic.iter().position(|&byte| byte == b' ').map_or(magic.len(), |at| at),
+        false => 0,
+    };
+    let (ours, theirs) = (kernel.as_bytes(), module.bytes());
+    if !theirs.is_empty() && ours[tail(ours)..] == theirs[tail(theirs)..] {
+        return Ok(());
+    }
+    Err(LinkError::VersionMagic { module: module.to_text().into(), kernel: kernel.into() })
+}

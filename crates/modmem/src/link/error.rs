@@ -1,0 +1,213 @@
+//! Why a module cannot be linked.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::relocation::Check;
+use crate::image::SectionLabel;
+
+/// Why a module cannot be linked to a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// This build has no relocations for the module's machine.
+    Machine(crate::arch::Machine),
+    /// The module was built for another kernel.
+    VersionMagic {
+        /// The module's, empty if it has none.
+        module: Box<str>,
+        /// The kernel's.
+        kernel: Box<str>,
+    },
+    /// Symbols that the module needs and cannot have: all of them.
+    Unresolved(Vec<Unresolved>),
+    /// A symbol is SHN_COMMON.
+    Common {
+        /// Its name.
+        symbol: Box<str>,
+    },
+    /// A relocation cannot be applied.
+    Relocation(Box<RelocationError>),
+    /// An entry of an export table cannot be what it should be.
+    BadExport {
+        /// The table.
+        section: SectionLabel,
+        /// Which entry.
+        entry: usize,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// The module exports symbols without CRCs and the kernel compares CRCs.
+    ExportsWithoutVersions {
+        /// The table.
+        section: SectionLabel,
+    },
+    /// No memory for our own bookkeeping.
+    OutOfMemory,
+}
+
+/// A symbol that could not be resolved, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// Its name.
+    pub symbol: Box<str>,
+    /// Why not.
+    pub reason: Reason,
+}
+
+/// Why a symbol could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nobody exports it.
+    Absent,
+    /// Only GPL-compatible modules may use it and this one is not.
+    GplOnly,
+    /// It is GPL-only and comes from a module that has become proprietary.
+    ProprietaryOwner,
+    /// Its CRC differs from the one that the module was built against.
+    Version {
+        /// CRC that the module has.
+        module: u32,
+        /// CRC that the provider has.
+        provider: u32,
+    },
+    /// The module has CRCs, but none for this symbol.
+    NoVersion,
+    /// It is in a namespace that the module does not import.
+    Namespace(Box<str>),
+    /// It belongs to a module that is still loading.
+    Busy(Box<str>),
+}
+
+/// A relocation that cannot be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelocationError {
+    /// The relocation section.
+    pub section: SectionLabel,
+    /// Which of its entries.
+    pub entry: usize,
+    /// Type number.
+    pub kind: u32,
+    /// The type's name, if modules of this machine may carry it.
+    pub name: Option<&'static str>,
+    /// `r_offset`
+    pub offset: u64,
+    /// The symbol's name, or its section's.
+    pub symbol: Box<str>,
+    /// What is wrong.
+    pub problem: RelocationProblem,
+}
+
+/// What is wrong with a relocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RelocationProblem {
+    /// Modules of this machine may not carry the type.
+    UnknownType,
+    /// The field does not lie in the target section.
+    OutsideSection {
+        /// Bytes of the section.
+        size: u64,
+    },
+    /// The value does not fit its field.
+    Overflow {
+        /// The value.
+        value: u64,
+        /// What it must fit.
+        check: Check,
+    },
+    /// The field is not zero before it is written.
+    NotZero {
+        /// What it is.
+        found: u64,
+    },
+    /// The section has no addends, and this machine's relocations need them.
+    NoAddends,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Absent => f.write_str("nobody exports it"),
+            Reason::GplOnly => f.write_str("exported to GPL-compatible modules only"),
+            Reason::ProprietaryOwner => {
+                f.write_str("exported GPL-only by a module that uses proprietary ones")
+            }
+            Reason::Version { module, provider } => {
+                write!(f, "disagrees about its version: built against {module:#010x}, found {provider:#010x}")
+            }
+            Reason::NoVersion => f.write_str("the module has no version for it"),
+            Reason::Namespace(name) => write!(f, "in namespace {name}, which the module does not import"),
+            Reason::Busy(module) => write!(f, "its module {module} is still loading"),
+        }
+    }
+}
+
+impl fmt::Display for RelocationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} entry {} (", self.section, self.entry)?;
+        match self.name {
+            Some(name) => f.write_str(name)?,
+            None => write!(f, "type {}", self.kind)?,
+        }
+        write!(f, ", offset {:#x}", self.offset)?;
+        if !self.symbol.is_empty() {
+            write!(f, ", against \"{}\"", self.symbol)?;
+        }
+        f.write_str("): ")?;
+        match self.problem {
+            RelocationProblem::UnknownType => f.write_str("modules of this machine may not carry this type"),
+            RelocationProblem::OutsideSection { size } => {
+                write!(f, "the field does not lie in the target section of {size:#x} bytes")
+            }
+            RelocationProblem::Overflow { value, check } => write!(
+                f,
+                "value {value:#x} does not fit in {check}; the symbol lies out of reach, or the module was not compiled with -mcmodel=kernel"
+            ),
+            RelocationProblem::NotZero { found } => {
+                write!(f, "the field holds {found:#x} and must be zero before it is relocated")
+            }
+            RelocationProblem::NoAddends => f.write_str("SHT_REL, and this machine's modules use SHT_RELA"),
+        }
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkError::Machine(machine) => write!(f, "this build cannot link modules for {machine}"),
+            LinkError::VersionMagic { module, kernel } if module.is_empty() => {
+                write!(f, "no version magic; the kernel's is \"{kernel}\"")
+            }
+            LinkError::VersionMagic { module, kernel } => {
+                write!(f, "version magic \"{module}\" should be \"{kernel}\"")
+            }
+            LinkError::Unresolved(symbols) => {
+                let plural = if symbols.len() == 1 { "" } else { "s" };
+                write!(f, "{} symbol{plural} cannot be resolved:", symbols.len())?;
+                for Unresolved { symbol, reason } in symbols {
+                    write!(f, "\n  {symbol}: {reason}")?;
+                }
+                Ok(())
+            }
+            LinkError::Common { symbol } => {
+                write!(f, "symbol \"{symbol}\" is common; compile with -fno-common")
+            }
+            LinkError::Relocation(error) => error.fmt(f),
+            LinkError::BadExport { section, entry, problem } => {
+                write!(f, "{section} entry {entry}: {problem}")
+            }
+            LinkError::ExportsWithoutVersions { section } => {
+                write!(
+                    f,
+                    "{section}: symbols are exported without versions, and the kernel compares versions"
+                )
+            }
+            LinkError::OutOfMemory => f.write_str("out of memory while linking"),
+        }
+    }
+}
+
+impl core::error::Error for LinkError {}

@@ -1,0 +1,176 @@
+//! Writing a module's symbol tables into its own memory (kernel/module/kallsyms.c:add_kallsyms).
+
+use super::error::LinkError;
+use super::placement::Placement;
+use crate::address::RunAddr;
+use crate::image::elf::section_flag::{ALLOC, EXECINSTR, WRITE};
+use crate::image::elf::{Encoding, SymbolRecord, binding, section_index, section_type, symbol_type};
+use crate::image::{Image, Section, has_prefix};
+use crate::layout::{CoreSymbols, KallsymsLayout, MemoryKind, kallsyms_struct_size};
+use crate::name::string_at;
+use crate::profile::Profile;
+use crate::space::Block;
+
+use alloc::vec::Vec;
+
+/// Writes both tables: all symbols into InitData, core symbols into Data.
+pub(super) fn write<E: Encoding, B: Block>(
+    image: &Image<'_>,
+    profile: &Profile,
+    placement: &mut Placement<B>,
+    values: &[u64],
+) -> Result<(), LinkError> {
+    let Some(layout) = placement.layout().kallsyms().copied() else { return Ok(()) };
+    let letters = Letters::of(image, profile)?;
+    write_all::<E, B>(image, placement, &layout, values, &letters);
+    let core = CoreSymbols::of(image, profile).map_err(|_| LinkError::OutOfMemory)?;
+    write_core::<E>(image, &core, &layout, values, &letters, placement.bytes_mut(MemoryKind::Data));
+    Ok(())
+}
+
+fn write_all<E: Encoding, B: Block>(
+    image: &Image<'_>,
+    placement: &mut Placement<B>,
+    layout: &KallsymsLayout,
+    values: &[u64],
+    letters: &Letters,
+) {
+    let symbols = image.symbols();
+    let (symtab, strtab) = (layout.init_symbols, layout.init_strings);
+    let address = placement.address(MemoryKind::InitData).unwrap_or_default();
+    let bytes = placement.bytes_mut(MemoryKind::InitData);
+
+    let (records, names) = (symbols.records(), symbols.strings());
+    let table = &mut bytes[symtab as usize..][..records.len()];
+    table.copy_from_slice(records);
+    for (record, &value) in table.chunks_exact_mut(E::SYMBOL).zip(values) {
+        SymbolRecord::put_value::<E>(record, value);
+    }
+    let after_table = symtab as usize + records.len();
+    fill_zero(bytes, after_table, strtab);
+    bytes[strtab as usize..][..names.len()].copy_from_slice(names);
+
+    let after_names = strtab as usize + names.len();
+    fill_zero(bytes, after_names, layout.init_struct);
+    let (size, _) = kallsyms_struct_size::<E>();
+    let temporary = &mut bytes[layout.init_struct as usize..][..size as usize];
+    write_struct::<E>(
+        temporary,
+        address + symtab,
+        symbols.len(),
+        address + strtab,
+        address + layout.init_types,
+    );
+    let types = &mut bytes[layout.init_types as usize..][..symbols.len()];
+    for (letter, record) in types.iter_mut().zip(records.chunks_exact(E::SYMBOL)) {
+        *letter = letters.of_symbol(&SymbolRecord::decode::<E>(record));
+    }
+}
+
+/// `struct mod_kallsyms`: symtab, num_symtab, strtab, typetab.
+fn write_struct<E: Encoding>(
+    bytes: &mut [u8],
+    symtab: RunAddr,
+    count: usize,
+    strtab: RunAddr,
+    typetab: RunAddr,
+) {
+    let word = if E::IS_64 { 8 } else { 4 };
+    bytes.fill(0);
+    E::put_word(bytes, 0, symtab.0);
+    E::put_u32(bytes, word, count as u32);
+    E::put_word(bytes, 2 * word, strtab.0);
+    E::put_word(bytes, 3 * word, typetab.0);
+}
+
+fn write_core<E: Encoding>(
+    image: &Image<'_>,
+    core: &CoreSymbols,
+    layout: &KallsymsLayout,
+    values: &[u64],
+    letters: &Letters,
+    data: &mut [u8],
+) {
+    let symbols = image.symbols();
+    let (start, strings) = (layout.core_symbols as usize, layout.core_strings as usize);
+    let types = layout.core_types as usize;
+    // The layout put records, names and letters one behind the other.
+    let (head, types) = data.split_at_mut(types);
+    let (head, strings) = head.split_at_mut(strings);
+    let mut records = head[start..].chunks_exact_mut(E::SYMBOL);
+    let (mut name_offset, mut count) = (0, 0);
+    for ((index, source), &value) in symbols.records().chunks_exact(E::SYMBOL).enumerate().zip(values) {
+        let symbol = SymbolRecord::decode::<E>(source);
+        if !core.keeps(index, &symbol) {
+            continue;
+        }
+        let Some(record) = records.next() else { break };
+        record.copy_from_slice(source);
+        SymbolRecord::put_value::<E>(record, value);
+        SymbolRecord::put_name::<E>(record, name_offset as u32);
+        let name = string_at(symbols.strings(), symbol.name);
+        let end = name_offset + name.len();
+        strings[name_offset..end].copy_from_slice(name.bytes());
+        strings[end] = 0;
+        name_offset = end + 1;
+        types[count] = letters.of_symbol(&symbol);
+        count += 1;
+    }
+}
+
+fn fill_zero(bytes: &mut [u8], from: usize, to: u64) {
+    bytes[from..to as usize].fill(0);
+}
+
+/// Type letters as nm prints them, decided once for each section (kallsyms.c:elf_type).
+struct Letters {
+    by_section: Vec<u8>,
+}
+
+impl Letters {
+    fn of(image: &Image<'_>, profile: &Profile) -> Result<Letters, LinkError> {
+        let mut by_section = Vec::new();
+        by_section.try_reserve_exact(image.sections().len()).map_err(|_| LinkError::OutOfMemory)?;
+        let percpu = image.known().percpu.filter(|_| profile.switches.smp);
+        by_section.extend(image.sections().iter().map(|section| {
+            if percpu == Some(section.index()) { b'a' } else { Letters::of_section(image, section) }
+        }));
+        Ok(Letters { by_section })
+    }
+
+    fn of_section(image: &Image<'_>, section: &Section<'_>) -> u8 {
+        let known = image.known();
+        let mut flags = section.flags();
+        // By now Linux has cleared ALLOC of what it does not keep and set it for what kallsyms keeps.
+        if [known.modinfo, known.versions].contains(&Some(section.index())) {
+            flags &= !ALLOC;
+        }
+        if section.index() == known.symtab || section.index() == image.symbols().strings_section() {
+            flags |= ALLOC;
+        }
+        let nobits = section.kind() == section_type::NOBITS;
+        if flags & EXECINSTR != 0 {
+            b't'
+        } else if flags & ALLOC != 0 && !nobits {
+            if flags & WRITE == 0 { b'r' } else { b'd' }
+        } else if nobits {
+            b'b'
+        } else if has_prefix(section.name(), ".debug") {
+            b'n'
+        } else {
+            b'?'
+        }
+    }
+
+    #[inline(always)]
+    fn of_symbol(&self, symbol: &SymbolRecord) -> u8 {
+        if symbol.binding() == binding::WEAK {
+            return if symbol.kind() == symbol_type::OBJECT { b'v' } else { b'w' };
+        }
+        match symbol.section {
+            section_index::UNDEF => b'U',
+            section_index::ABS => b'a',
+            section => self.by_section.get(usize::from(section)).copied().unwrap_or(b'?'),
+        }
+    }
+}

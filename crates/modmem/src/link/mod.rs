@@ -1,0 +1,178 @@
+//! Linking: the bytes of each memory, with symbols resolved and relocations applied.
+//!
+//! A [`Linker`] turns a [`Placement`] into a [`Linked`] module. Nothing is registered anywhere: dropping a `Linked`
+//! undoes all that was done. Sources: kernel/module/main.c:move_module, simplify_symbols, apply_relocations,
+//! post_relocation.
+
+mod admission;
+mod copy;
+mod engine;
+mod error;
+mod export_table;
+pub mod exports;
+mod kallsyms;
+mod placement;
+pub(crate) mod relocation;
+mod resolve;
+
+use alloc::vec::Vec;
+
+pub use admission::Taints;
+pub use error::{LinkError, Reason, RelocationError, RelocationProblem, Unresolved};
+pub use exports::{Definition, Export, Exports, ExportsError, OfferId, Provider, Symbols};
+pub use placement::Placement;
+pub use relocation::{Check, Expression, Field, RelocationType, Relocations};
+pub use resolve::{ProviderState, Scope, Uses};
+
+use crate::address::RunAddr;
+use crate::arch::{Machine, x86_64};
+use crate::image::Image;
+use crate::image::elf::{Encoding, with_encoding};
+use crate::profile::Profile;
+use crate::space::Block;
+use export_table::ExportTable;
+use resolve::Resolver;
+
+/// What a user may override when a module is linked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkOptions {
+    /// Take a module built for another kernel: compare neither version magic nor CRCs (`modprobe --force`).
+    pub force: bool,
+}
+
+/// Links modules. It keeps its working memory from one module to the next.
+#[derive(Debug, Default)]
+pub struct Linker {
+    values: Vec<u64>,
+    bases: Vec<u64>,
+}
+
+/// A module whose memories hold their final bytes, not yet known to anybody.
+#[derive(Debug)]
+pub struct Linked<B> {
+    pub(crate) placement: Placement<B>,
+    pub(crate) exports: ExportTable,
+    pub(crate) uses: Uses,
+    pub(crate) taints: Taints,
+    pub(crate) relocations: usize,
+    pub(crate) init: Option<RunAddr>,
+    pub(crate) exit: Option<RunAddr>,
+}
+
+impl<B: Block> Linked<B> {
+    /// Where the module lies, and its bytes.
+    pub fn placement(&self) -> &Placement<B> {
+        &self.placement
+    }
+
+    /// Where its undefined symbols came from.
+    pub fn uses(&self) -> &Uses {
+        &self.uses
+    }
+
+    /// How many relocations were applied.
+    pub fn relocations(&self) -> usize {
+        self.relocations
+    }
+}
+
+impl Linker {
+    /// A linker with no working memory yet.
+    pub fn new() -> Linker {
+        Linker::default()
+    }
+
+    /// Copies, resolves and relocates `image` into the blocks of `placement`, which was made from its layout.
+    ///
+    /// # Errors
+    /// The kernel would not take the module (version magic, licence, CRCs, namespaces), symbols are missing, or a
+    /// relocation cannot be applied. The placement is gone with the error.
+    pub fn link<B: Block, S: Scope>(
+        &mut self,
+        image: &Image<'_>,
+        profile: &Profile,
+        placement: Placement<B>,
+        scope: &S,
+        options: LinkOptions,
+    ) -> Result<Linked<B>, LinkError> {
+        with_encoding!(image.format(), E => self.link_as::<E, B, S>(image, profile, placement, scope, options))
+    }
+
+    fn link_as<E: Encoding, B: Block, S: Scope>(
+        &mut self,
+        image: &Image<'_>,
+        profile: &Profile,
+        mut placement: Placement<B>,
+        scope: &S,
+        options: LinkOptions,
+    ) -> Result<Linked<B>, LinkError> {
+        let table = relocations_of(image.machine())?;
+        let mut taints = Taints::of(image, profile);
+        taints.forced = options.force;
+        if !options.force {
+            admission::check_version_magic(image, profile)?;
+        }
+        self.fill_bases(image, &placement)?;
+        let mut resolver = Resolver::new(image, profile, scope, taints);
+        resolver.run::<E>(&self.bases, &mut self.values)?;
+        let (taints, uses) = (resolver.taints, resolver.uses);
+
+        copy::sections(image, &mut placement);
+        kallsyms::write::<E, B>(image, profile, &mut placement, &self.values)?;
+        let mut relocations = 0;
+        for section in image.relocations() {
+            let target = section.target();
+            let Some(place) = placement.layout().place(target.index()) else { continue };
+            let address = placement.section_address(place);
+            let bytes = placement.section_bytes_mut(place, target.size());
+            relocations += engine::apply::<E>(image, table, &section, bytes, address, &self.values)?;
+        }
+        let exports = ExportTable::read::<E, B>(image, profile, &placement, options)?;
+        let (init, exit) = self.entry_points(image);
+        Ok(Linked { placement, exports, uses, taints, relocations, init, exit })
+    }
+
+    /// The address of each section: 0 for those that are not loaded, which nothing that is loaded refers to.
+    fn fill_bases<B: Block>(&mut self, image: &Image<'_>, placement: &Placement<B>) -> Result<(), LinkError> {
+        let layout = placement.layout();
+        self.bases.clear();
+        self.bases.try_reserve(image.sections().len()).map_err(|_| LinkError::OutOfMemory)?;
+        let addresses = layout.places().iter().map(|place| match place {
+            Some(place) => placement.section_address(*place).0,
+            None => 0,
+        });
+        self.bases.extend(addresses);
+        if let Some(percpu) = layout.percpu() {
+            if let Some(base) = self.bases.get_mut(percpu.section) {
+                *base = placement.percpu();
+            }
+        }
+        Ok(())
+    }
+
+    /// Where init and exit are: `struct module` has a relocation for each, against an alias that modpost gave it.
+    fn entry_points(&self, image: &Image<'_>) -> (Option<RunAddr>, Option<RunAddr>) {
+        let this_module = image.this_module().index();
+        let (mut init, mut exit) = (None, None);
+        for section in image.relocations().filter(|section| section.target().index() == this_module) {
+            for relocation in section.iter() {
+                let index = relocation.symbol as usize;
+                let Some(symbol) = image.symbols().get(index) else { continue };
+                let slot = match symbol.name.bytes() {
+                    b"init_module" => &mut init,
+                    b"cleanup_module" => &mut exit,
+                    _ => continue,
+                };
+                *slot = self.values.get(index).copied().map(RunAddr);
+            }
+        }
+        (init, exit)
+    }
+}
+
+fn relocations_of(machine: Machine) -> Result<&'static Relocations, LinkError> {
+    match machine {
+        Machine::X86_64 => Ok(x86_64::RELOCATIONS),
+        other => Err(LinkError::Machine(other)),
+    }
+}

@@ -1,0 +1,195 @@
+//! Symbol values: where each symbol of a module's table is, undefined ones included (main.c:simplify_symbols).
+
+use alloc::vec::Vec;
+
+use super::admission::Taints;
+use super::error::{LinkError, Reason, Unresolved};
+use super::exports::{Definition, Provider, Symbols};
+use crate::image::elf::{Encoding, SymbolRecord, binding, section_index};
+use crate::image::{Image, Versions};
+use crate::modules::ModuleId;
+use crate::name::Name;
+use crate::profile::Profile;
+
+/// Where a module's undefined symbols came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// Symbols of the kernel.
+    pub kernel: usize,
+    /// Modules whose symbols are used, and how many of each, in order of first use.
+    pub modules: Vec<(ModuleId, usize)>,
+    /// Weak symbols that nobody defines; their value stays what the file says, normally 0.
+    pub weak_unresolved: usize,
+}
+
+/// What the table of loaded modules knows of a provider.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderState<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether its init has returned.
+    pub live: bool,
+    /// Whether it is proprietary.
+    pub proprietary: bool,
+}
+
+/// Where symbols come from, and what is known of the modules among the providers.
+pub trait Scope: Symbols {
+    /// The state of a loaded module; `None` if it is unknown here, which makes it as good as live.
+    fn provider(&self, id: ModuleId) -> Option<ProviderState<'_>>;
+}
+
+pub(super) struct Resolver<'r, 'a, S> {
+    image: &'r Image<'a>,
+    profile: &'r Profile,
+    scope: &'r S,
+    versions: Versions<'a>,
+    next_version: usize,
+    check_versions: bool,
+    pub(super) taints: Taints,
+    pub(super) uses: Uses,
+    unresolved: Vec<Unresolved>,
+}
+
+impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
+    pub(super) fn new(
+        image: &'r Image<'a>,
+        profile: &'r Profile,
+        scope: &'r S,
+        taints: Taints,
+    ) -> Resolver<'r, 'a, S> {
+        let versions = image.versions();
+        Resolver {
+            image,
+            profile,
+            scope,
+            check_versions: profile.switches.modversions && !versions.is_empty() && !taints.forced,
+            versions,
+            next_version: 0,
+            taints,
+            uses: Uses::default(),
+            unresolved: Vec::new(),
+        }
+    }
+
+    /// Fills `values` with the final value of every symbol.
+    ///
+    /// `bases` has the address of each section, by index.
+    pub(super) fn run<E: Encoding>(&mut self, bases: &[u64], values: &mut Vec<u64>) -> Result<(), LinkError> {
+        values.clear();
+        values.try_reserve(self.image.symbols().len()).map_err(|_| LinkError::OutOfMemory)?;
+        for (index, record) in self.image.symbols().records().chunks_exact(E::SYMBOL).enumerate() {
+            let symbol = SymbolRecord::decode::<E>(record);
+            let value = match symbol.section {
+                section_index::UNDEF if index == 0 => symbol.value,
+                section_index::UNDEF => self.undefined(&symbol)?,
+                section_index::ABS | section_index::LIVEPATCH => symbol.value,
+                section_index::COMMON => self.common(&symbol)?,
+                section => bases.get(usize::from(section)).copied().unwrap_or(0).wrapping_add(symbol.value),
+            };
+            // Room was reserved above.
+            values.push(value);
+        }
+        match self.unresolved.is_empty() {
+            true => Ok(()),
+            false => Err(LinkError::Unresolved(core::mem::take(&mut self.unresolved))),
+        }
+    }
+
+    fn common(&self, symbol: &SymbolRecord) -> Result<u64, LinkError> {
+        let name = self.image.symbols().name_at(symbol.name);
+        match name.bytes().starts_with(b"__gnu_lto") {
+            true => Ok(symbol.value),
+            false => Err(LinkError::Common { symbol: name.to_text().into() }),
+        }
+    }
+
+    fn undefined(&mut self, symbol: &SymbolRecord) -> Result<u64, LinkError> {
+        let name = self.image.symbols().name_at(symbol.name);
+        let definition = self.scope.find(name);
+        let reason = match definition {
+            None => Reason::Absent,
+            Some(definition) => match self.admit(name, &definition) {
+                Ok(()) => {
+                    self.count(definition.provider)?;
+                    return Ok(definition.export.value);
+                }
+                Err(reason) => reason,
+            },
+        };
+        let absent = matches!(reason, Reason::Absent | Reason::GplOnly | Reason::ProprietaryOwner);
+        let optional = symbol.binding() == binding::WEAK || name == "_GLOBAL_OFFSET_TABLE_";
+        if absent && optional {
+            self.uses.weak_unresolved += 1;
+            return Ok(symbol.value);
+        }
+        self.unresolved.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
+        self.unresolved.push(Unresolved { symbol: name.to_text().into(), reason });
+        Ok(0)
+    }
+
+    /// Linux's conditions, in its order (main.c:resolve_symbol).
+    fn admit(&mut self, name: Name<'_>, definition: &Definition<'_>) -> Result<(), Reason> {
+        let export = &definition.export;
+        if export.gpl_only && self.taints.proprietary {
+            return Err(Reason::GplOnly);
+        }
+        let owner = match definition.provider {
+            Provider::Kernel => None,
+            Provider::Module(id) => self.scope.provider(id),
+        };
+        if owner.is_some_and(|owner| owner.proprietary) {
+            if export.gpl_only {
+                return Err(Reason::ProprietaryOwner);
+            }
+            self.taints.proprietary = true;
+        }
+        if let (true, Some(provider)) = (self.check_versions, export.crc) {
+            match self.version(name) {
+                None => return Err(Reason::NoVersion),
+                Some(module) if module != provider => return Err(Reason::Version { module, provider }),
+                Some(_) => {}
+            }
+        }
+        if !export.namespace.is_empty() && !self.profile.switches.allow_missing_namespace_imports {
+            let mut imports = self.image.modinfo().all("import_ns");
+            if !imports.any(|import| import == export.namespace) {
+                return Err(Reason::Namespace(export.namespace.to_text().into()));
+            }
+        }
+        match owner {
+            Some(owner) if !owner.live => Err(Reason::Busy(owner.name.into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The CRC that the module was built against. Entries mostly come in the order in which symbols are looked up, so
+    /// each search starts where the last one ended.
+    fn version(&mut self, name: Name<'_>) -> Option<u32> {
+        let count = self.versions.len();
+        let order = (self.next_version..count).chain(0..self.next_version.min(count));
+        for index in order {
+            let version = self.versions.get(index)?;
+            if version.name == name {
+                self.next_version = index + 1;
+                return Some(version.crc);
+            }
+        }
+        None
+    }
+
+    fn count(&mut self, provider: Provider) -> Result<(), LinkError> {
+        let Provider::Module(id) = provider else {
+            self.uses.kernel += 1;
+            return Ok(());
+        };
+        match self.uses.modules.iter_mut().find(|(used, _)| *used == id) {
+            Some((_, count)) => *count += 1,
+            None => {
+                self.uses.modules.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
+                self.uses.modules.push((id, 1));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Why a module cannot be loaded or unloaded.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::layout::{LayoutError, MemoryKind};
+use crate::link::LinkError;
+use crate::space::SpaceError;
+
+/// Why a module cannot be loaded; nothing of it is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// A module of that name is loaded (-EEXIST), or on its way in or out (-EBUSY).
+    AlreadyLoaded {
+        /// The name.
+        name: Box<str>,
+        /// Whether the other one is live.
+        live: bool,
+    },
+    /// The module has no name, or one that is too long or not text.
+    BadName {
+        /// The name as shown.
+        name: Box<str>,
+    },
+    /// It cannot be laid out.
+    Layout(LayoutError),
+    /// There is no room for it.
+    Space(SpaceError),
+    /// It cannot be linked.
+    Link(LinkError),
+    /// It exports a symbol that somebody else exports.
+    DuplicateExport {
+        /// The symbol.
+        symbol: Box<str>,
+        /// Who exports it already.
+        owner: Box<str>,
+    },
+    /// A module whose symbols it was linked to has been unloaded since.
+    ProviderGone,
+    /// Its block lies where another module's does: the memory gave out one address twice.
+    AddressTaken {
+        /// For which memory.
+        kind: MemoryKind,
+    },
+    /// Its init returned an error.
+    Init {
+        /// What it returned, a negative errno.
+        code: i32,
+    },
+    /// It is not waiting for its init to run.
+    NotComing,
+    /// No memory for our own bookkeeping.
+    OutOfMemory,
+}
+
+/// Why a module cannot be unloaded; it stays as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnloadError {
+    /// No such module.
+    NotLoaded,
+    /// Other modules use it.
+    InUse {
+        /// Their names.
+        users: Vec<Box<str>>,
+    },
+    /// It is on its way in or out.
+    Busy,
+    /// It has an init and no exit, so it stays for good.
+    Permanent,
+}
+
+impl From<LayoutError> for LoadError {
+    fn from(error: LayoutError) -> LoadError {
+        LoadError::Layout(error)
+    }
+}
+
+impl From<SpaceError> for LoadError {
+    fn from(error: SpaceError) -> LoadError {
+        LoadError::Space(error)
+    }
+}
+
+impl From<LinkError> for LoadError {
+    fn from(error: LinkError) -> LoadError {
+        LoadError::Link(error)
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadError::AlreadyLoaded { name, live: true } => write!(f, "module {name} is already loaded"),
+            LoadError::AlreadyLoaded { name, live: false } => {
+                write!(f, "module {name} is being loaded or unloaded")
+            }
+            LoadError::BadName { name } => {
+                write!(f, "\"{name}\" is no module name: it must be text of 1 to 55 bytes")
+            }
+            LoadError::Layout(error) => error.fmt(f),
+            LoadError::Space(error) => error.fmt(f),
+            LoadError::Link(error) => error.fmt(f),
+            LoadError::DuplicateExport { symbol, owner } => {
+                write!(f, "exports {symbol}, which {owner} exports already")
+            }
+            LoadError::ProviderGone => f.write_str("a module that it was linked to has been unloaded since"),
+            LoadError::AddressTaken { kind } => {
+                write!(f, "its {kind} was placed where another module lies")
+            }
+            LoadError::Init { code } => write!(f, "init returned {code}"),
+            LoadError::NotComing => f.write_str("the module is not waiting for its init to run"),
+            LoadError::OutOfMemory => f.write_str("out of memory while loading"),
+        }
+    }
+}
+
+impl fmt::Display for UnloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnloadError::NotLoaded => f.write_str("no such module is loaded"),
+            UnloadError::InUse { users } => {
+                f.write_str("in use by ")?;
+                for (index, user) in users.iter().enumerate() {
+                    write!(f, "{}{user}", if index == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            UnloadError::Busy => f.write_str("the module is being loaded or unloaded"),
+            UnloadError::Permanent => f.write_str("the module has an init but no exit and stays for good"),
+        }
+    }
+}
+
+impl core::error::Error for LoadError {}
+impl core::error::Error for UnloadError {}

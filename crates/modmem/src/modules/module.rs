@@ -1,0 +1,232 @@
+//! One loaded module.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::{LoadError, ModuleId};
+use crate::address::RunAddr;
+use crate::image::Image;
+use crate::image::elf::Format;
+use crate::layout::{Layout, MemoryKind, PerKind};
+use crate::link::{Export, Linked, OfferId, Taints, Uses};
+use crate::name::Name;
+use crate::space::{Block, Protection, SpaceError};
+
+/// Where a module is in its life (`enum module_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// MODULE_STATE_COMING: complete, init has not returned.
+    Coming,
+    /// MODULE_STATE_LIVE
+    Live,
+    /// MODULE_STATE_GOING
+    Going,
+}
+
+/// A section of a loaded module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadedSection<'m> {
+    /// Name.
+    pub name: Name<'m>,
+    /// The memory that it is in.
+    pub kind: MemoryKind,
+    /// Where in that memory it starts.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A section as it is kept: offsets and sizes are below 4 GiB by layout.
+#[derive(Clone, Copy, Debug)]
+struct SectionRecord {
+    name: u32,
+    name_length: u32,
+    kind: MemoryKind,
+    offset: u32,
+    size: u32,
+}
+
+/// A loaded module.
+#[derive(Debug)]
+pub struct Module<B> {
+    id: ModuleId,
+    name: Box<str>,
+    pub(super) state: State,
+    format: Format,
+    linked: Linked<B>,
+    addresses: PerKind<Option<RunAddr>>,
+    protections: PerKind<Protection>,
+    pub(super) indexed: PerKind<bool>,
+    sections: Vec<SectionRecord>,
+    section_names: Vec<u8>,
+    pub(super) users: Vec<ModuleId>,
+    pub(super) offer: Option<OfferId>,
+}
+
+impl<B: Block> Module<B> {
+    pub(super) fn new(
+        id: ModuleId,
+        name: &str,
+        image: &Image<'_>,
+        linked: Linked<B>,
+    ) -> Result<Module<B>, LoadError> {
+        let placement = linked.placement();
+        let mut section_names = Vec::new();
+        let mut sections = Vec::new();
+        let layout = placement.layout();
+        let placed = || image.sections().iter().filter_map(|s| Some((s, layout.place(s.index())?)));
+        let (count, bytes) =
+            placed().fold((0, 0), |(count, bytes), (s, _)| (count + 1, bytes + s.name().len()));
+        sections.try_reserve_exact(count).map_err(|_| LoadError::OutOfMemory)?;
+        section_names.try_reserve_exact(bytes).map_err(|_| LoadError::OutOfMemory)?;
+        for (section, place) in placed() {
+            sections.push(SectionRecord {
+                name: section_names.len() as u32,
+                name_length: section.name().len() as u32,
+                kind: place.kind,
+                offset: place.offset as u32,
+                size: section.size() as u32,
+            });
+            section_names.extend_from_slice(section.name().bytes());
+        }
+        let addresses = PerKind::from_fn(|kind| placement.address(kind));
+        let mut owned = String::new();
+        owned.try_reserve_exact(name.len()).map_err(|_| LoadError::OutOfMemory)?;
+        owned.push_str(name);
+        Ok(Module {
+            id,
+            name: owned.into_boxed_str(),
+            state: State::Coming,
+            format: image.format(),
+            linked,
+            addresses,
+            protections: PerKind([Protection::ReadWrite; 7]),
+            indexed: PerKind::default(),
+            sections,
+            section_names,
+            users: Vec::new(),
+            offer: None,
+        })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ModuleId {
+        self.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// What it tainted the kernel with.
+    pub fn taints(&self) -> Taints {
+        self.linked.taints
+    }
+
+    /// How its memories are laid out.
+    pub fn layout(&self) -> &Layout {
+        self.linked.placement.layout()
+    }
+
+    /// Where its undefined symbols came from.
+    pub fn uses(&self) -> &Uses {
+        &self.linked.uses
+    }
+
+    /// The modules that use it, in order of their loading.
+    pub fn users(&self) -> &[ModuleId] {
+        &self.users
+    }
+
+    /// How many relocations were applied.
+    pub fn relocations(&self) -> usize {
+        self.linked.relocations
+    }
+
+    /// The address of its init function.
+    pub fn init(&self) -> Option<RunAddr> {
+        self.linked.init
+    }
+
+    /// The address of its exit function.
+    pub fn exit(&self) -> Option<RunAddr> {
+        self.linked.exit
+    }
+
+    /// How many symbols it exports.
+    pub fn export_count(&self) -> usize {
+        self.linked.exports.len()
+    }
+
+    /// The symbols that it exports.
+    pub fn exports(&self) -> impl Iterator<Item = Export<'_>> {
+        self.linked.exports.iter(&self.linked.placement)
+    }
+
+    /// Where a memory starts, if the module has it and it has not been discarded.
+    pub fn address(&self, kind: MemoryKind) -> Option<RunAddr> {
+        self.linked.placement.address(kind)
+    }
+
+    /// The addresses of a memory that the module still has.
+    pub fn range(&self, kind: MemoryKind) -> Option<Range<RunAddr>> {
+        Some(self.address(kind)?.extent(self.layout().memories()[kind].allocated))
+    }
+
+    /// The addresses that a memory had when the module was loaded, discarded or not.
+    pub fn original_range(&self, kind: MemoryKind) -> Option<Range<RunAddr>> {
+        Some(self.addresses[kind]?.extent(self.layout().memories()[kind].allocated))
+    }
+
+    /// What may be done with a memory.
+    pub fn protection(&self, kind: MemoryKind) -> Protection {
+        self.protections[kind]
+    }
+
+    /// The bytes of a memory; none if the module does not have it, or no longer.
+    pub fn bytes(&self, kind: MemoryKind) -> &[u8] {
+        self.linked.placement.bytes(kind)
+    }
+
+    /// Its sections, in file order.
+    pub fn sections(&self) -> impl Iterator<Item = LoadedSection<'_>> {
+        self.sections.iter().map(|record| LoadedSection {
+            name: Name(&self.section_names[record.name as usize..][..record.name_length as usize]),
+            kind: record.kind,
+            offset: u64::from(record.offset),
+            size: u64::from(record.size),
+        })
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    pub(super) fn protect(&mut self, kind: MemoryKind, protection: Protection) -> Result<(), SpaceError> {
+        self.linked.placement.protect(kind, protection)?;
+        self.protections[kind] = protection;
+        Ok(())
+    }
+
+    pub(super) fn discard_init(&mut self) {
+        self.linked.placement.release_init();
+    }
+
+    pub(super) fn protection_violation(&self) -> Option<MemoryKind> {
+        MemoryKind::ALL.into_iter().filter(|&kind| self.address(kind).is_some()).find(|&kind| {
+            let expected = match self.state {
+                State::Coming => kind.formed_protection(),
+                State::Live | State::Going => kind.final_protection(),
+            };
+            self.protections[kind] != expected
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! Names as files have them: bytes, mostly ASCII, never trusted to be UTF-8.
+
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::ops::Deref;
+
+/// A section's, symbol's or module's name, borrowed from the file.
+///
+/// It compares as bytes. [`Display`](fmt::Display) shows what is not UTF-8 as U+FFFD and control characters escaped,
+/// so that no file can write to a terminal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Name<'a>(pub &'a [u8]);
+
+impl<'a> Name<'a> {
+    /// The bytes, for as long as the file lives.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The name as text where it is valid UTF-8.
+    pub fn as_str(self) -> Option<&'a str> {
+        core::str::from_utf8(self.0).ok()
+    }
+
+    /// A copy that outlives the file, as shown.
+    pub fn to_text(self) -> String {
+        self.to_string()
+    }
+}
+
+impl Deref for Name<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.0
+    }
+}
+
+impl PartialEq<str> for Name<'_> {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Name<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl<'a> From<&'a str> for Name<'a> {
+    fn from(text: &'a str) -> Name<'a> {
+        Name(text.as_bytes())
+    }
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                if character.is_control() {
+                    write!(f, "{}", character.escape_default())?;
+                } else {
+                    fmt::Write::write_char(f, character)?;
+                }
+            }
+            if !chunk.invalid().is_empty() {
+                f.write_str("\u{fffd}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// The string that starts at `offset` of a string table that ends with a NUL; the table's last string where the
+/// offset is its end.
+#[inline]
+pub(crate) fn string_at(table: &[u8], offset: u32) -> Name<'_> {
+    let rest = table.get(offset as usize..).unwrap_or_default();
+    let length = memchr::memchr(0, rest).unwrap_or(rest.len());
+    Name(&rest[..length])
+}

@@ -1,0 +1,247 @@
+//! Profiles: the behaviour of one stated kernel, as data.
+//!
+//! A profile answers every question to which Linux's versions and configurations give different answers, and no code
+//! elsewhere compares version numbers. It is built by name (`6.12`) or read from a kernel's `config` file and release.
+
+mod config;
+mod version;
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::ops::Range;
+
+pub use config::KernelConfig;
+pub use version::KernelVersion;
+
+use crate::address::RunAddr;
+use crate::arch::{Machine, x86_64};
+
+/// How a kernel cuts module memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryModel {
+    /// Linux 5.18 to 6.3: one block for the core and one for init (`struct module_layout`).
+    ModuleLayout,
+    /// Linux 6.4 and later: a block for each of seven types (`struct module_memory`).
+    ModuleMemory,
+}
+
+/// How sure we are of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The version that was asked for is one that modmem is compared with.
+    Proven,
+    /// It is not; the nearest one that is stands in for it.
+    Unproven {
+        /// The version whose behaviour is used.
+        nearest: KernelVersion,
+    },
+}
+
+/// Configuration switches that change what can be observed of module memory (CONFIG_ names in the field docs).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switches {
+    /// SMP: `.data..percpu` is set aside.
+    pub smp: bool,
+    /// MODULE_UNLOAD: `.exit` sections are core, not init.
+    pub module_unload: bool,
+    /// MODVERSIONS: CRCs of symbols are compared.
+    pub modversions: bool,
+    /// MODULE_SIG: unsigned modules taint.
+    pub module_sig: bool,
+    /// KALLSYMS: symbol tables stay in module memory.
+    pub kallsyms: bool,
+    /// KALLSYMS_ALL: data symbols too.
+    pub kallsyms_all: bool,
+    /// STRICT_MODULE_RWX: types lie on pages of their own with protections of their own.
+    pub strict_module_rwx: bool,
+    /// CONSTRUCTORS: `.ctors` and `.init_array` may not both be there.
+    pub constructors: bool,
+    /// HAVE_ARCH_PREL32_RELOCATIONS: export table entries are three 32-bit self-relative offsets.
+    pub prel32: bool,
+    /// ARCH_WANTS_MODULES_DATA_IN_VMALLOC: data comes from a range of its own.
+    pub data_in_vmalloc: bool,
+    /// MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS: a missing import only warns.
+    pub allow_missing_namespace_imports: bool,
+}
+
+/// Address ranges that module memory comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranges {
+    /// For text.
+    pub text: Range<RunAddr>,
+    /// For data.
+    pub data: Range<RunAddr>,
+    /// Tried for text, and for data where that shares text's range, when the first one is full.
+    pub fallback: Option<Range<RunAddr>>,
+}
+
+/// The behaviour of one stated kernel on one machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The version that was asked for.
+    pub version: KernelVersion,
+    /// Whether that version is proven.
+    pub standing: Standing,
+    /// Machine.
+    pub machine: Machine,
+    /// How memory is cut.
+    pub model: MemoryModel,
+    /// Bytes of a page.
+    pub page_size: u64,
+    /// Sections that become read-only after init, by name (main.c:layout_and_allocate and its successors).
+    pub ro_after_init_sections: &'static [&'static str],
+    /// `sizeof(struct module)`, which `.gnu.linkonce.this_module` must have; `None` takes any.
+    pub this_module_size: Option<u64>,
+    /// The kernel's version magic; `None` takes any module's.
+    pub vermagic: Option<Box<str>>,
+    /// Configuration.
+    pub switches: Switches,
+    /// Address ranges.
+    pub ranges: Ranges,
+    /// Bytes of the reserved percpu chunk that modules' percpu data comes from (PERCPU_MODULE_RESERVE).
+    pub percpu_reserve: u64,
+}
+
+/// Why there is no profile for a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// The text does not begin with a version.
+    NotAVersion(Box<str>),
+    /// Older than the oldest layout that modmem models.
+    TooOld(KernelVersion),
+    /// No machine that this build can lay out.
+    Machine(Machine),
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProfileError::NotAVersion(text) => {
+                write!(f, "\"{text}\" is no kernel version; one looks like 6.12 or 6.12.117+deb12-amd64")
+            }
+            ProfileError::TooOld(version) => write!(
+                f,
+                "Linux {version} is older than 5.18, the oldest whose module memory modmem models (6.1 and 6.12 are proven)"
+            ),
+            ProfileError::Machine(machine) => {
+                write!(f, "this build lays out x86-64 modules only, not {machine}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ProfileError {}
+
+const RO_AFTER_INIT: &[&str] = &[".data..ro_after_init", "__jump_table"];
+/// From 6.16 on static call sites are read-only after init as well (da33e97b02ee).
+const RO_AFTER_INIT_6_16: &[&str] = &[".data..ro_after_init", "__jump_table", ".static_call_sites"];
+
+impl Profile {
+    /// The profile of Debian's configuration of a Linux version on x86-64, by name: `6.12`, `6.1`, or a whole
+    /// release such as `6.12.117+deb12-amd64`.
+    ///
+    /// # Errors
+    /// The text is no version, or the version is older than 5.18.
+    pub fn named(version: &str) -> Result<Profile, ProfileError> {
+        let version =
+            KernelVersion::parse(version).ok_or_else(|| ProfileError::NotAVersion(version.into()))?;
+        if version < KernelVersion::new(5, 18) {
+            return Err(ProfileError::TooOld(version));
+        }
+        let modern = version >= KernelVersion::new(6, 4);
+        let model = if modern { MemoryModel::ModuleMemory } else { MemoryModel::ModuleLayout };
+        let nearest = if modern { KernelVersion::new(6, 12) } else { KernelVersion::new(6, 1) };
+        let proven = version == nearest;
+        let start = RunAddr(x86_64::module_region_start(true));
+        let region = start..RunAddr(x86_64::MODULE_REGION_END);
+        Ok(Profile {
+            version,
+            standing: if proven { Standing::Proven } else { Standing::Unproven { nearest } },
+            machine: Machine::X86_64,
+            model,
+            page_size: 4096,
+            ro_after_init_sections: match version >= KernelVersion::new(6, 16) {
+                true => RO_AFTER_INIT_6_16,
+                false => RO_AFTER_INIT,
+            },
+            this_module_size: None,
+            vermagic: None,
+            switches: Switches::debian(),
+            ranges: Ranges { text: region.clone(), data: region, fallback: None },
+            percpu_reserve: 8 << 10,
+        })
+    }
+
+    /// The profile of the kernel that was built with `config` and calls itself `release`.
+    ///
+    /// # Errors
+    /// As [`Profile::named`], and a configuration for a machine that this build cannot lay out.
+    pub fn from_config(config: &KernelConfig<'_>, release: &str) -> Result<Profile, ProfileError> {
+        let mut profile = Profile::named(release)?;
+        if let Some(machine) = config.machine() {
+            if machine != Machine::X86_64 {
+                return Err(ProfileError::Machine(machine));
+            }
+        }
+        profile.switches = Switches::of(config);
+        let start = RunAddr(x86_64::module_region_start(config.is_set("RANDOMIZE_BASE")));
+        let end = match config.is_set("DEBUG_KMAP_LOCAL_FORCE_MAP") {
+            true => x86_64::MODULE_REGION_END_KMAP_DEBUG,
+            false => x86_64::MODULE_REGION_END,
+        };
+        let region = start..RunAddr(end);
+        profile.ranges = Ranges { text: region.clone(), data: region, fallback: None };
+        profile.vermagic = Some(config.vermagic(release).into());
+        if config.is_set("MEM_ALLOC_PROFILING") {
+            profile.percpu_reserve = 8 << 13;
+        }
+        Ok(profile)
+    }
+
+    /// Moves the module ranges up by `pages` pages, as KASLR does once at boot with 1 to 1024 of them
+    /// (arch/x86/mm/init.c:execmem_arch_setup; 6.1: arch/x86/kernel/module.c:get_module_load_offset).
+    #[must_use]
+    pub fn with_kaslr_offset(mut self, pages: u64) -> Profile {
+        let offset = pages.saturating_mul(self.page_size);
+        for range in [&mut self.ranges.text, &mut self.ranges.data] {
+            range.start = RunAddr(range.start.0.saturating_add(offset)).min(range.end);
+        }
+        self
+    }
+}
+
+impl Switches {
+    /// What Debian sets for x86-64 in 6.1 and 6.12.
+    pub fn debian() -> Switches {
+        Switches {
+            smp: true,
+            module_unload: true,
+            modversions: true,
+            module_sig: true,
+            kallsyms: true,
+            kallsyms_all: true,
+            strict_module_rwx: true,
+            constructors: false,
+            prel32: true,
+            data_in_vmalloc: false,
+            allow_missing_namespace_imports: false,
+        }
+    }
+
+    fn of(config: &KernelConfig<'_>) -> Switches {
+        Switches {
+            smp: config.is_set("SMP"),
+            module_unload: config.is_set("MODULE_UNLOAD"),
+            modversions: config.is_set("MODVERSIONS"),
+            module_sig: config.is_set("MODULE_SIG"),
+            kallsyms: config.is_set("KALLSYMS"),
+            kallsyms_all: config.is_set("KALLSYMS_ALL"),
+            strict_module_rwx: config.is_set("STRICT_MODULE_RWX"),
+            constructors: config.is_set("CONSTRUCTORS"),
+            prel32: config.is_set("HAVE_ARCH_PREL32_RELOCATIONS"),
+            data_in_vmalloc: config.is_set("ARCH_WANTS_MODULES_DATA_IN_VMALLOC"),
+            allow_missing_namespace_imports: config.is_set("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS"),
+        }
+    }
+}

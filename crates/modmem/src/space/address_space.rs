@@ -1,0 +1,166 @@
+//! A modelled kernel address space: addresses as vmalloc gives them, bytes wherever the backing keeps them.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+use super::backing::{Backing, HeapBacking};
+use super::free_list::FreeList;
+use super::held::{HeldRange, SharedRanges};
+use super::{Block, Memory, Protection, Request, SpaceError};
+use crate::address::RunAddr;
+use crate::layout::MemoryKind;
+use crate::profile::{Profile, Ranges};
+
+/// Unmapped bytes behind each block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// None: blocks may touch.
+    None,
+    /// One page, as vmalloc has it (mm/vmalloc.c:__get_vm_area_node, without VM_NO_GUARD).
+    Page,
+}
+
+/// A modelled address space that modules are loaded into.
+///
+/// Text and data come from ranges that may be one and the same (x86-64) or lie far apart (32-bit PowerPC); within a
+/// range the lowest hole that fits is taken. Clones share the space, and so do its blocks, which return their
+/// addresses when they are dropped.
+pub struct AddressSpace<B: Backing = HeapBacking> {
+    shared: SharedRanges,
+    backing: B,
+    ranges: Ranges,
+    guard: u64,
+    page_size: u64,
+}
+
+impl AddressSpace<HeapBacking> {
+    /// The space of the kernel that `profile` describes, empty, with bytes on the heap.
+    pub fn new(profile: &Profile) -> AddressSpace<HeapBacking> {
+        AddressSpace::with_backing(profile, HeapBacking, Guard::Page)
+    }
+}
+
+impl<B: Backing> AddressSpace<B> {
+    /// The same with bytes kept by `backing`, and a choice of guards.
+    pub fn with_backing(profile: &Profile, backing: B, guard: Guard) -> AddressSpace<B> {
+        let ranges = profile.ranges.clone();
+        let mut free = FreeList::new();
+        let mut extents: Vec<Range<u64>> = [Some(&ranges.text), Some(&ranges.data), ranges.fallback.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|range| range.start.0..range.end.0)
+            .filter(|range| !range.is_empty())
+            .collect();
+        extents.sort_unstable_by_key(|range| range.start);
+        let mut end = 0;
+        for extent in extents {
+            let start = extent.start.max(end);
+            end = end.max(extent.end);
+            // Three ranges at most; without memory for them the space is empty and every allocation says so.
+            let _ = start < end && free.release(start..end).is_ok();
+        }
+        let guard = match guard {
+            Guard::None => 0,
+            Guard::Page => profile.page_size,
+        };
+        AddressSpace { shared: SharedRanges::new(free), backing, ranges, guard, page_size: profile.page_size }
+    }
+
+    /// Takes `range` out of the space for good: what the kernel itself keeps there, such as BPF's program packs.
+    ///
+    /// # Errors
+    /// The range is empty, partly taken or outside the space.
+    pub fn reserve(&mut self, range: Range<RunAddr>) -> Result<(), SpaceError> {
+        match self.shared.reserve(range.start.0..range.end.0) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SpaceError::NotFree { range }),
+            Err(_) => Err(SpaceError::OutOfMemory),
+        }
+    }
+
+    /// The ranges that memory comes from.
+    pub fn ranges(&self) -> &Ranges {
+        &self.ranges
+    }
+
+    /// Bytes of the guard behind each block.
+    pub fn guard_size(&self) -> u64 {
+        self.guard
+    }
+
+    /// The holes, ascending: what no block, guard or reservation takes.
+    pub fn holes(&self) -> Vec<Range<RunAddr>> {
+        self.shared.holes()
+    }
+
+    fn range_for(&self, kind: MemoryKind) -> (&Range<RunAddr>, Option<&Range<RunAddr>>) {
+        let fallback = self.ranges.fallback.as_ref();
+        match kind.is_text() {
+            true => (&self.ranges.text, fallback),
+            false => (&self.ranges.data, fallback.filter(|_| self.ranges.text == self.ranges.data)),
+        }
+    }
+}
+
+impl<B: Backing> Memory for AddressSpace<B> {
+    type Block = SpaceBlock<B::Bytes>;
+
+    fn allocate(&mut self, request: Request) -> Result<Self::Block, SpaceError> {
+        let Request { kind, size, alignment } = request;
+        let (first, fallback) = self.range_for(kind);
+        let no_room = || SpaceError::NoRoom { kind, size, range: first.clone() };
+        let whole = size.checked_add(self.guard).ok_or_else(no_room)?;
+        let alignment = alignment.max(self.page_size);
+        let take = |range: &Range<RunAddr>| {
+            let range = range.start.0..range.end.0;
+            self.shared.take(whole, alignment, range).map_err(|_| SpaceError::OutOfMemory)
+        };
+        let mut held = take(first)?;
+        if let (None, Some(fallback)) = (&held, fallback) {
+            held = take(fallback)?;
+        }
+        let held = held.ok_or_else(no_room)?;
+        let length = usize::try_from(size).map_err(|_| SpaceError::NoBytes { size })?;
+        let bytes = self.backing.bytes(length).ok_or(SpaceError::NoBytes { size })?;
+        Ok(SpaceBlock { bytes, held })
+    }
+}
+
+impl<B: Backing> fmt::Debug for AddressSpace<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddressSpace").field("ranges", &self.ranges).finish_non_exhaustive()
+    }
+}
+
+/// A block of an [`AddressSpace`].
+pub struct SpaceBlock<T> {
+    bytes: T,
+    held: HeldRange,
+}
+
+impl<T: AsRef<[u8]> + AsMut<[u8]>> Block for SpaceBlock<T> {
+    fn address(&self) -> RunAddr {
+        RunAddr(self.held.range().start)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes.as_mut()
+    }
+
+    fn protect(&mut self, _part: Range<u64>, _protection: Protection) -> Result<(), SpaceError> {
+        // Modelled memory never runs; what the protection is now is known to whoever asked for it.
+        Ok(())
+    }
+}
+
+impl<T> fmt::Debug for SpaceBlock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Range { start, end } = self.held.range();
+        write!(f, "SpaceBlock({start:#x}..{end:#x})")
+    }
+}
