@@ -275,10 +275,10 @@ impl Finder {
     fn see(&mut self, section: &Section<'_>) -> Result<(), ImageError> {
         let index = section.index;
         let duplicate = |name, first| Err(ImageError::DuplicateSection { name, first, second: index });
-        if section.kind() == section_type::SYMTAB {
-            if let Some(first) = self.symtab.replace(index) {
-                return duplicate("SHT_SYMTAB", first);
-            }
+        if section.kind() == section_type::SYMTAB
+            && let Some(first) = self.symtab.replace(index)
+        {
+            return duplicate("SHT_SYMTAB", first);
         }
         let known = &mut self.known;
         let slot = match section.name.bytes() {
@@ -303,8 +303,18 @@ impl Finder {
             b"__kcrctab" => &mut known.kcrctab,
             b"__kcrctab_gpl" => &mut known.kcrctab_gpl,
             b"__kflagstab" => &mut known.kflagstab,
-            b".ctors" => return Ok(known.has_ctors |= section.is_alloc()),
-            b".init_array" => return Ok(known.has_init_array |= section.is_alloc()),
+            b".ctors" => {
+                return {
+                    let _: () = known.has_ctors |= section.is_alloc();
+                    Ok(())
+                };
+            }
+            b".init_array" => {
+                return {
+                    let _: () = known.has_init_array |= section.is_alloc();
+                    Ok(())
+                };
+            }
             _ => return Ok(()),
         };
         if section.is_alloc() && slot.is_none() {

@@ -58,7 +58,7 @@ impl<'a> SymbolTable<'a> {
             let expected = if E::IS_64 { "0x18" } else { "0x10" };
             return Err(section.bad("sh_entsize", section.entry_size(), expected));
         }
-        if section.size() % E::SYMBOL as u64 != 0 || section.data().is_empty() {
+        if !section.size().is_multiple_of(E::SYMBOL as u64) || section.data().is_empty() {
             return Err(section.bad("sh_size", section.size(), "a multiple of sh_entsize and not 0"));
         }
         let strings_section = section.link() as usize;

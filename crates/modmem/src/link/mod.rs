@@ -142,10 +142,10 @@ impl Linker {
             None => 0,
         });
         self.bases.extend(addresses);
-        if let Some(percpu) = layout.percpu() {
-            if let Some(base) = self.bases.get_mut(percpu.section) {
-                *base = placement.percpu();
-            }
+        if let Some(percpu) = layout.percpu()
+            && let Some(base) = self.bases.get_mut(percpu.section)
+        {
+            *base = placement.percpu();
         }
         Ok(())
     }

@@ -37,11 +37,11 @@ pub struct Place<'m> {
 impl<B: Block> Modules<B> {
     /// All that is known about `address`.
     pub fn lookup(&self, address: RunAddr) -> Lookup<'_> {
-        if let Some(hit) = self.find(address) {
-            if let Some(module) = self.get(hit.owner.module) {
-                let symbol = module.symbol_at(address);
-                return Lookup::Module(place(module, hit.owner.kind, hit.offset, symbol));
-            }
+        if let Some(hit) = self.find(address)
+            && let Some(module) = self.get(hit.owner.module)
+        {
+            let symbol = module.symbol_at(address);
+            return Lookup::Module(place(module, hit.owner.kind, hit.offset, symbol));
         }
         // The latest owner is the likeliest that is asked for.
         let modules = self.order.iter().rev().filter_map(|&id| self.get(id));

@@ -179,10 +179,10 @@ impl Profile {
     /// As [`Profile::named`], and a configuration for a machine that this build cannot lay out.
     pub fn from_config(config: &KernelConfig<'_>, release: &str) -> Result<Profile, ProfileError> {
         let mut profile = Profile::named(release)?;
-        if let Some(machine) = config.machine() {
-            if machine != Machine::X86_64 {
-                return Err(ProfileError::Machine(machine));
-            }
+        if let Some(machine) = config.machine()
+            && machine != Machine::X86_64
+        {
+            return Err(ProfileError::Machine(machine));
         }
         profile.switches = Switches::of(config);
         let start = RunAddr(x86_64::module_region_start(config.is_set("RANDOMIZE_BASE")));

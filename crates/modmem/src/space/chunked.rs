@@ -91,13 +91,13 @@ impl<V: Copy + Summary> ChunkedMap<V> {
         let index = self.chunk_for(key);
         let summary = value.summary(key);
         self.len += 1;
-        if let Some(chunk) = self.chunks.get_mut(index) {
-            if chunk.entries.len() < CHUNK {
-                let at = chunk.entries.partition_point(|entry| entry.0 < key);
-                chunk.entries.insert(at, (key, value));
-                chunk.summary = chunk.summary.max(summary);
-                return Ok(());
-            }
+        if let Some(chunk) = self.chunks.get_mut(index)
+            && chunk.entries.len() < CHUNK
+        {
+            let at = chunk.entries.partition_point(|entry| entry.0 < key);
+            chunk.entries.insert(at, (key, value));
+            chunk.summary = chunk.summary.max(summary);
+            return Ok(());
         }
         let mut entries = Vec::new();
         if entries.try_reserve_exact(CHUNK).is_err() {
@@ -128,11 +128,11 @@ impl<V: Copy + Summary> ChunkedMap<V> {
     /// Replaces the entry at `key`, which is in the map, by one at `new_key` between the same neighbours.
     pub(crate) fn replace(&mut self, key: u64, new_key: u64, value: V) {
         let index = self.chunk_for(key);
-        if let Some(chunk) = self.chunks.get_mut(index) {
-            if let Ok(at) = chunk.entries.binary_search_by_key(&key, |entry| entry.0) {
-                chunk.entries[at] = (new_key, value);
-                chunk.summarise();
-            }
+        if let Some(chunk) = self.chunks.get_mut(index)
+            && let Ok(at) = chunk.entries.binary_search_by_key(&key, |entry| entry.0)
+        {
+            chunk.entries[at] = (new_key, value);
+            chunk.summarise();
         }
     }
 
