@@ -1,1 +1,64 @@
-//! modmem-linux
+//! Where Linux keeps what `modmem` reads: kernel packages, `/lib/modules`, compressed modules, kernel images and
+//! symbol files.
+//!
+//! A [`Kernel`] is one kernel's files, whatever they came from (see [`Source`]): a Debian release by number, `.deb`
+//! files as they come from the archive, an unpacked folder, a release under `/lib/modules`, or files built into the
+//! program. It answers what a loader asks: which modules are there ([`Kernel::modules`], [`Kernel::find`]), what has
+//! to be loaded before and after one ([`Kernel::load_order`]), and which symbols the kernel itself exports
+//! ([`Kernel::symbols`]).
+//!
+//! ```no_run
+//! use modmem_linux::{Kernel, OpenOptions};
+//!
+//! let kernel = Kernel::open(&["debian:6.12"], &OpenOptions::default())?;
+//! for planned in kernel.load_order(&["ext4"])?.modules {
+//!     println!("{} ({}): {} bytes", planned.module.name(), planned.why, planned.contents()?.len());
+//! }
+//! # Ok::<(), modmem_linux::Error>(())
+//! ```
+//!
+//! # What is read, and how
+//!
+//! Everything here may come from strangers. Sizes, offsets and names are checked before use, decompression is bounded,
+//! nothing outside the cache folder is ever written, and a damaged file is an [`Error`] that names it.
+//!
+//! Modules are not parsed deeply: `.modinfo` and symbol names, and these only where `depmod`'s files are absent, as in
+//! a package nobody has installed. Configuration in `modprobe.d` (`blacklist`, `install`, `options`) belongs to the
+//! machine and not to the kernel: it is ignored.
+
+mod cache;
+mod compress;
+mod deb;
+mod debian;
+mod depmod;
+mod error;
+mod glob;
+mod image;
+mod index;
+mod kernel;
+mod ksymtab;
+mod modinfo;
+mod module_file;
+mod plan;
+mod progress;
+mod root;
+mod source;
+mod suggest;
+mod symbol_file;
+mod symbols;
+mod symvers;
+mod tree;
+mod xz_index;
+
+pub use crate::{
+    cache::default_cache_folder,
+    error::Error,
+    image::{ImageFacts, kernel_elf},
+    kernel::Kernel,
+    ksymtab::{image_facts, kernel_symbols},
+    module_file::{ModuleFile, read_module_file},
+    plan::{LoadPlan, MissingDependency, PlannedModule, Why},
+    progress::{Progress, Silent},
+    source::{OpenOptions, Sample, Source},
+    symbols::{KernelSymbol, KernelSymbols, SymbolSource},
+};

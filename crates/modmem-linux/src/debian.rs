@@ -1,0 +1,461 @@
+//! Kernels from Debian's archive, through apt: no root needed, nothing installed.
+//!
+//! apt decides where packages come from and checks their signatures; this module chooses a package by its name,
+//! downloads it into the cache, unpacks it there and remembers which request it answered. Later runs do not ask again.
+
+use crate::{
+    Error, OpenOptions,
+    cache::Cache,
+    deb::{Deb, FileList},
+    progress::{Phase, Progress},
+    source::unpacked,
+};
+use std::{
+    cmp::Ordering,
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// Folder of the cache with unpacked packages.
+const PACKAGES: &str = "debian";
+/// Folder of the cache that says which package answered which request.
+const ANSWERS: &str = "debian-answers";
+
+/// A kernel version and a flavour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) version: Option<String>,
+    pub(crate) flavour: String,
+}
+
+impl Request {
+    pub(crate) fn parse(version: &str, flavour: &str) -> Result<Request, String> {
+        let allowed = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || ".+~-".contains(c));
+        // A whole release says its flavour too.
+        let (version, flavour) = match version.strip_suffix(&format!("-{flavour}")) {
+            Some(version) => (version, flavour),
+            None => (version, flavour),
+        };
+        if !allowed(version) || !(version.is_empty() || version.starts_with(|c: char| c.is_ascii_digit())) {
+            return Err(format!("\"{version}\" is no version; write debian:6.12 or debian:6.1.0-56"));
+        }
+        if !allowed(flavour) || !flavour.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return Err(format!("\"{flavour}\" is no flavour; write amd64 or cloud-amd64"));
+        }
+        Ok(Request {
+            version: Some(version.to_owned()).filter(|version| !version.is_empty()),
+            flavour: flavour.to_owned(),
+        })
+    }
+
+    /// The version in the name of a package, if the package is a kernel of the flavour and version asked for.
+    fn version_in<'p>(&self, package: &'p str) -> Option<&'p str> {
+        let rest = package.strip_prefix("linux-image-")?;
+        let version = rest.strip_suffix(&self.flavour)?.strip_suffix('-')?;
+        // Another flavour's package ends the same way: `6.12-cloud` + `amd64`. Release candidates only by name.
+        let plain = version.split('-').all(|part| part.starts_with(|c: char| c.is_ascii_digit()));
+        let candidate = version.split('-').any(|part| part.starts_with("rc"));
+        let asked = self.version.as_deref().unwrap_or_default();
+        let fits = plain || (candidate && asked.contains("rc"));
+        let ends = version.strip_prefix(asked).filter(|_| fits)?;
+        (asked.is_empty() || !ends.starts_with(|c: char| c.is_ascii_alphanumeric())).then_some(version)
+    }
+
+    /// The newest of these packages that fits.
+    fn newest<'p>(&self, packages: impl Iterator<Item = &'p str>) -> Option<&'p str> {
+        packages
+            .filter_map(|package| Some((self.version_in(package)?, package)))
+            .max_by(|(a, _), (b, _)| compare_versions(a, b))
+            .map(|(_, package)| package)
+    }
+
+    /// Does the request name a series of kernels, such as 6.12, so that any of them in the cache will do?
+    fn names_series(&self) -> bool {
+        self.version.as_deref().is_some_and(|version| version.contains('.'))
+    }
+
+    fn shown(&self) -> String {
+        let version = self.version.as_deref().unwrap_or("newest");
+        if self.flavour == "amd64" { version.to_owned() } else { format!("{version}:{}", self.flavour) }
+    }
+
+    fn error(&self, problem: impl Into<String>) -> Error {
+        Error::Debian { request: self.shown(), problem: problem.into() }
+    }
+}
+
+/// Numbers compare as numbers, everything else by its characters.
+fn compare_versions(mut a: &str, mut b: &str) -> Ordering {
+    fn take<'v>(text: &mut &'v str, wanted: impl Fn(char) -> bool) -> &'v str {
+        let end = text.find(|c| !wanted(c)).unwrap_or(text.len());
+        let (part, rest) = text.split_at(end);
+        *text = rest;
+        part
+    }
+    loop {
+        let words = take(&mut a, |c| !c.is_ascii_digit()).cmp(take(&mut b, |c| !c.is_ascii_digit()));
+        let (left, right) = (take(&mut a, |c| c.is_ascii_digit()), take(&mut b, |c| c.is_ascii_digit()));
+        let (left, right) = (left.trim_start_matches('0'), right.trim_start_matches('0'));
+        let numbers = left.len().cmp(&right.len()).then(left.cmp(right));
+        let order = words.then(numbers);
+        if order != Ordering::Equal || (a.is_empty() && b.is_empty()) {
+            return order;
+        }
+    }
+}
+
+/// The unpacked package that answers the request, and the package's name with its version.
+pub(crate) fn fetch(
+    request: &Request,
+    options: &OpenOptions,
+    cache: &Cache,
+) -> Result<(PathBuf, String), Error> {
+    let answer = format!("{}_{}", request.version.as_deref().unwrap_or("newest"), request.flavour);
+    let usable = |name: &str| {
+        // A name read from the cache is used as a path: it must be one name.
+        let folder =
+            cache.existing(PACKAGES, name).filter(|_| !name.contains('/') && !name.starts_with('.'))?;
+        FileList::load(&folder).is_some().then(|| (folder, name.replacen('_', " ", 1)))
+    };
+    let cached = || {
+        let names = cache.names(PACKAGES);
+        let newest =
+            request.newest(names.iter().filter_map(|name| Some(name.split_once('_')?.0)))?.to_owned();
+        // Of several builds of one package any will do; the last name is the likeliest to be the latest.
+        let name = names
+            .iter()
+            .filter(|name| name.split_once('_').is_some_and(|(package, _)| package == newest))
+            .max();
+        usable(name?)
+    };
+    if !options.refresh || options.offline {
+        let remembered = cache.note(ANSWERS, &answer).and_then(|note| String::from_utf8(note).ok());
+        if let Some(found) = remembered.as_deref().map(str::trim).and_then(usable) {
+            return Ok(found);
+        }
+        if (request.names_series() || options.offline)
+            && let Some(found) = cached()
+        {
+            return Ok(found);
+        }
+        if options.offline {
+            return Err(request.error("not in the cache, and the network is not to be used"));
+        }
+    }
+    match download(request, options, cache) {
+        Ok(name) => {
+            cache.keep_note(ANSWERS, &answer, name.as_bytes());
+            let folder = cache
+                .existing(PACKAGES, &name)
+                .ok_or_else(|| request.error("unpacked package has vanished"))?;
+            Ok((folder, name.replacen('_', " ", 1)))
+        }
+        // The archive cannot be reached: an older kernel that fits is better than none.
+        Err(error) => cached().ok_or(error),
+    }
+}
+
+/// Finds, downloads and unpacks; gives the name of the folder in the cache.
+fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<String, Error> {
+    let work = cache.writable(PACKAGES)?;
+    let progress = &*options.progress;
+    let shared = Apt { private: None };
+    if !options.refresh
+        && let Some(package) = shared.find(request)?
+        && let Ok(name) = shared.get(request, &package, &work, cache, progress)
+    {
+        return Ok(name);
+    }
+    // The system's lists are missing, too old, or point to packages that are gone: fetch lists of our own.
+    let private = Apt { private: Some(cache.writable("apt")?) };
+    private.update(request, progress)?;
+    let Some(package) = private.find(request)? else {
+        return Err(request.error(
+            "apt's sources have no such kernel; give a .deb file from https://packages.debian.org, a folder, or sample",
+        ));
+    };
+    private.get(request, &package, &work, cache, progress)
+}
+
+/// apt, with the system's lists or with lists of our own.
+struct Apt {
+    private: Option<PathBuf>,
+}
+
+impl Apt {
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("LC_ALL", "C").stdin(Stdio::null());
+        // As root, apt would download as a user who cannot write to our folder.
+        command.arg("-oAPT::Sandbox::User=root");
+        if let Some(folder) = &self.private {
+            command
+                .arg(format!("-oDir::State::Lists={}", folder.join("lists").display()))
+                .arg(format!("-oDir::Cache={}", folder.join("cache").display()))
+                .arg("-oDir::State::status=/dev/null")
+                .args(["-oAPT::Architecture=amd64", "-oAPT::Architectures=amd64"]);
+        }
+        command
+    }
+
+    /// Runs to the end; standard output, or what apt complained about.
+    fn run(&self, request: &Request, command: &mut Command) -> Result<String, Error> {
+        let output = command.output().map_err(|error| no_apt(request, &error))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(request.error(format!("apt failed: {}", complaint(&output.stderr))))
+    }
+
+    fn update(&self, request: &Request, progress: &dyn Progress) -> Result<(), Error> {
+        if let Some(folder) = &self.private {
+            for name in ["lists/partial", "cache/archives/partial"] {
+                let folder = folder.join(name);
+                fs::create_dir_all(&folder).map_err(Error::write(&folder))?;
+            }
+        }
+        let _phase = Phase::begin(progress, "fetching Debian's package lists", None);
+        self.run(request, self.command("apt-get").args(["-q", "update"])).map(drop)
+    }
+
+    fn find(&self, request: &Request) -> Result<Option<String>, Error> {
+        let names =
+            self.run(request, self.command("apt-cache").args(["search", "--names-only", "^linux-image-"]))?;
+        let names = names.lines().filter_map(|line| line.split_whitespace().next());
+        Ok(request.newest(names).map(str::to_owned))
+    }
+
+    /// Downloads `package` and what belongs to it, and unpacks them into one folder of the cache.
+    fn get(
+        &self,
+        request: &Request,
+        package: &str,
+        work: &Path,
+        cache: &Cache,
+        progress: &dyn Progress,
+    ) -> Result<String, Error> {
+        let first = self.describe(request, package)?;
+        let version: String =
+            first.version.chars().map(|c| if c == ':' || c == '/' { '%' } else { c }).collect();
+        let name = format!("{package}_{version}");
+        if cache.existing(PACKAGES, &name).is_some_and(|folder| FileList::load(&folder).is_some()) {
+            return Ok(name);
+        }
+        let mut packages = vec![package.to_owned()];
+        let mut size = first.size;
+        let release = package.strip_prefix("linux-image-").unwrap_or(package);
+        let mut parts = first.parts(release);
+        // Since Linux 7 the image, its binary and its modules are packages of their own that need each other.
+        while let Some(part) = parts.pop() {
+            if !packages.contains(&part) && packages.len() < 8 {
+                let described = self.describe(request, &part)?;
+                size += described.size;
+                parts.extend(described.parts(release));
+                packages.push(part);
+            }
+        }
+        let folder = TempDir::with_prefix_in(".part-", work).map_err(Error::write(work))?;
+        self.download(request, &packages, size, folder.path(), progress)?;
+        let mut debs = Vec::new();
+        for entry in fs::read_dir(folder.path()).map_err(Error::read(folder.path()))?.flatten() {
+            if entry.path().extension().is_some_and(|end| end == "deb") {
+                debs.push(Deb::open(&entry.path())?);
+            }
+        }
+        unpacked(cache, PACKAGES, &name, &debs, progress)?;
+        Ok(name)
+    }
+
+    fn download(
+        &self,
+        request: &Request,
+        packages: &[String],
+        size: u64,
+        folder: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let title = format!("downloading {}", packages.join(", "));
+        let phase = Phase::begin(progress, &title, Some(size).filter(|size| *size > 0));
+        let mut command = self.command("apt-get");
+        command.args(["-q", "download"]).args(packages).current_dir(folder);
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| no_apt(request, &error))?;
+        // apt tells its own progress only to a terminal: the growing file tells us.
+        let mut seen = 0;
+        let status = loop {
+            let now = bytes_in(folder);
+            phase.advance(now.saturating_sub(seen));
+            seen = seen.max(now);
+            match child.try_wait() {
+                Ok(None) => thread::sleep(Duration::from_millis(50)),
+                Ok(Some(status)) => break status,
+                Err(error) => return Err(request.error(format!("apt-get: {error}"))),
+            }
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let mut complaints = Vec::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            let _ = stderr.read_to_end(&mut complaints);
+        }
+        Err(request.error(format!("download failed: {}", complaint(&complaints))))
+    }
+
+    fn describe(&self, request: &Request, package: &str) -> Result<Description, Error> {
+        let text =
+            self.run(request, self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .map(str::trim)
+                .unwrap_or_default()
+        };
+        Ok(Description {
+            version: field("Version").to_owned(),
+            size: field("Size").parse().unwrap_or(0),
+            depends: format!("{}, {}", field("Pre-Depends"), field("Depends")),
+        })
+    }
+}
+
+/// A package as `apt-cache show` describes it.
+struct Description {
+    version: String,
+    size: u64,
+    depends: String,
+}
+
+impl Description {
+    /// The other packages of the same kernel that this one needs.
+    fn parts(&self, release: &str) -> Vec<String> {
+        let names = self.depends.split([',', '|']).filter_map(|one| one.split_whitespace().next());
+        let kinds = ["linux-binary-", "linux-modules-", "linux-base-", "linux-image-"];
+        names
+            .filter(|name| kinds.iter().any(|kind| name.strip_prefix(kind) == Some(release)))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+fn no_apt(request: &Request, error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        return request.error("needs apt, which this system lacks; give a .deb file, a folder, or sample");
+    }
+    request.error(format!("cannot run apt: {error}"))
+}
+
+/// The first thing apt reported as an error, in one line.
+fn complaint(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let line = text.lines().find_map(|line| line.strip_prefix("E: ")).or_else(|| text.lines().next());
+    line.unwrap_or("no reason given").trim().to_owned()
+}
+
+fn bytes_in(folder: &Path) -> u64 {
+    let mut total = 0;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => total += bytes_in(&entry.path()),
+            Ok(metadata) => total += metadata.len(),
+            Err(_) => {}
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: &[&str] = &[
+        "linux-image-6.1.0-9-amd64",
+        "linux-image-6.1.0-56-amd64",
+        "linux-image-6.1.0-56-amd64-unsigned",
+        "linux-image-6.1.0-56-amd64-dbg",
+        "linux-image-6.1.0-57-cloud-amd64",
+        "linux-image-6.1.0-57-rt-amd64",
+        "linux-image-6.12.74+deb12-amd64",
+        "linux-image-6.12.117+deb12-amd64",
+        "linux-image-7.3-rc2-amd64",
+        "linux-image-amd64",
+        "linux-image-cloud-amd64",
+    ];
+
+    fn newest(version: &str, flavour: &str) -> Option<&'static str> {
+        Request::parse(version, flavour).unwrap().newest(NAMES.iter().copied())
+    }
+
+    #[test]
+    fn versions_match_whole_parts_and_the_newest_wins() {
+        assert_eq!(newest("", "amd64"), Some("linux-image-6.12.117+deb12-amd64"));
+        assert_eq!(newest("6", "amd64"), Some("linux-image-6.12.117+deb12-amd64"));
+        assert_eq!(newest("6.12", "amd64"), Some("linux-image-6.12.117+deb12-amd64"));
+        assert_eq!(newest("6.12.74", "amd64"), Some("linux-image-6.12.74+deb12-amd64"));
+        assert_eq!(newest("6.12.117+deb12-amd64", "amd64"), Some("linux-image-6.12.117+deb12-amd64"));
+        assert_eq!(newest("6.1", "amd64"), Some("linux-image-6.1.0-56-amd64"));
+        assert_eq!(newest("6.1.0-9", "amd64"), Some("linux-image-6.1.0-9-amd64"));
+        assert_eq!(newest("6.12.1", "amd64"), None);
+    }
+
+    #[test]
+    fn other_flavours_and_release_candidates_only_by_name() {
+        assert_eq!(newest("6.1", "cloud-amd64"), Some("linux-image-6.1.0-57-cloud-amd64"));
+        assert_eq!(newest("7.3", "amd64"), None);
+        assert_eq!(newest("7.3-rc2", "amd64"), Some("linux-image-7.3-rc2-amd64"));
+    }
+
+    #[test]
+    fn a_split_kernel_names_its_other_packages() {
+        let described = Description {
+            version: "7.2-1".to_owned(),
+            size: 1,
+            depends: "linux-base (>= 4), linux-binary-7.2-amd64 (= 7.2-1), linux-modules-7.2-amd64 (= 7.2-1), kmod | x".to_owned(),
+        };
+        assert_eq!(described.parts("7.2-amd64"), ["linux-binary-7.2-amd64", "linux-modules-7.2-amd64"]);
+    }
+
+    fn with_cached(names: &[&str]) -> (TempDir, OpenOptions, Cache) {
+        let root = tempfile::tempdir().unwrap();
+        for name in names {
+            let folder = root.path().join(PACKAGES).join(name);
+            fs::create_dir_all(&folder).unwrap();
+            FileList::default().save(&folder).unwrap();
+        }
+        let options =
+            OpenOptions { offline: true, cache: Some(root.path().to_path_buf()), ..OpenOptions::default() };
+        let cache = Cache::new(options.cache.clone());
+        (root, options, cache)
+    }
+
+    #[test]
+    fn offline_takes_the_newest_in_the_cache() {
+        let (_root, options, cache) = with_cached(&[
+            "linux-image-6.12.9-amd64_6.12.9-1",
+            "linux-image-6.12.10-amd64_6.12.10-1",
+            "linux-image-6.1.0-1-amd64_1",
+        ]);
+        let (_, name) = fetch(&Request::parse("6.12", "amd64").unwrap(), &options, &cache).unwrap();
+        assert_eq!(name, "linux-image-6.12.10-amd64 6.12.10-1");
+        let error = fetch(&Request::parse("6.13", "amd64").unwrap(), &options, &cache).unwrap_err();
+        assert!(error.to_string().contains("not in the cache"), "{error}");
+    }
+
+    #[test]
+    fn what_answered_a_request_answers_it_again() {
+        let (_root, mut options, cache) =
+            with_cached(&["linux-image-6.12.9-amd64_6.12.9-1", "linux-image-6.12.10-amd64_6.12.10-1"]);
+        options.offline = false;
+        cache.keep_note(ANSWERS, "newest_amd64", b"linux-image-6.12.9-amd64_6.12.9-1\n");
+        let (_, name) = fetch(&Request::parse("", "amd64").unwrap(), &options, &cache).unwrap();
+        assert_eq!(name, "linux-image-6.12.9-amd64 6.12.9-1");
+    }
+}

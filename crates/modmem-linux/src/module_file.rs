@@ -1,0 +1,170 @@
+//! One module's file.
+
+use crate::{Error, compress, modinfo::normal_name};
+use std::{
+    borrow::Cow,
+    fs::File,
+    hash::{Hash, Hasher},
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A module's file, in a kernel's tree or outside. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ModuleFile(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    path: String,
+    place: Place,
+    outside: bool,
+}
+
+/// Where a file's bytes are.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// A file; its size where the cache's list knows it.
+    Disk { path: PathBuf, size: Option<u64> },
+    /// Part of the program.
+    Static(&'static [u8]),
+}
+
+impl ModuleFile {
+    /// A module's file that belongs to no kernel's tree.
+    pub fn outside(path: impl Into<PathBuf>) -> ModuleFile {
+        let path = path.into();
+        let shown = path.display().to_string();
+        let name = module_name(&shown).unwrap_or_else(|| normal_name(file_name(&shown)));
+        ModuleFile(Arc::new(Inner {
+            name,
+            path: shown,
+            place: Place::Disk { path, size: None },
+            outside: true,
+        }))
+    }
+
+    pub(crate) fn inside(name: String, path: String, place: Place) -> ModuleFile {
+        ModuleFile(Arc::new(Inner { name, path, place, outside: false }))
+    }
+
+    /// The module's name as the kernel shows it, with `_` for `-`, taken from the file's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The path under the kernel's module folder, such as `kernel/fs/ext4/ext4.ko.xz`; for a file outside, its path.
+    pub fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    /// The file on disk; `None` where the module is part of the program.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.0.place {
+            Place::Disk { path, .. } => Some(path),
+            Place::Static(_) => None,
+        }
+    }
+
+    /// Was this file given by path rather than found in the kernel's tree?
+    pub fn is_outside(&self) -> bool {
+        self.0.outside
+    }
+
+    /// The module's bytes, decompressed.
+    pub fn read(&self) -> Result<Vec<u8>, Error> {
+        let bytes = self.0.place.read()?.into_owned();
+        let shown = match &self.0.place {
+            Place::Disk { path, .. } => path.display().to_string(),
+            Place::Static(_) => self.0.path.clone(),
+        };
+        compress::decompress(&shown, bytes)
+    }
+}
+
+impl PartialEq for ModuleFile {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (self.0.outside == other.0.outside && self.0.path == other.0.path)
+    }
+}
+
+impl Eq for ModuleFile {}
+
+impl Hash for ModuleFile {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.path.hash(state);
+    }
+}
+
+impl Place {
+    pub(crate) fn read(&self) -> Result<Cow<'static, [u8]>, Error> {
+        match self {
+            Place::Static(bytes) => Ok(Cow::Borrowed(bytes)),
+            Place::Disk { path, size } => {
+                let bytes = read_file(path, compress::LIMIT)?;
+                match size {
+                    // A crash of the machine may leave a file empty although its name was written.
+                    Some(size) if bytes.len() as u64 != *size => Err(Error::malformed(
+                        path.display().to_string(),
+                        format!(
+                            "damaged in the cache ({} bytes, not {size}); remove its folder",
+                            bytes.len()
+                        ),
+                    )),
+                    _ => Ok(Cow::Owned(bytes)),
+                }
+            }
+        }
+    }
+}
+
+/// Reads a whole file of at most `limit` bytes. Works for `/proc` too, where sizes read as zero.
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    let file = File::open(path).map_err(Error::read(path))?;
+    let expected = file.metadata().map_err(Error::read(path))?.len();
+    let too_large = || Error::TooLarge { file: path.display().to_string(), limit };
+    if expected > limit {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(expected as usize + 1);
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::read(path))?;
+    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// Reads a module's file and decompresses it: `.ko`, `.ko.xz`, `.ko.zst` and `.ko.gz`, told apart by their contents.
+pub fn read_module_file(path: impl AsRef<Path>) -> Result<Vec<u8>, Error> {
+    let path = path.as_ref();
+    compress::decompress(&path.display().to_string(), read_file(path, compress::LIMIT)?)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The name of the module in a file of this path; `None` if it is no module.
+pub(crate) fn module_name(path: &str) -> Option<String> {
+    let file = file_name(path);
+    let stem = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].iter().find_map(|end| file.strip_suffix(end))?;
+    (!stem.is_empty()).then(|| normal_name(stem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_from_file_names() {
+        assert_eq!(module_name("kernel/sound/snd-hda-intel.ko.xz").as_deref(), Some("snd_hda_intel"));
+        assert_eq!(module_name("a.ko").as_deref(), Some("a"));
+        assert_eq!(module_name("modules.dep"), None);
+        assert_eq!(module_name("dir/.ko"), None);
+    }
+
+    #[test]
+    fn a_file_too_short_for_the_cache_s_list_is_reported() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let place = Place::Disk { path: file.path().to_path_buf(), size: Some(7) };
+        assert!(place.read().unwrap_err().to_string().contains("damaged in the cache"));
+    }
+}

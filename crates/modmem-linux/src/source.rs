@@ -1,0 +1,230 @@
+//! What a user may give as a kernel, and how it becomes files.
+
+use crate::{
+    Error,
+    cache::{Cache, default_cache_folder},
+    deb::{Deb, FileList},
+    debian::{self, Request},
+    progress::{Progress, Silent},
+    root::Root,
+};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Files that are part of the program: path under a root file system (`lib/modules/RELEASE/...`, `boot/...`), contents.
+pub type Sample = &'static [(&'static str, &'static [u8])];
+
+/// Where a kernel comes from: what a user gives as `--kernel`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// The kernel that runs this program, from `/lib/modules`.
+    Running,
+    /// The files that the program brings along.
+    Sample,
+    /// The newest kernel in Debian's archive with this version, `6.12` or `6.1.0-56`; any if `None`.
+    Debian {
+        /// The release's beginning, ending where a part of the version ends: `6.1` is not `6.12`.
+        version: Option<String>,
+        /// The rest of the package's name: `amd64`, `cloud-amd64`, `rt-amd64`.
+        flavour: String,
+    },
+    /// A package's file, or a folder.
+    Path(PathBuf),
+    /// A release under `/lib/modules`.
+    Release(String),
+}
+
+impl Source {
+    /// Understands `sample`, `debian`, `debian:VERSION`, `debian:VERSION:FLAVOUR`, a path, and a release's name.
+    ///
+    /// A word that could be both a release and a path is a path if something is there; `./sample` is a path.
+    pub fn parse(spec: &str) -> Result<Source, Error> {
+        let bad = |problem: &str| Error::BadSource { spec: spec.to_owned(), problem: problem.to_owned() };
+        if spec.is_empty() {
+            return Err(bad("empty; give a .deb file, a folder, a release, debian:VERSION or sample"));
+        }
+        if spec == "sample" {
+            return Ok(Source::Sample);
+        }
+        if let Some(rest) = spec.strip_prefix("debian")
+            && (rest.is_empty() || rest.starts_with(':'))
+        {
+            let rest = rest.strip_prefix(':').unwrap_or(rest);
+            let (version, flavour) = rest.split_once(':').unwrap_or((rest, "amd64"));
+            let request = Request::parse(version, flavour).map_err(|problem| bad(&problem))?;
+            return Ok(Source::Debian { version: request.version, flavour: request.flavour });
+        }
+        if spec.contains('/') || spec.ends_with(".deb") || Path::new(spec).exists() {
+            return Ok(Source::Path(PathBuf::from(spec)));
+        }
+        Ok(Source::Release(spec.to_owned()))
+    }
+
+    /// The place where this source's files are, after fetching and unpacking what that needs.
+    pub(crate) fn root(&self, options: &OpenOptions, cache: &Cache) -> Result<(Root, String), Error> {
+        match self {
+            Source::Running => running(options),
+            Source::Sample if options.sample.is_empty() => Err(Error::BadSource {
+                spec: "sample".to_owned(),
+                problem: "this program was built without sample modules".to_owned(),
+            }),
+            Source::Sample => Ok((Root::Static(options.sample), "the built-in sample".to_owned())),
+            Source::Debian { version, flavour } => {
+                let request = Request { version: version.clone(), flavour: flavour.clone() };
+                let (folder, package) = debian::fetch(&request, options, cache)?;
+                Ok((Root::of_folder(&folder)?, format!("Debian package {package}")))
+            }
+            Source::Path(path) => Ok((of_path(path, options, cache)?, path.display().to_string())),
+            Source::Release(release) => {
+                let folder = options.system_root.join("lib/modules");
+                let one = folder.join(release);
+                if one.is_dir() {
+                    let root = Root::Modules { folder: one.clone(), release: release.clone() };
+                    return Ok((root, one.display().to_string()));
+                }
+                let mut found: Vec<String> = fs::read_dir(&folder)
+                    .map(|entries| {
+                        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+                    })
+                    .unwrap_or_default();
+                found.sort();
+                Err(Error::NoSuchSource { spec: release.clone(), folder, found })
+            }
+        }
+    }
+}
+
+fn running(options: &OpenOptions) -> Result<(Root, String), Error> {
+    let path = options.system_root.join("proc/sys/kernel/osrelease");
+    let release = fs::read_to_string(&path).map_err(Error::read(&path))?.trim().to_owned();
+    let modules = options.system_root.join("lib/modules");
+    let folder = modules.join(&release);
+    // A container may have the folder and nothing of use in it.
+    let usable =
+        ["kernel", "updates", "extra", "modules.order"].iter().any(|name| folder.join(name).exists());
+    if release.is_empty() || !usable {
+        return Err(Error::NotRunningHere { release, folder: modules });
+    }
+    let described = format!("the running kernel ({})", folder.display());
+    Ok((Root::Modules { folder, release }, described))
+}
+
+fn of_path(path: &Path, options: &OpenOptions, cache: &Cache) -> Result<Root, Error> {
+    let metadata = fs::metadata(path).map_err(Error::read(path))?;
+    if metadata.is_dir() {
+        return Root::of_folder(path);
+    }
+    if !Deb::is_at(path) {
+        let module = crate::module_file::module_name(&path.to_string_lossy()).is_some();
+        let problem = if module {
+            "a module, not a kernel; give it as a module"
+        } else {
+            "neither a Debian package nor a folder"
+        };
+        return Err(Error::BadSource { spec: path.display().to_string(), problem: problem.to_owned() });
+    }
+    let deb = Deb::open(path)?;
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let stem: String = stem.chars().filter(|c| c.is_ascii_graphic() && *c != '/').take(80).collect();
+    let name = format!("{}-{}", stem.trim_start_matches('.'), &deb.fingerprint()?.name()[..16]);
+    Root::of_folder(&unpacked(cache, "deb", &name, &[deb], &*options.progress)?)
+}
+
+/// The folder with these packages' files: from the cache, or unpacked into it now.
+pub(crate) fn unpacked(
+    cache: &Cache,
+    kind: &str,
+    name: &str,
+    debs: &[Deb],
+    progress: &dyn Progress,
+) -> Result<PathBuf, Error> {
+    if let Some(folder) = cache.existing(kind, name) {
+        if FileList::load(&folder).is_some() {
+            return Ok(folder);
+        }
+        cache.discard(&folder);
+    }
+    cache.make(kind, name, |part| {
+        let mut list = FileList::default();
+        for deb in debs {
+            deb.unpack(part, &mut list, progress)?;
+        }
+        list.save(part)
+    })
+}
+
+/// How to open a kernel. The default: the user's cache folder, no progress, no sample, network allowed.
+#[derive(Clone)]
+pub struct OpenOptions {
+    /// The cache folder. `None`: a temporary folder, removed with the [`Kernel`](crate::Kernel).
+    pub cache: Option<PathBuf>,
+    /// What `sample` stands for.
+    pub sample: Sample,
+    /// Who is told about long work.
+    pub progress: Arc<dyn Progress>,
+    /// Do not use the network: `debian:VERSION` takes the newest in the cache that fits.
+    pub offline: bool,
+    /// Ask Debian's archive again, although the cache knows an answer.
+    pub refresh: bool,
+    /// Where `/lib/modules` and `/boot` are; another folder than `/` for another system's disk.
+    pub system_root: PathBuf,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions {
+            cache: default_cache_folder(),
+            sample: &[],
+            progress: Arc::new(Silent),
+            offline: false,
+            refresh: false,
+            system_root: PathBuf::from("/"),
+        }
+    }
+}
+
+impl fmt::Debug for OpenOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenOptions")
+            .field("cache", &self.cache)
+            .field("sample", &self.sample.len())
+            .field("offline", &self.offline)
+            .field("refresh", &self.refresh)
+            .field("system_root", &self.system_root)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn debian(version: Option<&str>, flavour: &str) -> Source {
+        Source::Debian { version: version.map(str::to_owned), flavour: flavour.to_owned() }
+    }
+
+    #[test]
+    fn each_way_to_name_a_kernel_is_understood() {
+        let parse = |spec| Source::parse(spec).unwrap();
+        assert_eq!(parse("sample"), Source::Sample);
+        assert_eq!(parse("debian"), debian(None, "amd64"));
+        assert_eq!(parse("debian:6.12"), debian(Some("6.12"), "amd64"));
+        assert_eq!(parse("debian:6.12:cloud-amd64"), debian(Some("6.12"), "cloud-amd64"));
+        assert_eq!(parse("debian:6.1.0-56-amd64"), debian(Some("6.1.0-56"), "amd64"));
+        assert_eq!(parse("./sample"), Source::Path("./sample".into()));
+        assert_eq!(parse("gone.deb"), Source::Path("gone.deb".into()));
+        assert_eq!(parse("6.12.117+deb12-amd64"), Source::Release("6.12.117+deb12-amd64".to_owned()));
+        assert_eq!(parse("debianish"), Source::Release("debianish".to_owned()));
+    }
+
+    #[test]
+    fn senseless_sources_say_what_to_write() {
+        for spec in ["", "debian:../..", "debian:6.12:a/b"] {
+            assert!(matches!(Source::parse(spec), Err(Error::BadSource { .. })), "{spec}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! What the kernel exports to modules, put together from whatever tells.
+
+use crate::{
+    Error, ImageFacts, Kernel,
+    cache::Fingerprint,
+    compress::LIMIT,
+    image::{self, kernel_elf},
+    ksymtab::{self, image_facts},
+    module_file::read_file,
+    symbol_file::SymbolFile,
+    symvers,
+};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+/// Folder of the cache with what images export: finding out means to decompress them.
+const TABLES: &str = "symbols";
+
+/// A symbol that the kernel itself exports to modules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelSymbol {
+    /// The symbol's name.
+    pub name: Box<str>,
+    /// Its address; for a percpu variable its offset. `None` if only `Module.symvers` tells of it.
+    pub address: Option<u64>,
+    /// Only for modules whose licence is compatible with the GPL. False where nothing tells.
+    pub gpl_only: bool,
+    /// The checksum of its declaration, in a kernel with modversions.
+    pub crc: Option<u32>,
+    /// The namespace that a module has to import.
+    pub namespace: Option<Box<str>>,
+}
+
+/// Where a table of symbols comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SymbolSource {
+    /// A `System.map` or kallsyms file: addresses as the running kernel has them.
+    SymbolFile(PathBuf),
+    /// A kernel image: addresses as the kernel was linked.
+    Image(PathBuf),
+    /// `Module.symvers`: no addresses.
+    ModuleSymvers(PathBuf),
+    /// Nothing tells.
+    None,
+}
+
+/// The kernel's exports and where they come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelSymbols {
+    /// Sorted by name, each name once.
+    pub symbols: Vec<KernelSymbol>,
+    /// Where names and addresses come from.
+    pub source: SymbolSource,
+    /// Do the sources tell which symbols are for GPL modules only?
+    pub licences_known: bool,
+    /// What the image says about the kernel's place in memory, if there is an image.
+    pub image: Option<ImageFacts>,
+}
+
+impl KernelSymbols {
+    /// The symbol of this name.
+    pub fn get(&self, name: &str) -> Option<&KernelSymbol> {
+        let at = self.symbols.binary_search_by(|symbol| (*symbol.name).cmp(name)).ok()?;
+        self.symbols.get(at)
+    }
+}
+
+/// What was found in an image or in `Module.symvers`.
+#[derive(Debug)]
+struct Table {
+    symbols: Vec<KernelSymbol>,
+    source: SymbolSource,
+    image: Option<ImageFacts>,
+}
+
+impl Kernel {
+    /// What the kernel exports to modules.
+    ///
+    /// `file` may be a `System.map`, a copy of `/proc/kallsyms`, a kernel image or `Module.symvers`, told apart by
+    /// contents. Without it, or for what it does not tell (a `System.map` knows neither licences nor checksums), this
+    /// kernel's own files are asked: image, `System.map`, `Module.symvers`. If there are none of these either the
+    /// result is empty and its source [`SymbolSource::None`].
+    pub fn symbols(&self, file: Option<&Path>) -> Result<KernelSymbols, Error> {
+        if let Some(path) = file {
+            let bytes = read_file(path, LIMIT)?;
+            let shown = path.display().to_string();
+            if image::is_elf(&bytes) || image::is_bzimage(&bytes) {
+                return self.image_table(&shown, path, bytes).map(Table::into_symbols);
+            }
+            if symvers::is_symvers(&bytes) {
+                let symbols = symvers::kernel_symbols(&String::from_utf8_lossy(&bytes));
+                let source = SymbolSource::ModuleSymvers(path.to_path_buf());
+                return Ok(Table { symbols, source, image: None }.into_symbols());
+            }
+            let addresses = SymbolFile::parse(&shown, &bytes)?;
+            return Ok(merge(&addresses, SymbolSource::SymbolFile(path.to_path_buf()), self.own_table()?));
+        }
+        let table = self.own_table()?;
+        if table.as_ref().is_some_and(|table| matches!(table.source, SymbolSource::Image(_))) {
+            return Ok(table.map_or_else(nothing, Table::into_symbols));
+        }
+        if let Some(bytes) = self.symbol_file() {
+            let path = self.symbol_file_path().unwrap_or_else(|| PathBuf::from("System.map"));
+            let addresses = SymbolFile::parse(&path.display().to_string(), &bytes)?;
+            return Ok(merge(&addresses, SymbolSource::SymbolFile(path), table));
+        }
+        Ok(table.map_or_else(nothing, Table::into_symbols))
+    }
+
+    /// What this kernel's image says, or else its `Module.symvers`.
+    fn own_table(&self) -> Result<Option<Table>, Error> {
+        if let Some(path) = self.image_path() {
+            let shown = path.display().to_string();
+            if let Some(table) = self.kept_table(path) {
+                return Ok(Some(table));
+            }
+            return self.image_table(&shown, path, read_file(path, LIMIT)?).map(Some);
+        }
+        if let Some(image) = self.image() {
+            return self.image_table("vmlinuz", Path::new("vmlinuz"), image?).map(Some);
+        }
+        Ok(self.module_symvers().map(|bytes| {
+            let symbols = symvers::kernel_symbols(&String::from_utf8_lossy(&bytes));
+            let path = self.module_symvers_path().unwrap_or_else(|| PathBuf::from("Module.symvers"));
+            Table { symbols, source: SymbolSource::ModuleSymvers(path), image: None }
+        }))
+    }
+
+    fn kept_table(&self, path: &Path) -> Option<Table> {
+        let text = String::from_utf8(self.cache.note(TABLES, &table_name(path))?).ok()?;
+        let (symbols, facts) = load(&text)?;
+        Some(Table { symbols, source: SymbolSource::Image(path.to_path_buf()), image: Some(facts) })
+    }
+
+    fn image_table(&self, shown: &str, path: &Path, bytes: Vec<u8>) -> Result<Table, Error> {
+        let elf = kernel_elf(shown, bytes)?;
+        let symbols = ksymtab::kernel_symbols(shown, &elf)?;
+        let facts = image_facts(shown, &elf)?;
+        if path.is_absolute() {
+            self.cache.keep_note(TABLES, &table_name(path), save(&symbols, &facts).as_bytes());
+        }
+        Ok(Table { symbols, source: SymbolSource::Image(path.to_path_buf()), image: Some(facts) })
+    }
+}
+
+impl Table {
+    fn into_symbols(mut self) -> KernelSymbols {
+        self.symbols.dedup_by(|a, b| a.name == b.name);
+        let (symbols, source, image) = (self.symbols, self.source, self.image);
+        KernelSymbols { licences_known: !symbols.is_empty(), symbols, source, image }
+    }
+}
+
+fn nothing() -> KernelSymbols {
+    KernelSymbols { symbols: Vec::new(), source: SymbolSource::None, licences_known: false, image: None }
+}
+
+/// Names and addresses from a symbol file; licence, checksum and namespace from the image or `Module.symvers`.
+fn merge(addresses: &SymbolFile, source: SymbolSource, table: Option<Table>) -> KernelSymbols {
+    let known: HashMap<&str, &KernelSymbol> =
+        table.iter().flat_map(|table| &table.symbols).map(|symbol| (&*symbol.name, symbol)).collect();
+    // A file may leave out the export tables. Then the table says what is exported; without one, all that is global.
+    let names: Vec<&str> = if !addresses.exported.is_empty() {
+        addresses.exported.iter().map(String::as_str).collect()
+    } else if !known.is_empty() {
+        known.keys().copied().collect()
+    } else {
+        addresses.globals().collect()
+    };
+    let symbol = |name: &str| {
+        let address = addresses.address(name)?;
+        let known = known.get(name);
+        Some(KernelSymbol {
+            name: name.into(),
+            address: Some(address),
+            gpl_only: known.is_some_and(|known| known.gpl_only),
+            crc: known.and_then(|known| known.crc),
+            namespace: known.and_then(|known| known.namespace.clone()),
+        })
+    };
+    let mut symbols: Vec<KernelSymbol> = names.into_iter().filter_map(symbol).collect();
+    symbols.sort_by(|a, b| a.name.cmp(&b.name));
+    symbols.dedup_by(|a, b| a.name == b.name);
+    KernelSymbols {
+        symbols,
+        source,
+        licences_known: !known.is_empty(),
+        // The image's addresses hold only where the kernel runs where it was linked.
+        image: table.and_then(|table| table.image),
+    }
+}
+
+fn table_name(path: &Path) -> String {
+    let mut fingerprint = Fingerprint::new();
+    fingerprint.add_state(path);
+    fingerprint.name()
+}
+
+/// A table as text, to be kept: a line for the image, a line for each symbol, a last line with their number.
+fn save(symbols: &[KernelSymbol], facts: &ImageFacts) -> String {
+    let mut text = String::from("modmem symbols 1\n");
+    let percpu = facts
+        .percpu
+        .as_ref()
+        .map_or("- -".to_owned(), |percpu| format!("{:x} {:x}", percpu.start, percpu.end));
+    let _ = writeln!(text, "{:x} {:x} {percpu}", facts.text, facts.end);
+    for symbol in symbols {
+        let licence = if symbol.gpl_only { 'G' } else { 'P' };
+        let _ = write!(text, "{licence} {:x} ", symbol.address.unwrap_or_default());
+        match symbol.crc {
+            Some(crc) => {
+                let _ = write!(text, "{crc:x}");
+            }
+            None => text.push('-'),
+        }
+        let _ = writeln!(text, " {}\t{}", symbol.name, symbol.namespace.as_deref().unwrap_or_default());
+    }
+    let _ = writeln!(text, "end {}", symbols.len());
+    text
+}
+
+/// Reads a table back. `None` if it is not whole.
+fn load(text: &str) -> Option<(Vec<KernelSymbol>, ImageFacts)> {
+    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+    let mut lines = text.strip_prefix("modmem symbols 1\n")?.lines();
+    let mut place = lines.next()?.split(' ');
+    let (first, end) = (hex(place.next()?)?, hex(place.next()?)?);
+    let percpu = match (place.next()?, place.next()?) {
+        ("-", "-") => None,
+        (start, end) => Some(hex(start)?..hex(end)?),
+    };
+    let mut symbols = Vec::new();
+    loop {
+        let mut fields = lines.next()?.splitn(4, ' ');
+        let (kind, value) = (fields.next()?, fields.next()?);
+        if kind == "end" {
+            let whole = value.parse() == Ok(symbols.len());
+            return whole.then_some((symbols, ImageFacts { percpu, text: first, end }));
+        }
+        let crc = match fields.next()? {
+            "-" => None,
+            crc => Some(u32::from_str_radix(crc, 16).ok()?),
+        };
+        let (name, namespace) = fields.next()?.split_once('\t')?;
+        symbols.push(KernelSymbol {
+            name: name.into(),
+            address: Some(hex(value)?),
+            gpl_only: match kind {
+                "G" => true,
+                "P" => false,
+                _ => return None,
+            },
+            crc,
+            namespace: Some(namespace).filter(|namespace| !namespace.is_empty()).map(Into::into),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn symbol(name: &str, address: u64) -> KernelSymbol {
+        KernelSymbol {
+            name: name.into(),
+            address: Some(address),
+            gpl_only: true,
+            crc: Some(7),
+            namespace: Some("NS".into()),
+        }
+    }
+
+    #[test]
+    fn a_table_comes_back_as_it_was_kept() {
+        let symbols = vec![
+            symbol("a", 1),
+            KernelSymbol { crc: None, namespace: None, gpl_only: false, ..symbol("b", 2) },
+        ];
+        for percpu in [None, Some(0..0x1000)] {
+            let facts = ImageFacts { percpu, text: 0xffff_ffff_8100_0000, end: 0xffff_ffff_8300_0000 };
+            let text = save(&symbols, &facts);
+            assert_eq!(load(&text), Some((symbols.clone(), facts)));
+            for length in 0..text.len() - 1 {
+                assert_eq!(load(&text[..length]), None, "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_symbol_file_gives_addresses_and_the_table_the_rest() {
+        let file = b"ffffffff91000000 T a\nffffffff91000010 t b\nffffffff92000000 r __ksymtab_a\n";
+        let file = SymbolFile::parse("kallsyms", file).unwrap();
+        let source = SymbolSource::SymbolFile("kallsyms".into());
+        let table = || Table { symbols: vec![symbol("a", 1)], source: SymbolSource::None, image: None };
+        let merged = merge(&file, source.clone(), Some(table()));
+        assert_eq!(merged.symbols, [symbol("a", 0xffff_ffff_9100_0000)]);
+        assert!(merged.licences_known && merged.get("a").is_some() && merged.get("b").is_none());
+        let alone = merge(&file, source, None);
+        assert_eq!(alone.symbols.len(), 1);
+        assert!(!alone.licences_known);
+    }
+}

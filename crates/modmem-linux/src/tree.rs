@@ -1,0 +1,103 @@
+//! Several roots seen as one kernel.
+
+use crate::{
+    Error,
+    cache::Fingerprint,
+    index::vermagic_release,
+    module_file::{ModuleFile, Place, module_name},
+    root::Root,
+};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+/// One kernel's files by the names that [`root`](crate::root) gives them.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) release: String,
+    files: BTreeMap<String, Place>,
+}
+
+impl Tree {
+    /// Where two roots have the same file, the later one's counts.
+    pub(crate) fn merge(roots: &[Root], described: &str) -> Result<Tree, Error> {
+        let (mut with_modules, mut boot_only) = (BTreeSet::new(), BTreeSet::new());
+        for root in roots {
+            let releases = root.releases();
+            with_modules.extend(releases.with_modules);
+            boot_only.extend(releases.boot_only);
+        }
+        let candidates = if with_modules.is_empty() { boot_only } else { with_modules };
+        if candidates.len() > 1 {
+            return Err(Error::SeveralKernels { releases: candidates.into_iter().collect() });
+        }
+        let mut release = candidates.into_iter().next().unwrap_or_default();
+        let mut files = BTreeMap::new();
+        for root in roots {
+            files.extend(root.files(&release)?);
+        }
+        if !files.keys().any(|name| name == "boot/vmlinuz" || module_name(name).is_some()) {
+            return Err(Error::NoKernel { described: described.to_owned() });
+        }
+        if release.is_empty() {
+            // Only plain folders: the modules themselves say for which kernel they are.
+            let first = files.iter().find_map(|(name, place)| Some((module_name(name)?, name, place)));
+            let vermagic = first.and_then(|(module, name, place)| {
+                vermagic_release(&ModuleFile::inside(module, name.clone(), place.clone()).read().ok()?)
+            });
+            release = vermagic.unwrap_or_else(|| "unknown".to_owned());
+        }
+        Ok(Tree { release, files })
+    }
+
+    /// The names and places below `modules/`, in order of their names.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = (&str, &Place)> {
+        self.files.iter().filter_map(|(name, place)| Some((name.strip_prefix("modules/")?, place)))
+    }
+
+    pub(crate) fn place(&self, name: &str) -> Option<&Place> {
+        self.files.get(name)
+    }
+
+    /// The first of these files that is there.
+    pub(crate) fn read_first(&self, names: &[&str]) -> Option<Result<Cow<'static, [u8]>, Error>> {
+        names.iter().find_map(|name| self.files.get(*name)).map(Place::read)
+    }
+
+    /// Where the first of these files is on disk.
+    pub(crate) fn path_of_first(&self, names: &[&str]) -> Option<&Path> {
+        match names.iter().find_map(|name| self.files.get(*name))? {
+            Place::Disk { path, .. } => Some(path),
+            Place::Static(_) => None,
+        }
+    }
+
+    /// The text of a file of depmod, if it is there and can be read.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        let bytes = self.place(&format!("modules/{name}"))?.read().ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// A name for the present state of all modules, for results kept in the cache.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let mut fingerprint = Fingerprint::new();
+        for (name, place) in &self.files {
+            if module_name(name).is_none() {
+                continue;
+            }
+            fingerprint.add(name.as_bytes());
+            match place {
+                // In the cache: its folder's name says which package this is, and nobody writes there.
+                Place::Disk { path, size: Some(size) } => {
+                    fingerprint.add(path.as_os_str().as_encoded_bytes());
+                    fingerprint.add(&size.to_le_bytes());
+                }
+                Place::Disk { path, size: None } => fingerprint.add_state(path),
+                Place::Static(bytes) => fingerprint.add(bytes),
+            }
+        }
+        fingerprint
+    }
+}
