@@ -2,7 +2,9 @@
 
 use crate::arena::Arena;
 use crate::files::File;
+use crate::names::Names;
 use std::any::Any;
+use std::borrow::Cow;
 
 /// Where the modules of the floor would run: the first module area of an x86-64 kernel with address
 /// randomisation.
@@ -19,6 +21,9 @@ pub(crate) trait Contender {
 
     /// What the figure includes or leaves out, in a few words.
     fn note(&self) -> &str;
+
+    /// What is there before anything is loaded and is made anew for each load; not measured.
+    fn prepare(&mut self) {}
 
     /// Loads every file into the arena, which is all zero and all free. This is what the clock measures.
     fn load_all(&mut self, files: &[File], arena: &mut Arena) -> Loaded;
@@ -62,10 +67,31 @@ impl Loaded {
 /// Where a load put the modules.
 #[derive(Debug)]
 pub(crate) struct Placements {
-    /// The run address of the arena's first byte.
-    pub(crate) arena: u64,
-    /// The address of the first name in `Names`: which of the two tables was used.
-    pub(crate) names: u64,
-    /// For every file that was loaded: the run address of each section by index, `None` if it has none.
-    pub(crate) modules: Vec<Option<Vec<Option<u64>>>>,
+    /// Where the names that modules refer to are.
+    pub(crate) names: Cow<'static, Names>,
+    /// For every file that was loaded: the place of each section by index, `None` if it has none.
+    pub(crate) modules: Vec<Option<Vec<Option<Place>>>>,
+}
+
+/// Where a section is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Its run address.
+    pub(crate) address: u64,
+    /// The offset of its bytes in the arena, if they are there.
+    pub(crate) start: Option<usize>,
+}
+
+impl Placements {
+    /// Of a contender whose run addresses lie as its bytes do: `base` is the run address of the arena's first byte.
+    pub(crate) fn linear(base: u64, names: &'static Names, modules: Vec<Option<Vec<Option<u64>>>>) -> Self {
+        let place = |address: u64| {
+            let start = address.checked_sub(base).and_then(|start| usize::try_from(start).ok());
+            Place { address, start }
+        };
+        let places =
+            |addresses: Vec<Option<u64>>| addresses.into_iter().map(|address| address.map(place)).collect();
+        let modules = modules.into_iter().map(|module| module.map(places)).collect();
+        Self { names: Cow::Borrowed(names), modules }
+    }
 }

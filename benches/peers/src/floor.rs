@@ -6,7 +6,7 @@
 //! index: what a loader that does those takes beyond the floor is their price.
 
 use crate::arena::{Arena, PAGE};
-use crate::contender::{Contender, KERNEL_MODULES, KERNEL_NAMES, Loaded, Placements};
+use crate::contender::{Contender, KERNEL_MODULES, Loaded, Placements};
 use crate::elf::{
     self, FileHeader, R_32, R_32S, R_64, R_NONE, R_PC32, R_PC64, R_PLT32, Rela, SHF_ALLOC, SHF_EXECINSTR,
     SHF_WRITE, SHN_ABS, SHN_LORESERVE, SHN_UNDEF, SHT_NOBITS, SHT_RELA, SHT_SYMTAB, Section, Symbol,
@@ -343,7 +343,7 @@ impl Contender for Floor {
                 Some(self.places.iter().map(Place::address).collect())
             })
             .collect();
-        Some(Placements { arena: KERNEL_MODULES, names: KERNEL_NAMES, modules })
+        Some(Placements::linear(KERNEL_MODULES, self.names, modules))
     }
 }
 

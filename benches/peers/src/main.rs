@@ -7,6 +7,7 @@ mod files;
 mod floor;
 mod memcpy;
 mod names;
+mod own_modmem;
 mod peer_elf_loader;
 #[cfg(have_jitlink)]
 mod peer_jitlink;
@@ -80,16 +81,17 @@ fn contenders(
     files: &[File],
     kernel_names: &'static Names,
     host_names: &'static Names,
-) -> Vec<Box<dyn Contender>> {
-    vec![
+) -> Result<Vec<Box<dyn Contender>>, Box<dyn Error>> {
+    Ok(vec![
         Box::new(memcpy::Memcpy::new(files)),
         Box::new(peer_object::ObjectTables),
         Box::new(floor::Floor::new(kernel_names)),
+        Box::new(own_modmem::Modmem::new(files, kernel_names)?),
         Box::new(peer_kmod_loader::KmodLoader::new(host_names)),
         Box::new(peer_elf_loader::ElfLoader::new(host_names)),
         #[cfg(have_jitlink)]
         Box::new(peer_jitlink::JitLink::new(host_names)),
-    ]
+    ])
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -103,7 +105,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let host_names: &Names = Box::leak(Box::new(Names::new(&undefined, HOST_NAMES)));
     let mut arena = Arena::new(options.arena_mib << 20)?;
 
-    let mut contenders = contenders(&files, kernel_names, host_names);
+    let mut contenders = contenders(&files, kernel_names, host_names)?;
     contenders.retain(|contender| {
         let name = contender.name();
         let wanted = |only: &Vec<String>| only.iter().any(|part| name.contains(part.as_str()));
@@ -129,9 +131,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if options.verify {
         for (contender, row) in contenders.iter_mut().zip(&mut rows) {
             arena.reset();
+            contender.prepare();
             if let Some(placements) = contender.place_all(&files, &mut arena) {
-                let names = if placements.names == KERNEL_NAMES { kernel_names } else { host_names };
-                row.verdict = Some(verify::verify(&files, &arena, &placements, names)?);
+                row.verdict = Some(verify::verify(&files, &arena, &placements)?);
             }
         }
     }
@@ -146,6 +148,7 @@ fn measure(
     arena: &mut Arena,
 ) -> (Duration, usize, Option<String>) {
     arena.reset();
+    contender.prepare();
     let start = Instant::now();
     let loaded = contender.load_all(files, arena);
     let time = start.elapsed();

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// Addresses of all names that some module leaves undefined. The addresses are made up and the same for all
 /// contenders: what is measured is to find and use them, not to have the kernel that they belong to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Names {
     /// Open addressing, linear probing.
     slots: Vec<Slot>,
@@ -39,16 +39,20 @@ const STRIDE: u64 = 16;
 impl Names {
     /// Gives every name in `names` an address, from `base` up.
     pub(crate) fn new(names: &BTreeSet<&[u8]>, base: u64) -> Self {
+        Self::at(names.iter().enumerate().map(|(index, name)| (*name, base + index as u64 * STRIDE)))
+    }
+
+    /// Names at the addresses given.
+    pub(crate) fn at<'a>(names: impl ExactSizeIterator<Item = (&'a [u8], u64)>) -> Self {
         let slot_count = (names.len() * 3 / 2 + 1).next_power_of_two();
         let free = Slot { address: 0, start: FREE, hash: 0 };
         let mut table = Self { slots: vec![free; slot_count], text: Vec::new(), count: names.len() };
-        for (index, name) in names.iter().enumerate() {
+        for (name, address) in names {
             let hash = hash(name);
             let mut slot = table.first_slot(hash);
             while table.slots[slot].start != FREE {
                 slot = table.next_slot(slot);
             }
-            let address = base + index as u64 * STRIDE;
             table.slots[slot] = Slot { address, start: table.text.len() as u32, hash };
             table.text.extend_from_slice(name);
             table.text.push(0);

@@ -1,7 +1,7 @@
 //! elf_loader (Relink): a loader and run-time linker for any ELF file, `ET_REL` included.
 
 use crate::arena::{Arena, Bump};
-use crate::contender::{Contender, HOST_NAMES, Loaded, Placements};
+use crate::contender::{Contender, Loaded, Placements};
 use crate::elf::R_PC64;
 use crate::files::File;
 use crate::names::Names;
@@ -194,6 +194,6 @@ impl Contender for ElfLoader {
     fn place_all(&mut self, files: &[File], arena: &mut Arena) -> Option<Placements> {
         let mut modules = Vec::with_capacity(files.len());
         self.load_each(files, arena, true, |_, result, places| modules.push(result.ok().map(|_| places)));
-        Some(Placements { arena: arena.host_address() as u64, names: HOST_NAMES, modules })
+        Some(Placements::linear(arena.host_address() as u64, self.names, modules))
     }
 }

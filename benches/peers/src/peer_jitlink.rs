@@ -1,7 +1,7 @@
 //! LLVM's JITLink, in this process: the linker of LLVM's just-in-time compilers.
 
 use crate::arena::{Arena, Bump};
-use crate::contender::{Contender, HOST_NAMES, Loaded, Placements};
+use crate::contender::{Contender, Loaded, Placements};
 use crate::files::File;
 use crate::names::Names;
 use object::LittleEndian;
@@ -167,7 +167,7 @@ impl Contender for JitLink {
             })
             .collect();
         arena.bump().follow(&session.host().memory);
-        Some(Placements { arena: arena.host_address() as u64, names: HOST_NAMES, modules })
+        Some(Placements::linear(arena.host_address() as u64, self.names, modules))
     }
 }
 

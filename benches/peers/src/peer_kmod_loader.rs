@@ -1,7 +1,7 @@
 //! kmod-loader, the nearest peer: Linux's loader for kernels written in Rust.
 
 use crate::arena::{Arena, Bump, PAGE};
-use crate::contender::{Contender, HOST_NAMES, Loaded, Placements};
+use crate::contender::{Contender, Loaded, Placements};
 use crate::files::File;
 use crate::names::Names;
 use kmod_loader::{KernelModuleHelper, ModuleLoader, ModuleOwner, SectionMemOps, SectionPerm};
@@ -101,7 +101,7 @@ impl Contender for KmodLoader {
             })
             .collect();
         arena.bump().follow(&MEMORY);
-        Some(Placements { arena: arena.host_address() as u64, names: HOST_NAMES, modules })
+        Some(Placements::linear(arena.host_address() as u64, NAMES.get()?, modules))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Recomputes, with a parser of its own, what every contender should have written.
 
 use crate::arena::Arena;
-use crate::contender::Placements;
+use crate::contender::{Place, Placements};
 use crate::files::File;
 use crate::names::Names;
 use object::LittleEndian;
@@ -46,14 +46,13 @@ pub(crate) fn verify(
     files: &[File],
     arena: &Arena,
     placements: &Placements,
-    names: &Names,
 ) -> object::read::Result<Verdict> {
     let mut verdict = Verdict::default();
     let memory = &arena.bytes()[..arena.used()];
     for (file, places) in files.iter().zip(&placements.modules) {
         if let Some(places) = places {
             verdict.modules += 1;
-            verify_module(file.bytes(), places, memory, placements.arena, names, &mut verdict)?;
+            verify_module(file.bytes(), places, memory, &placements.names, &mut verdict)?;
         }
     }
     Ok(verdict)
@@ -61,9 +60,8 @@ pub(crate) fn verify(
 
 fn verify_module(
     data: &[u8],
-    places: &[Option<u64>],
+    places: &[Option<Place>],
     memory: &[u8],
-    base: u64,
     names: &Names,
     verdict: &mut Verdict,
 ) -> object::read::Result<()> {
@@ -77,13 +75,10 @@ fn verify_module(
     let mut images = BTreeMap::new();
     for (index, section) in sections.iter().enumerate() {
         let size = section.sh_size(endian);
-        let Some(address) = place(index) else {
+        let Some(Place { address, start: Some(start) }) = place(index) else {
             continue;
         };
-        let Some(actual) = address.checked_sub(base).and_then(|start| {
-            let start = usize::try_from(start).ok()?;
-            memory.get(start..start.checked_add(size as usize)?)
-        }) else {
+        let Some(actual) = start.checked_add(size as usize).and_then(|end| memory.get(start..end)) else {
             continue;
         };
         let bytes = match section.sh_type(endian) {
@@ -111,7 +106,9 @@ fn verify_module(
             let value = match symbol.st_shndx(endian) {
                 elf::SHN_UNDEF => Some(names.get(symbol.name(endian, symbols.strings())?).unwrap_or(0)),
                 elf::SHN_ABS => Some(symbol.st_value(endian)),
-                index => place(usize::from(index.0)).map(|at| at.wrapping_add(symbol.st_value(endian))),
+                index => {
+                    place(usize::from(index.0)).map(|at| at.address.wrapping_add(symbol.st_value(endian)))
+                }
             };
             let offset = relocation.r_offset(endian);
             let start = offset as usize;

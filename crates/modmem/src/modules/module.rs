@@ -181,6 +181,11 @@ impl<B: Block> Module<B> {
         Some(self.address(kind)?.extent(self.layout().memories()[kind].allocated))
     }
 
+    /// Value of a symbol at the start of its percpu data.
+    pub fn percpu(&self) -> u64 {
+        self.linked.placement.percpu()
+    }
+
     /// The addresses that a memory had when the module was loaded, discarded or not.
     pub fn original_range(&self, kind: MemoryKind) -> Option<Range<RunAddr>> {
         Some(self.addresses[kind]?.extent(self.layout().memories()[kind].allocated))
