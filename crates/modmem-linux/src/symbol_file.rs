@@ -22,6 +22,10 @@ struct Named {
 impl SymbolFile {
     /// Reads lines of `ADDRESS LETTER NAME [MODULE]`; symbols of modules are passed over.
     pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<SymbolFile, Error> {
+        if says_where_the_real_one_is(bytes) {
+            let problem = "only says where the real System.map is (Debian's linux-image-...-dbg package)";
+            return Err(Error::malformed(file, problem));
+        }
         let mut found = SymbolFile::default();
         let (mut lines, mut hidden) = (0u64, true);
         for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
@@ -101,8 +105,12 @@ fn symbol(line: &[u8]) -> Option<Symbol<'_>> {
 
 /// Debian ships a `System.map` of one line, which says where the real one is.
 pub(crate) fn is_stub(bytes: &[u8]) -> bool {
+    says_where_the_real_one_is(bytes) || !bytes.contains(&b'\n')
+}
+
+fn says_where_the_real_one_is(bytes: &[u8]) -> bool {
     let start = &bytes[..bytes.len().min(256)];
-    start.windows(26).any(|text| text == b"The real System.map is in ") || !bytes.contains(&b'\n')
+    start.windows(26).any(|text| text == b"The real System.map is in ")
 }
 
 #[cfg(test)]
@@ -141,9 +149,9 @@ mod tests {
 
     #[test]
     fn debian_s_stub_is_known() {
-        assert!(is_stub(
-            b"ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n"
-        ));
+        let stub = b"ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n";
+        assert!(is_stub(stub));
+        assert!(SymbolFile::parse("System.map", stub).unwrap_err().to_string().contains("-dbg package"));
         assert!(!is_stub(b"ffffffff81000000 T _text\nffffffff81000010 t other\n"));
         assert!(is_stub(b""));
     }

@@ -188,9 +188,18 @@ fn merge(addresses: &SymbolFile, source: SymbolSource, table: Option<Table>) -> 
         symbols,
         source,
         licences_known: !known.is_empty(),
-        // The image's addresses hold only where the kernel runs where it was linked.
-        image: table.and_then(|table| table.image),
+        image: table.and_then(|table| table.image).map(|image| place(image, addresses)),
     }
+}
+
+/// The image as it lies where the symbol file was made: the kernel may run elsewhere than it was linked.
+fn place(image: ImageFacts, addresses: &SymbolFile) -> ImageFacts {
+    let Some(text) = addresses.address("_text") else {
+        return image;
+    };
+    let moved = text.wrapping_sub(image.text);
+    let end = addresses.address("_end").unwrap_or_else(|| image.end.wrapping_add(moved));
+    ImageFacts { text, end, ..image }
 }
 
 fn table_name(path: &Path) -> String {
@@ -291,13 +300,22 @@ mod tests {
 
     #[test]
     fn a_symbol_file_gives_addresses_and_the_table_the_rest() {
-        let file = b"ffffffff91000000 T a\nffffffff91000010 t b\nffffffff92000000 r __ksymtab_a\n";
+        let file = b"ffffffff91000000 T _text\nffffffff91000000 T a\nffffffff91000010 t b\nffffffff92000000 r __ksymtab_a\n";
         let file = SymbolFile::parse("kallsyms", file).unwrap();
         let source = SymbolSource::SymbolFile("kallsyms".into());
-        let table = || Table { symbols: vec![symbol("a", 1)], source: SymbolSource::None, image: None };
+        let image =
+            ImageFacts { percpu: Some(0..8), text: 0xffff_ffff_8100_0000, end: 0xffff_ffff_8200_0000 };
+        let table = || Table {
+            symbols: vec![symbol("a", 1)],
+            source: SymbolSource::None,
+            image: Some(image.clone()),
+        };
         let merged = merge(&file, source.clone(), Some(table()));
         assert_eq!(merged.symbols, [symbol("a", 0xffff_ffff_9100_0000)]);
         assert!(merged.licences_known && merged.get("a").is_some() && merged.get("b").is_none());
+        let moved =
+            ImageFacts { percpu: Some(0..8), text: 0xffff_ffff_9100_0000, end: 0xffff_ffff_9200_0000 };
+        assert_eq!(merged.image, Some(moved));
         let alone = merge(&file, source, None);
         assert_eq!(alone.symbols.len(), 1);
         assert!(!alone.licences_known);
