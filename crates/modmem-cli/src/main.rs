@@ -1,2 +1,46 @@
-//! The command.
-fn main() {}
+//! `modmem`: load, inspect, map and measure Linux kernel modules without a kernel.
+//!
+//! Data goes to standard output and everything else to standard error; the exit status is 0 only if all that was
+//! asked for was done.
+
+mod args;
+mod commands;
+mod output;
+mod sample;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Command, Options};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let done = match &options.command {
+        Command::Load(arguments) => commands::load::run(arguments),
+        Command::Info(arguments) => commands::info::run(arguments),
+        Command::Map(arguments) => commands::map::run(arguments),
+        Command::Lookup(arguments) => commands::lookup::run(arguments),
+        Command::Footprint(arguments) => commands::footprint::run(arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The whole chain on one line each: what failed first, why below.
+            anstream::eprintln!(
+                "{}modmem:{} {error:#}",
+                output::ERROR.render(),
+                output::ERROR.render_reset()
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whoever reads our output may stop at any time (`modmem load --all | head`); that is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,7 +1,7 @@
 //! `__versions`: the CRC of each symbol that a module was built against (CONFIG_MODVERSIONS).
 
 use super::elf::{Encoding, Format, with_encoding};
-use crate::name::Name;
+use crate::name::{Name, length_to_nul};
 
 /// Size of `struct modversion_info` on every machine (include/linux/module.h): a long and a name that fills it up.
 const ENTRY: usize = 64;
@@ -43,7 +43,7 @@ impl<'a> Versions<'a> {
         let entry = self.data.get(start..start.checked_add(ENTRY)?)?;
         with_encoding!(self.format, E => {
             let name = &entry[if E::IS_64 { 8 } else { 4 }..];
-            let length = memchr::memchr(0, name).unwrap_or(name.len());
+            let length = length_to_nul(name);
             Some(Version { name: Name(&name[..length]), crc: E::word(entry, 0) as u32 })
         })
     }

@@ -129,7 +129,8 @@ mod tests {
         free.release(0x3000..0x5000).unwrap();
         free.release(0x2000..0x3000).unwrap();
         free.release(0x6000..0x8000).unwrap();
-        assert_eq!(free.iter().collect::<Vec<_>>(), [0x1000..0x9000]);
+        let mut holes = free.iter();
+        assert_eq!((holes.next(), holes.next()), (Some(0x1000..0x9000), None));
     }
 
     #[test]

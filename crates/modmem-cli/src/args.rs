@@ -1,0 +1,187 @@
+//! The command line.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use modmem::RunAddr;
+
+/// Linux's module loader anywhere: load modules of a real kernel into a modelled one and see where every byte lies.
+#[derive(Debug, Parser)]
+#[command(name = "modmem", version, propagate_version = true)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Load modules and what they need, and show where each memory lies
+    Load(LoadArgs),
+    /// Show what a module's file is before it is loaded
+    Info(InfoArgs),
+    /// Draw the address space after a load
+    Map(MapArgs),
+    /// Say which module, memory, section and symbol an address belongs to
+    Lookup(LookupArgs),
+    /// Count what module memory costs under several layouts and page sizes
+    Footprint(FootprintArgs),
+}
+
+/// Which kernel, and where its files come from.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct KernelArgs {
+    /// The kernel: `debian[:VERSION]`, a `.deb` file, an unpacked root folder, a folder of modules, a release under
+    /// /lib/modules, or `sample`; again for packages that come in several parts [default: the running kernel]
+    #[arg(short, long = "kernel", value_name = "KERNEL", global = true)]
+    pub(crate) kernel: Vec<String>,
+
+    /// Addresses of the kernel's own symbols: System.map, a copy of /proc/kallsyms, or a kernel image
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) symbols: Option<PathBuf>,
+
+    /// Folder for downloaded and unpacked packages [default: the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "MODMEM_CACHE", global = true)]
+    pub(crate) cache: Option<PathBuf>,
+
+    /// Use no network: of downloaded packages take the newest that fits
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+
+    /// Ask the archive again although the cache has an answer
+    #[arg(long, global = true)]
+    pub(crate) refresh: bool,
+}
+
+/// What to load, and into which address space.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct SpaceArgs {
+    /// Pages that KASLR moves the module range up by, 0 to 1024
+    #[arg(long, value_name = "PAGES", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1024))]
+    pub(crate) kaslr_offset: u64,
+
+    /// Addresses that something else takes, such as BPF programs: 0xSTART-0xEND; may be repeated
+    #[arg(long, value_name = "RANGE", value_parser = parse_range)]
+    pub(crate) reserve: Vec<Range<RunAddr>>,
+
+    /// Stop before init runs: init memory is still there and nothing is sealed
+    #[arg(long)]
+    pub(crate) before_init: bool,
+
+    /// Take modules of another build: compare neither version magic nor CRCs
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Load all modules of the kernel; what cannot be loaded is named and left out
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LoadArgs {
+    /// Modules by name, alias or path, each with its parameters behind it: ext4 loop max_loop=8 ./my.ko
+    #[arg(value_name = "MODULE [NAME=VALUE]", required_unless_present = "all")]
+    pub(crate) modules: Vec<String>,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+    /// Print JSON (schema: docs/json.md)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show every section too
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InfoArgs {
+    /// Module files, or names of modules of the kernel
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<String>,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+    /// Linux version whose layout is shown [default: the kernel's, or the one in the module's version magic]
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) profile: Option<String>,
+    /// Print JSON (schema: docs/json.md)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MapArgs {
+    /// Modules by name, alias or path, each with its parameters behind it
+    #[arg(value_name = "MODULE [NAME=VALUE]", required_unless_present = "all")]
+    pub(crate) modules: Vec<String>,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+    /// Write the picture to this file instead of the terminal
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LookupArgs {
+    /// Addresses to look up (0x...), and the modules to load, in this order [default: all modules of the kernel];
+    /// without an address, addresses are read from standard input, one a line
+    #[arg(value_name = "ADDR|MODULE")]
+    pub(crate) words: Vec<String>,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+    /// Print JSON (schema: docs/json.md)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FootprintArgs {
+    /// Modules by name, alias or path
+    #[arg(value_name = "MODULE", required_unless_present = "all")]
+    pub(crate) modules: Vec<String>,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+    /// All modules of the kernel
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// The same as --format json (schema: docs/json.md)
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// One line a module, layout and page size.
+    Csv,
+    /// For programs.
+    Json,
+}
+
+fn parse_range(text: &str) -> Result<Range<RunAddr>, String> {
+    let error = || format!("\"{text}\" is no range; one looks like 0xffffffffc0000000-0xffffffffc0201000");
+    let (start, end) = text.split_once('-').ok_or_else(error)?;
+    let (start, end) = (parse_address(start).ok_or_else(error)?, parse_address(end).ok_or_else(error)?);
+    if start >= end { Err(error()) } else { Ok(start..end) }
+}
+
+/// An address: hexadecimal, with `0x` or, as in kallsyms, as at least eight bare digits.
+pub(crate) fn parse_address(text: &str) -> Option<RunAddr> {
+    let digits = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => digits,
+        None if text.len() >= 8 => text,
+        None => return None,
+    };
+    let plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(digits, 16).ok().filter(|_| plain).map(RunAddr)
+}

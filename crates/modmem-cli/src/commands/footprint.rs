@@ -1,0 +1,5 @@
+//! placeholder while its author writes it
+use anyhow::Result;
+pub(crate) fn run(_arguments: &crate::args::FootprintArgs) -> Result<()> {
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! `modmem load`: load modules and what they need, and show where each memory lies.
+
+mod report;
+mod text;
+
+use std::io::Write as _;
+
+use anyhow::Result;
+
+use crate::args::LoadArgs;
+use crate::output::{self, json};
+use crate::session::Session;
+use report::Report;
+
+pub(crate) fn run(arguments: &LoadArgs) -> Result<()> {
+    let session = Session::load(&arguments.modules, &arguments.kernel, &arguments.space)?;
+    let report = Report::of(&session, arguments.verbose);
+    if arguments.json {
+        json::print("load", &report)?;
+    } else {
+        let text = match output::is_wide_terminal() {
+            true => text::tables(&report),
+            false => text::lines(&report),
+        };
+        let mut out = anstream::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+    }
+    session.finish()
+}

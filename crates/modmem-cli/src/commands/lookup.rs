@@ -1,0 +1,142 @@
+//! `modmem lookup`: which module, memory, section and symbol an address belongs to.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, Write as _};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+
+use modmem::RunAddr;
+use modmem::modules::{Lookup, Place};
+
+use crate::args::{LookupArgs, parse_address};
+use crate::output::json::{self, Address, Kind};
+use crate::session::{LoadedModules, Session};
+
+pub(crate) fn run(arguments: &LookupArgs) -> Result<()> {
+    let (addresses, modules) = split(&arguments.words);
+    let mut space = arguments.space.clone();
+    space.all |= modules.is_empty();
+    let session = Session::load(&modules, &arguments.kernel, &space)?;
+    let mut answers = Vec::new();
+    let mut out = anstream::stdout().lock();
+    let mut answer = |address: RunAddr| -> Result<()> {
+        let lookup = session.modules.lookup(address);
+        match arguments.json {
+            true => answers.push(Answer::of(address, &lookup)),
+            false => writeln!(out, "{}", line(address, &lookup, &session.modules))?,
+        }
+        Ok(())
+    };
+    if addresses.is_empty() {
+        for (number, text) in std::io::stdin().lock().lines().enumerate() {
+            let text = text.context("standard input")?;
+            if text.trim().is_empty() {
+                continue;
+            }
+            let Some(address) = parse_address(text.trim()) else {
+                bail!(
+                    "standard input, line {}: \"{}\" is no address",
+                    number + 1,
+                    text.trim().escape_debug()
+                );
+            };
+            answer(address)?;
+        }
+    } else {
+        addresses.into_iter().try_for_each(answer)?;
+    }
+    if arguments.json {
+        json::print("lookup", Answers { addresses: answers })?;
+    }
+    session.finish()
+}
+
+/// Parts words into addresses and modules.
+fn split(words: &[String]) -> (Vec<RunAddr>, Vec<String>) {
+    let mut modules = Vec::new();
+    let mut addresses = Vec::new();
+    for word in words {
+        match parse_address(word) {
+            Some(address) => addresses.push(address),
+            None => modules.push(word.clone()),
+        }
+    }
+    (addresses, modules)
+}
+
+fn line(address: RunAddr, lookup: &Lookup<'_>, modules: &LoadedModules) -> String {
+    match lookup {
+        Lookup::Nothing if modules.is_empty() => format!("{address} no module (none is loaded)"),
+        Lookup::Nothing => format!("{address} no module"),
+        Lookup::Module(place) => format!("{address} {} {}", place.module, describe(place)),
+        Lookup::Freed(place) => format!("{address} freed with init of {}: {}", place.module, describe(place)),
+    }
+}
+
+fn describe(place: &Place<'_>) -> String {
+    let mut text = place.kind.to_string();
+    // Writing to a string cannot fail.
+    let _ = match place.section {
+        Some((section, offset)) => write!(text, " {section}+{offset:#x}"),
+        None => write!(text, "+{:#x}", place.offset),
+    };
+    if let Some(symbol) = place.symbol {
+        let _ = write!(text, " {}+{:#x}/{:#x}", symbol.name, symbol.offset, symbol.size);
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct Answers {
+    addresses: Vec<Answer>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    address: Address,
+    /// `module`, `freed` or `none`.
+    owner: &'static str,
+    #[serde(flatten)]
+    place: Option<PlaceReport>,
+}
+
+#[derive(Serialize)]
+struct PlaceReport {
+    module: String,
+    #[serde(rename = "type")]
+    kind: Kind,
+    offset: u64,
+    section: Option<Inside>,
+    symbol: Option<Inside>,
+}
+
+#[derive(Serialize)]
+struct Inside {
+    name: String,
+    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+}
+
+impl Answer {
+    fn of(address: RunAddr, lookup: &Lookup<'_>) -> Answer {
+        let (owner, place) = match lookup {
+            Lookup::Module(place) => ("module", Some(place)),
+            Lookup::Freed(place) => ("freed", Some(place)),
+            Lookup::Nothing => ("none", None),
+        };
+        let place = place.map(|place| PlaceReport {
+            module: place.module.to_owned(),
+            kind: Kind(place.kind),
+            offset: place.offset,
+            section: place.section.map(|(name, offset)| Inside { name: name.to_text(), offset, size: None }),
+            symbol: place.symbol.map(|symbol| Inside {
+                name: symbol.name.to_text(),
+                offset: symbol.offset,
+                size: Some(symbol.size),
+            }),
+        });
+        Answer { address: Address(address), owner, place }
+    }
+}

@@ -1,0 +1,7 @@
+//! The commands, one a file.
+
+pub(crate) mod footprint;
+pub(crate) mod info;
+pub(crate) mod load;
+pub(crate) mod lookup;
+pub(crate) mod map;

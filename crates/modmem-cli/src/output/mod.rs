@@ -1,0 +1,32 @@
+//! How things are shown.
+
+pub(crate) mod json;
+mod progress;
+mod text;
+
+use std::io::IsTerminal as _;
+
+use anstyle::{AnsiColor, Style};
+
+pub(crate) use progress::Bars;
+pub(crate) use text::{Column, address, bytes, grouped, table};
+
+/// Style of the program's name in front of errors.
+pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// Style of names that start a paragraph.
+pub(crate) const TITLE: Style = Style::new().bold();
+/// Style of remarks.
+pub(crate) const DIM: Style = Style::new().dimmed();
+
+/// Columns below which a table is not readable.
+const WIDE: u16 = 76;
+
+/// Whether standard output is a terminal that is wide enough for tables.
+pub(crate) fn is_wide_terminal() -> bool {
+    std::io::stdout().is_terminal() && terminal_width() >= WIDE
+}
+
+/// Columns of the terminal; 80 where there is none.
+pub(crate) fn terminal_width() -> u16 {
+    terminal_size::terminal_size().map_or(80, |(width, _)| width.0)
+}

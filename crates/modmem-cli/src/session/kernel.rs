@@ -1,0 +1,200 @@
+//! The kernel of a run: its files, its profile and its own symbols.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+use modmem::image::{Image, SymbolPlace};
+use modmem::link::Export;
+use modmem::profile::{KernelConfig, Profile, Standing};
+use modmem::{Name, RunAddr};
+use modmem_linux::{Kernel, KernelSymbols, OpenOptions, SymbolSource};
+
+use super::LoadedModules;
+use crate::args::KernelArgs;
+use crate::output::Bars;
+use crate::sample;
+
+/// Where invented symbols lie: in the kernel image's window on x86-64, so that every relocation reaches them.
+const INVENTED: u64 = 0xffff_ffff_8100_0000;
+
+/// A kernel that was opened.
+#[derive(Debug)]
+pub(crate) struct OpenKernel {
+    pub(crate) files: Kernel,
+    pub(crate) profile: Profile,
+    pub(crate) symbols: KernelSymbols,
+    /// Symbols that have an address only because modmem gave them one.
+    pub(crate) invented: usize,
+    has_config: bool,
+}
+
+impl OpenKernel {
+    /// Opens the kernel and, while its symbols are read, runs `meanwhile` on it.
+    pub(crate) fn open<T: Send>(
+        arguments: &KernelArgs,
+        bars: Arc<Bars>,
+        meanwhile: impl FnOnce(&Kernel) -> Result<T> + Send,
+    ) -> Result<(OpenKernel, T)> {
+        let files = open_files(arguments, bars)?;
+        let (symbols, result) =
+            rayon::join(|| files.symbols(arguments.symbols.as_deref()), || meanwhile(&files));
+        let (symbols, result) = (symbols?, result?);
+        let config = files.config();
+        let profile = match &config {
+            Some(text) => {
+                Profile::from_config(&KernelConfig::parse(&String::from_utf8_lossy(text)), files.release())
+            }
+            None => Profile::named(files.release()),
+        };
+        let profile = profile.with_context(|| format!("kernel {}", files.release()))?;
+        let kernel = OpenKernel { files, profile, symbols, invented: 0, has_config: config.is_some() };
+        Ok((kernel, result))
+    }
+
+    /// Learns what only a module of the kernel tells: the size of `struct module` and the version magic. What they
+    /// are worth is found out when that module is loaded, as all are, with full checks.
+    pub(crate) fn learn_from(&mut self, file: &[u8]) {
+        let Ok(image) = Image::parse(file) else { return };
+        self.profile.this_module_size = Some(image.this_module().size());
+        let vermagic = image.modinfo().get("vermagic").and_then(Name::as_str);
+        let release = format!("{} ", self.files.release());
+        if let Some(vermagic) = vermagic.filter(|vermagic| vermagic.starts_with(&release)) {
+            self.profile.vermagic = Some(vermagic.into());
+        }
+    }
+
+    /// Where the kernel's own percpu data ends and that of modules begins.
+    pub(crate) fn percpu_end(&self) -> u64 {
+        let image = self.symbols.image.as_ref().and_then(|image| image.percpu.as_ref());
+        image.map_or(0, |percpu| percpu.end.next_multiple_of(self.profile.page_size))
+    }
+
+    /// Gives the kernel's symbols to the table of modules; those without an address get one.
+    pub(crate) fn add_symbols(&mut self, modules: &mut LoadedModules) -> Result<()> {
+        self.invented += self.symbols.symbols.iter().filter(|symbol| symbol.address.is_none()).count();
+        let exports = self.symbols.symbols.iter().map(|symbol| Export {
+            name: Name::from(&*symbol.name),
+            value: symbol.address.unwrap_or_else(|| invented_address(&symbol.name)),
+            gpl_only: symbol.gpl_only,
+            crc: symbol.crc,
+            namespace: Name::from(symbol.namespace.as_deref().unwrap_or_default()),
+        });
+        modules.add_kernel_symbols(exports).map_err(|error| anyhow!("the kernel's symbols: {error:?}"))
+    }
+
+    /// Where nothing tells what the kernel exports, whatever a module needs and nobody has is taken for the kernel's.
+    pub(crate) fn invent_symbols(&mut self, image: &Image<'_>, modules: &mut LoadedModules) -> Result<()> {
+        if self.symbols.source != SymbolSource::None {
+            return Ok(());
+        }
+        let undefined =
+            image.symbols().iter().skip(1).filter(|symbol| symbol.place == SymbolPlace::Undefined);
+        let mut missing = BTreeMap::new();
+        for symbol in undefined.filter(|symbol| !symbol.weak && modules.exported(symbol.name).is_none()) {
+            missing.insert(symbol.name, invented_address(&symbol.name.to_text()));
+        }
+        self.invented += missing.len();
+        let namespace = Name::default();
+        let exports = missing.into_iter().map(|(name, value)| Export {
+            name,
+            value,
+            gpl_only: false,
+            crc: None,
+            namespace,
+        });
+        modules.add_kernel_symbols(exports).map_err(|error| anyhow!("{error:?}"))
+    }
+
+    /// Which modules of the kernel would provide symbols that nobody loaded has.
+    pub(crate) fn who_provides<'s>(
+        &self,
+        symbols: impl Iterator<Item = &'s str>,
+        modules: &LoadedModules,
+    ) -> String {
+        let mut providers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for symbol in symbols {
+            if let Some(module) = self.files.exporters().get(symbol) {
+                providers.entry(module.name()).or_default().push(symbol);
+            }
+        }
+        let mut advice = String::new();
+        for (module, symbols) in providers {
+            let state =
+                if modules.by_name(module).is_some() { "loaded, of another build?" } else { "not loaded" };
+            // Writing to a string cannot fail.
+            let _ = write!(advice, "\n  {} would come from {module} ({state})", symbols.join(", "));
+        }
+        advice
+    }
+
+    /// The version whose rules are used.
+    pub(crate) fn profile_name(&self) -> String {
+        match self.profile.standing {
+            Standing::Proven => format!("Linux {}", self.profile.version),
+            Standing::Unproven { nearest } => {
+                format!("Linux {nearest} (unproven for {})", self.profile.version)
+            }
+        }
+    }
+
+    pub(crate) fn is_proven(&self) -> bool {
+        self.profile.standing == Standing::Proven
+    }
+
+    /// Where the kernel's symbols come from, in words.
+    pub(crate) fn symbol_source(&self) -> String {
+        match &self.symbols.source {
+            SymbolSource::SymbolFile(path) => format!("symbol file {}", path.display()),
+            SymbolSource::Image(path) => format!("kernel image {}", file_name(path)),
+            SymbolSource::ModuleSymvers(path) => format!("{} (addresses are invented)", file_name(path)),
+            SymbolSource::None => "nowhere (addresses are invented)".into(),
+        }
+    }
+
+    /// What the user should know about how far the result can be trusted.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if let Standing::Unproven { nearest } = self.profile.standing {
+            let version = self.profile.version;
+            remarks.push(format!(
+                "unproven: Linux {version} is laid out as {nearest}, the nearest proven version"
+            ));
+        }
+        if !self.has_config {
+            remarks.push("no config file: Debian's configuration is assumed".into());
+        }
+        if self.invented > 0 {
+            remarks.push(format!(
+                "{} kernel symbols have synthetic addresses, the same in every run; give --symbols FILE for real ones",
+                self.invented
+            ));
+        }
+        remarks
+    }
+}
+
+/// Opens a kernel's files alone.
+pub(super) fn open_files(arguments: &KernelArgs, bars: Arc<Bars>) -> Result<Kernel> {
+    let mut options = OpenOptions { sample: sample::FILES, progress: bars, ..OpenOptions::default() };
+    if let Some(cache) = &arguments.cache {
+        options.cache = Some(cache.clone());
+    }
+    options.offline = arguments.offline;
+    options.refresh = arguments.refresh;
+    let sources: Vec<&str> = arguments.kernel.iter().map(String::as_str).collect();
+    Ok(Kernel::open(&sources, &options)?)
+}
+
+/// An address that depends on the name alone (FNV-1a), 16-byte aligned, in 256 MiB behind the kernel's start.
+fn invented_address(name: &str) -> u64 {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    RunAddr(INVENTED + (hash & 0x0fff_fff0)).0
+}
+
+fn file_name(path: &std::path::Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}

@@ -1,0 +1,209 @@
+//! One run: a kernel opened, modules loaded into its modelled address space.
+
+mod kernel;
+mod request;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use modmem::image::Image;
+use modmem::link::{LinkError, LinkOptions, Reason};
+use modmem::modules::{LoadError, ModuleId};
+use modmem::space::SpaceBlock;
+use modmem::{AddressSpace, Linker, Modules, RunAddr};
+use modmem_linux::{LoadPlan, ModuleFile, PlannedModule, Why};
+use rayon::prelude::*;
+
+pub(crate) use kernel::OpenKernel;
+pub(crate) use request::Request;
+
+use crate::args::{KernelArgs, SpaceArgs};
+use crate::output::Bars;
+
+/// Modules that are decompressed ahead of the one that is loaded: enough to keep all cores busy, few enough not to
+/// hold a whole package in memory.
+const BATCH: usize = 32;
+
+/// The table of modules of a modelled kernel.
+pub(crate) type LoadedModules = Modules<SpaceBlock<Vec<u8>>>;
+
+/// One module that was loaded.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) id: ModuleId,
+    /// Its file under the kernel's module folder, or as given.
+    pub(crate) path: String,
+    pub(crate) why: Why,
+    /// What the user wrote behind its name.
+    pub(crate) arguments: Vec<String>,
+}
+
+/// One module that could not be loaded while the rest went on.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) name: String,
+    pub(crate) reason: String,
+}
+
+/// A kernel with modules loaded.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) kernel: OpenKernel,
+    pub(crate) space: AddressSpace,
+    pub(crate) modules: LoadedModules,
+    /// In load order.
+    pub(crate) loaded: Vec<Loaded>,
+    /// Only with `--all`; otherwise the first failure ends the run.
+    pub(crate) failed: Vec<Failed>,
+}
+
+impl Session {
+    /// Opens the kernel and loads what `words` ask for, with all that it needs.
+    pub(crate) fn load(words: &[String], kernel: &KernelArgs, space: &SpaceArgs) -> Result<Session> {
+        let bars = Bars::new();
+        let request = Request::parse(words)?;
+        let (mut kernel, plan) =
+            OpenKernel::open(kernel, bars.clone(), |kernel| plan(kernel, &request, space.all))?;
+        if let Some(first) = plan.modules.iter().find(|planned| !planned.module.is_outside()) {
+            kernel.learn_from(&first.contents()?);
+        }
+        let profile = kernel.profile.clone().with_kaslr_offset(space.kaslr_offset);
+        let mut address_space = AddressSpace::new(&profile);
+        for range in &space.reserve {
+            address_space.reserve(range.clone())?;
+        }
+        let mut modules = Modules::new(&profile, kernel.percpu_end());
+        kernel.add_symbols(&mut modules)?;
+        kernel.profile = profile;
+        let mut session =
+            Session { kernel, space: address_space, modules, loaded: Vec::new(), failed: Vec::new() };
+        session.load_plan(plan, &request, space, &bars)?;
+        Ok(session)
+    }
+
+    /// Loads all modules of a plan, decompressing the next ones meanwhile.
+    fn load_plan(&mut self, plan: LoadPlan, request: &Request, space: &SpaceArgs, bars: &Bars) -> Result<()> {
+        use modmem_linux::Progress as _;
+        let count = plan.modules.len();
+        // What loads in a blink needs no bar.
+        if count > BATCH {
+            bars.phase("Loading", Some(count as u64));
+        }
+        let mut linker = Linker::new();
+        let mut rest = plan.modules.into_iter();
+        let mut ready = read_batch(rest.by_ref().take(BATCH).collect());
+        let mut done = Ok(());
+        while done.is_ok() && !ready.is_empty() {
+            let next: Vec<PlannedModule> = rest.by_ref().take(BATCH).collect();
+            let batch = std::mem::take(&mut ready);
+            let load = || {
+                batch.into_iter().try_for_each(|(planned, file)| {
+                    bars.advance(1);
+                    self.load_one(planned, file, request, space, &mut linker)
+                })
+            };
+            (done, ready) = rayon::join(load, || read_batch(next));
+        }
+        bars.done();
+        done
+    }
+
+    fn load_one(
+        &mut self,
+        planned: Planned,
+        file: Result<Vec<u8>>,
+        request: &Request,
+        space: &SpaceArgs,
+        linker: &mut Linker,
+    ) -> Result<()> {
+        let result = file.and_then(|file| self.load_file(&planned, &file, space, linker));
+        match result {
+            Ok(id) => {
+                let arguments = request.arguments_of(&planned.module).to_vec();
+                let path = planned.module.path().to_owned();
+                self.loaded.push(Loaded { id, path, why: planned.why, arguments });
+                Ok(())
+            }
+            Err(error) if space.all => {
+                let (name, reason) = (planned.module.name().to_owned(), format!("{error:#}"));
+                self.failed.push(Failed { name, reason });
+                Ok(())
+            }
+            Err(error) => Err(error.context(planned.module.path().to_owned())),
+        }
+    }
+
+    fn load_file(
+        &mut self,
+        planned: &Planned,
+        file: &[u8],
+        space: &SpaceArgs,
+        linker: &mut Linker,
+    ) -> Result<ModuleId> {
+        let image = Image::parse(file)?;
+        self.kernel.invent_symbols(&image, &mut self.modules)?;
+        let options = LinkOptions { force: space.force };
+        let loaded = self.modules.load(&image, &self.kernel.profile, &mut self.space, linker, options);
+        let id = match loaded {
+            Ok(id) => id,
+            Err(LoadError::Link(LinkError::Unresolved(symbols))) => {
+                let absent = symbols.iter().filter(|symbol| symbol.reason == Reason::Absent);
+                let advice = self.kernel.who_provides(absent.map(|symbol| &*symbol.symbol), &self.modules);
+                let error = LinkError::Unresolved(symbols);
+                return Err(anyhow!("{error}{advice}"));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if !space.before_init {
+            // Nothing runs here: init is taken to succeed.
+            self.modules.start(id, |_| 0).with_context(|| format!("starting {}", planned.module.name()))?;
+        }
+        Ok(id)
+    }
+
+    /// What the user should know about how far the result can be trusted.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        self.kernel.remarks()
+    }
+
+    /// Ends the run: with an error that counts the modules that could not be loaded, if there are any.
+    pub(crate) fn finish(&self) -> Result<()> {
+        for Failed { name, reason } in &self.failed {
+            anstream::eprintln!("{name}: {reason}");
+        }
+        match self.failed.len() {
+            0 => Ok(()),
+            count => bail!("{count} of {} modules could not be loaded", count + self.loaded.len()),
+        }
+    }
+
+    /// The range that module memory comes from, for pictures.
+    pub(crate) fn text_range(&self) -> std::ops::Range<RunAddr> {
+        self.space.ranges().text.clone()
+    }
+}
+
+/// A planned module whose bytes have been taken out.
+#[derive(Debug)]
+struct Planned {
+    module: ModuleFile,
+    why: Why,
+}
+
+fn read_batch(planned: Vec<PlannedModule>) -> Vec<(Planned, Result<Vec<u8>>)> {
+    let read = |planned: PlannedModule| {
+        let kept = Planned { module: planned.module.clone(), why: planned.why.clone() };
+        (kept, planned.into_contents().map_err(Into::into))
+    };
+    planned.into_par_iter().map(read).collect()
+}
+
+fn plan(kernel: &modmem_linux::Kernel, request: &Request, all: bool) -> Result<LoadPlan> {
+    let mut wanted = request.find(kernel)?;
+    if all {
+        wanted.extend(kernel.modules().cloned());
+    }
+    let plan = kernel.load_order_of(&wanted)?;
+    if plan.modules.is_empty() {
+        bail!("nothing to load: what was asked for is built into the kernel");
+    }
+    Ok(plan)
+}
