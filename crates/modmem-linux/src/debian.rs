@@ -5,20 +5,13 @@
 
 use crate::{
     Error, OpenOptions,
+    apt::Apt,
     cache::Cache,
     deb::{Deb, FileList},
-    progress::{Phase, Progress},
+    progress::Progress,
     source::unpacked,
 };
-use std::{
-    cmp::Ordering,
-    fs,
-    io::{self, Read},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
-    time::Duration,
-};
+use std::{cmp::Ordering, fs, path::PathBuf};
 use tempfile::TempDir;
 
 /// Folder of the cache with unpacked packages.
@@ -162,214 +155,80 @@ pub(crate) fn fetch(
 
 /// Finds, downloads and unpacks; gives the name of the folder in the cache.
 fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<String, Error> {
-    let work = cache.writable(PACKAGES)?;
     let progress = &*options.progress;
-    let shared = Apt { private: None };
-    if !options.refresh
-        && let Some(package) = shared.find(request)?
-        && let Ok(name) = shared.get(request, &package, &work, cache, progress)
-    {
-        return Ok(name);
-    }
-    // The system's lists are missing, too old, or point to packages that are gone: fetch lists of our own.
-    let private = Apt { private: Some(cache.writable("apt")?) };
-    private.update(request, progress)?;
-    let Some(package) = private.find(request)? else {
-        return Err(request.error(
-            "apt's sources have no such kernel; give a .deb file from https://packages.debian.org, a folder, or sample",
-        ));
-    };
-    private.get(request, &package, &work, cache, progress)
-}
-
-/// apt, with the system's lists or with lists of our own.
-struct Apt {
-    private: Option<PathBuf>,
-}
-
-impl Apt {
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("LC_ALL", "C").stdin(Stdio::null());
-        // As root, apt would download as a user who cannot write to our folder.
-        command.arg("-oAPT::Sandbox::User=root");
-        if let Some(folder) = &self.private {
-            command
-                .arg(format!("-oDir::State::Lists={}", folder.join("lists").display()))
-                .arg(format!("-oDir::Cache={}", folder.join("cache").display()))
-                .arg("-oDir::State::status=/dev/null")
-                .args(["-oAPT::Architecture=amd64", "-oAPT::Architectures=amd64"]);
-        }
-        command
-    }
-
-    /// Runs to the end; standard output, or what apt complained about.
-    fn run(&self, request: &Request, command: &mut Command) -> Result<String, Error> {
-        let output = command.output().map_err(|error| no_apt(request, &error))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        Err(request.error(format!("apt failed: {}", complaint(&output.stderr))))
-    }
-
-    fn update(&self, request: &Request, progress: &dyn Progress) -> Result<(), Error> {
-        if let Some(folder) = &self.private {
-            for name in ["lists/partial", "cache/archives/partial"] {
-                let folder = folder.join(name);
-                fs::create_dir_all(&folder).map_err(Error::write(&folder))?;
-            }
-        }
-        let _phase = Phase::begin(progress, "fetching Debian's package lists", None);
-        self.run(request, self.command("apt-get").args(["-q", "update"])).map(drop)
-    }
-
-    fn find(&self, request: &Request) -> Result<Option<String>, Error> {
-        let names =
-            self.run(request, self.command("apt-cache").args(["search", "--names-only", "^linux-image-"]))?;
-        let names = names.lines().filter_map(|line| line.split_whitespace().next());
-        Ok(request.newest(names).map(str::to_owned))
-    }
-
-    /// Downloads `package` and what belongs to it, and unpacks them into one folder of the cache.
-    fn get(
-        &self,
-        request: &Request,
-        package: &str,
-        work: &Path,
-        cache: &Cache,
-        progress: &dyn Progress,
-    ) -> Result<String, Error> {
-        let first = self.describe(request, package)?;
-        let version: String =
-            first.version.chars().map(|c| if c == ':' || c == '/' { '%' } else { c }).collect();
-        let name = format!("{package}_{version}");
-        if cache.existing(PACKAGES, &name).is_some_and(|folder| FileList::load(&folder).is_some()) {
+    let failed = |problem: String| request.error(problem);
+    if !options.refresh {
+        let apt = Apt::system();
+        let kernels = apt.kernels().map_err(failed)?;
+        if let Some(package) = request.newest(kernels.iter().map(String::as_str))
+            // The system's lists may be old, and point to packages that are gone.
+            && let Ok(name) = get(request, &apt, package, cache, progress)
+        {
             return Ok(name);
         }
-        let mut packages = vec![package.to_owned()];
-        let mut size = first.size;
-        let release = package.strip_prefix("linux-image-").unwrap_or(package);
-        let mut parts = first.parts(release);
-        // Since Linux 7 the image, its binary and its modules are packages of their own that need each other.
-        while let Some(part) = parts.pop() {
-            if !packages.contains(&part) && packages.len() < 8 {
-                let described = self.describe(request, &part)?;
-                size += described.size;
-                parts.extend(described.parts(release));
-                packages.push(part);
-            }
-        }
-        let folder = TempDir::with_prefix_in(".part-", work).map_err(Error::write(work))?;
-        self.download(request, &packages, size, folder.path(), progress)?;
-        let mut debs = Vec::new();
-        for entry in fs::read_dir(folder.path()).map_err(Error::read(folder.path()))?.flatten() {
-            if entry.path().extension().is_some_and(|end| end == "deb") {
-                debs.push(Deb::open(&entry.path())?);
-            }
-        }
-        unpacked(cache, PACKAGES, &name, &debs, progress)?;
-        Ok(name)
     }
-
-    fn download(
-        &self,
-        request: &Request,
-        packages: &[String],
-        size: u64,
-        folder: &Path,
-        progress: &dyn Progress,
-    ) -> Result<(), Error> {
-        let title = format!("downloading {}", packages.join(", "));
-        let phase = Phase::begin(progress, &title, Some(size).filter(|size| *size > 0));
-        let mut command = self.command("apt-get");
-        command.args(["-q", "download"]).args(packages).current_dir(folder);
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| no_apt(request, &error))?;
-        // apt tells its own progress only to a terminal: the growing file tells us.
-        let mut seen = 0;
-        let status = loop {
-            let now = bytes_in(folder);
-            phase.advance(now.saturating_sub(seen));
-            seen = seen.max(now);
-            match child.try_wait() {
-                Ok(None) => thread::sleep(Duration::from_millis(50)),
-                Ok(Some(status)) => break status,
-                Err(error) => return Err(request.error(format!("apt-get: {error}"))),
-            }
-        };
-        if status.success() {
-            return Ok(());
-        }
-        let mut complaints = Vec::new();
-        if let Some(mut stderr) = child.stderr.take() {
-            let _ = stderr.read_to_end(&mut complaints);
-        }
-        Err(request.error(format!("download failed: {}", complaint(&complaints))))
+    let folder = cache.writable("apt")?;
+    let apt = Apt::fresh(&folder);
+    let updated = apt.update(progress);
+    let kernels = apt.kernels().map_err(failed)?;
+    if let Some(package) = request.newest(kernels.iter().map(String::as_str)) {
+        return get(request, &apt, package, cache, progress);
     }
-
-    fn describe(&self, request: &Request, package: &str) -> Result<Description, Error> {
-        let text =
-            self.run(request, self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
-        let field = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .map(str::trim)
-                .unwrap_or_default()
-        };
-        Ok(Description {
-            version: field("Version").to_owned(),
-            size: field("Size").parse().unwrap_or(0),
-            depends: format!("{}, {}", field("Pre-Depends"), field("Depends")),
-        })
+    // Another release of Debian, or another system with Debian's keys.
+    if let Some(apt) = Apt::all_of_debian(&folder)? {
+        // One suite more or less: what counts is whether the kernel is found.
+        let updated = apt.update(progress);
+        let kernels = apt.kernels().map_err(failed)?;
+        if let Some(package) = request.newest(kernels.iter().map(String::as_str)) {
+            return get(request, &apt, package, cache, progress);
+        }
+        updated.map_err(failed)?;
     }
+    updated.map_err(failed)?;
+    Err(request.error(
+        "apt's sources have no such kernel; give a .deb file from https://packages.debian.org, a folder, or sample",
+    ))
 }
 
-/// A package as `apt-cache show` describes it.
-struct Description {
-    version: String,
-    size: u64,
-    depends: String,
-}
-
-impl Description {
-    /// The other packages of the same kernel that this one needs.
-    fn parts(&self, release: &str) -> Vec<String> {
-        let names = self.depends.split([',', '|']).filter_map(|one| one.split_whitespace().next());
-        let kinds = ["linux-binary-", "linux-modules-", "linux-base-", "linux-image-"];
-        names
-            .filter(|name| kinds.iter().any(|kind| name.strip_prefix(kind) == Some(release)))
-            .map(str::to_owned)
-            .collect()
+/// Downloads `package` and what belongs to it, and unpacks them into one folder of the cache.
+fn get(
+    request: &Request,
+    apt: &Apt,
+    package: &str,
+    cache: &Cache,
+    progress: &dyn Progress,
+) -> Result<String, Error> {
+    let failed = |problem: String| request.error(problem);
+    let first = apt.describe(package).map_err(failed)?;
+    let version: String = first.version.chars().map(|c| if c == ':' || c == '/' { '%' } else { c }).collect();
+    let name = format!("{package}_{version}");
+    if cache.existing(PACKAGES, &name).is_some_and(|folder| FileList::load(&folder).is_some()) {
+        return Ok(name);
     }
-}
-
-fn no_apt(request: &Request, error: &io::Error) -> Error {
-    if error.kind() == io::ErrorKind::NotFound {
-        return request.error("needs apt, which this system lacks; give a .deb file, a folder, or sample");
-    }
-    request.error(format!("cannot run apt: {error}"))
-}
-
-/// The first thing apt reported as an error, in one line.
-fn complaint(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    let line = text.lines().find_map(|line| line.strip_prefix("E: ")).or_else(|| text.lines().next());
-    line.unwrap_or("no reason given").trim().to_owned()
-}
-
-fn bytes_in(folder: &Path) -> u64 {
-    let mut total = 0;
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => total += bytes_in(&entry.path()),
-            Ok(metadata) => total += metadata.len(),
-            Err(_) => {}
+    let mut packages = vec![package.to_owned()];
+    let mut size = first.size;
+    let release = package.strip_prefix("linux-image-").unwrap_or(package);
+    let mut parts = first.parts(release);
+    // Since Linux 7 the image, its binary and its modules are packages of their own that need each other.
+    while let Some(part) = parts.pop() {
+        if !packages.contains(&part) && packages.len() < 8 {
+            let described = apt.describe(&part).map_err(failed)?;
+            size += described.size;
+            parts.extend(described.parts(release));
+            packages.push(part);
         }
     }
-    total
+    let work = cache.writable(PACKAGES)?;
+    let folder = TempDir::with_prefix_in(".part-", &work).map_err(Error::write(&work))?;
+    apt.download(&packages, size, folder.path(), progress).map_err(failed)?;
+    let mut debs = Vec::new();
+    for entry in fs::read_dir(folder.path()).map_err(Error::read(folder.path()))?.flatten() {
+        if entry.path().extension().is_some_and(|end| end == "deb") {
+            debs.push(Deb::open(&entry.path())?);
+        }
+    }
+    unpacked(cache, PACKAGES, &name, &debs, progress)?;
+    Ok(name)
 }
 
 #[cfg(test)]
@@ -411,16 +270,6 @@ mod tests {
         assert_eq!(newest("6.1", "cloud-amd64"), Some("linux-image-6.1.0-57-cloud-amd64"));
         assert_eq!(newest("7.3", "amd64"), None);
         assert_eq!(newest("7.3-rc2", "amd64"), Some("linux-image-7.3-rc2-amd64"));
-    }
-
-    #[test]
-    fn a_split_kernel_names_its_other_packages() {
-        let described = Description {
-            version: "7.2-1".to_owned(),
-            size: 1,
-            depends: "linux-base (>= 4), linux-binary-7.2-amd64 (= 7.2-1), linux-modules-7.2-amd64 (= 7.2-1), kmod | x".to_owned(),
-        };
-        assert_eq!(described.parts("7.2-amd64"), ["linux-binary-7.2-amd64", "linux-modules-7.2-amd64"]);
     }
 
     fn with_cached(names: &[&str]) -> (TempDir, OpenOptions, Cache) {

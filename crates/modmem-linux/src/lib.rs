@@ -26,6 +26,7 @@
 //! a package nobody has installed. Configuration in `modprobe.d` (`blacklist`, `install`, `options`) belongs to the
 //! machine and not to the kernel: it is ignored.
 
+mod apt;
 mod cache;
 mod compress;
 mod deb;

@@ -1,0 +1,242 @@
+//! apt as a tool of ours: it knows where packages are and checks who signed them.
+//!
+//! Nothing is installed and no root is needed: lists and downloads live in folders of our own. Errors are apt's own
+//! words, in one line.
+
+use crate::{
+    Error,
+    progress::{Phase, Progress},
+};
+use std::{
+    fs,
+    io::{self, Read, Seek},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+/// With this key Debian signs its archive; on Debian it is there, elsewhere it is a package.
+const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Every suite of Debian's archive that has kernels, under names that outlive releases.
+const DEBIAN_SUITES: &str = "\
+deb [signed-by=KEYS] http://deb.debian.org/debian oldstable main
+deb [signed-by=KEYS] http://deb.debian.org/debian oldstable-backports main
+deb [signed-by=KEYS] http://deb.debian.org/debian-security oldstable-security main
+deb [signed-by=KEYS] http://deb.debian.org/debian stable main
+deb [signed-by=KEYS] http://deb.debian.org/debian stable-backports main
+deb [signed-by=KEYS] http://deb.debian.org/debian-security stable-security main
+deb [signed-by=KEYS] http://deb.debian.org/debian sid main
+";
+
+/// apt, with the package lists it is to use.
+#[derive(Debug)]
+pub(crate) struct Apt {
+    /// Folder for lists of our own; `None`: the system's.
+    lists: Option<PathBuf>,
+    /// The file that says where packages come from; `None`: what the system says.
+    sources: Option<PathBuf>,
+}
+
+impl Apt {
+    /// The system's lists, as they are.
+    pub(crate) fn system() -> Apt {
+        Apt { lists: None, sources: None }
+    }
+
+    /// The system's sources, with fresh lists in `folder`.
+    pub(crate) fn fresh(folder: &Path) -> Apt {
+        Apt { lists: Some(folder.join("system")), sources: None }
+    }
+
+    /// All of Debian's suites, with lists in `folder`. `None` where Debian's key is not known.
+    pub(crate) fn all_of_debian(folder: &Path) -> Result<Option<Apt>, Error> {
+        if !Path::new(DEBIAN_KEYS).exists() {
+            return Ok(None);
+        }
+        let sources = folder.join("debian.list");
+        fs::write(&sources, DEBIAN_SUITES.replace("KEYS", DEBIAN_KEYS)).map_err(Error::write(&sources))?;
+        Ok(Some(Apt { lists: Some(folder.join("debian")), sources: Some(sources) }))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("LC_ALL", "C").stdin(Stdio::null());
+        // As root, apt would download as a user who cannot write to our folder.
+        command.arg("-oAPT::Sandbox::User=root");
+        if let Some(folder) = &self.lists {
+            command
+                .arg(format!("-oDir::State::Lists={}", folder.join("lists").display()))
+                .arg(format!("-oDir::Cache={}", folder.join("cache").display()))
+                .arg("-oDir::State::status=/dev/null")
+                .args(["-oAPT::Architecture=amd64", "-oAPT::Architectures=amd64"])
+                // Package lists and nothing else: no translations, no catalogues for software centres.
+                .args([
+                    "-oAcquire::Languages=none",
+                    "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+                ]);
+        }
+        if let Some(sources) = &self.sources {
+            command
+                .arg(format!("-oDir::Etc::SourceList={}", sources.display()))
+                .args(["-oDir::Etc::SourceParts=-", "-oAcquire::AllowReleaseInfoChange=true"]);
+        }
+        command
+    }
+
+    /// Runs to the end and gives the standard output.
+    fn run(&self, command: &mut Command) -> Result<String, String> {
+        let output = command.output().map_err(|error| cannot_run(&error))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(format!("apt failed: {}", complaint(&output.stderr)))
+    }
+
+    /// Fetches the lists.
+    pub(crate) fn update(&self, progress: &dyn Progress) -> Result<(), String> {
+        for name in ["lists/partial", "cache/archives/partial"] {
+            if let Some(folder) = self.lists.as_ref().map(|lists| lists.join(name)) {
+                fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            }
+        }
+        let _phase = Phase::begin(progress, "fetching Debian's package lists", None);
+        self.run(self.command("apt-get").args(["-q", "update"])).map(drop)
+    }
+
+    /// The names of all kernel packages.
+    pub(crate) fn kernels(&self) -> Result<Vec<String>, String> {
+        let text = self.run(self.command("apt-cache").args(["search", "--names-only", "^linux-image-"]))?;
+        Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+    }
+
+    pub(crate) fn describe(&self, package: &str) -> Result<Description, String> {
+        self.run(self.command("apt-cache").args(["show", "--no-all-versions", package]))
+            .map(|text| Description::parse(&text))
+    }
+
+    /// Downloads packages into `folder`; `size` is what they have together, for the progress.
+    pub(crate) fn download(
+        &self,
+        packages: &[String],
+        size: u64,
+        folder: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(), String> {
+        let title = format!("downloading {}", packages.join(", "));
+        let phase = Phase::begin(progress, &title, Some(size).filter(|size| *size > 0));
+        // Not a pipe: nobody would read it before the end, and a full pipe would stop apt.
+        let mut complaints = tempfile::tempfile().map_err(|error| format!("temporary file: {error}"))?;
+        let stderr = complaints.try_clone().map_err(|error| format!("temporary file: {error}"))?;
+        let mut command = self.command("apt-get");
+        command
+            .args(["-q", "download"])
+            .args(packages)
+            .current_dir(folder)
+            .stdout(Stdio::null())
+            .stderr(stderr);
+        let mut child = command.spawn().map_err(|error| cannot_run(&error))?;
+        // apt tells its own progress only to a terminal: the growing file tells us.
+        let mut seen = 0;
+        let status = loop {
+            let now = bytes_in(folder);
+            phase.advance(now.saturating_sub(seen));
+            seen = seen.max(now);
+            match child.try_wait() {
+                Ok(None) => thread::sleep(Duration::from_millis(50)),
+                Ok(Some(status)) => break status,
+                Err(error) => return Err(format!("apt-get: {error}")),
+            }
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        let _ = complaints.rewind();
+        let _ = complaints.take(64 << 10).read_to_end(&mut text);
+        Err(format!("download failed: {}", complaint(&text)))
+    }
+}
+
+/// A package as `apt-cache show` describes it.
+#[derive(Debug)]
+pub(crate) struct Description {
+    pub(crate) version: String,
+    pub(crate) size: u64,
+    depends: String,
+}
+
+impl Description {
+    fn parse(text: &str) -> Description {
+        let field = |name: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.map(str::trim).unwrap_or_default()
+        };
+        Description {
+            version: field("Version").to_owned(),
+            size: field("Size").parse().unwrap_or(0),
+            depends: format!("{}, {}", field("Pre-Depends"), field("Depends")),
+        }
+    }
+
+    /// The other packages of the same kernel that this one needs.
+    pub(crate) fn parts(&self, release: &str) -> Vec<String> {
+        let names = self.depends.split([',', '|']).filter_map(|one| one.split_whitespace().next());
+        let kinds = ["linux-binary-", "linux-modules-", "linux-base-", "linux-image-"];
+        names
+            .filter(|name| kinds.iter().any(|kind| name.strip_prefix(kind) == Some(release)))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+fn cannot_run(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound {
+        return "needs apt, which this system lacks; give a .deb file, a folder, or sample".to_owned();
+    }
+    format!("cannot run apt: {error}")
+}
+
+/// The first thing apt reported as an error, in one line.
+fn complaint(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let line = text.lines().find_map(|line| line.strip_prefix("E: ")).or_else(|| text.lines().next());
+    line.unwrap_or("no reason given").trim().to_owned()
+}
+
+fn bytes_in(folder: &Path) -> u64 {
+    let mut total = 0;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => total += bytes_in(&entry.path()),
+            Ok(metadata) => total += metadata.len(),
+            Err(_) => {}
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_kernel_names_its_other_packages() {
+        let described = Description::parse(
+            "Package: linux-image-7.2-amd64\nVersion: 7.2-1\nSize: 12345\n\
+             Depends: linux-base (>= 4), linux-binary-7.2-amd64 (= 7.2-1), linux-modules-7.2-amd64 (= 7.2-1), kmod | x\n",
+        );
+        assert_eq!((&*described.version, described.size), ("7.2-1", 12345));
+        assert_eq!(described.parts("7.2-amd64"), ["linux-binary-7.2-amd64", "linux-modules-7.2-amd64"]);
+    }
+
+    #[test]
+    fn the_first_error_of_apt_is_the_one_told() {
+        assert_eq!(
+            complaint(b"W: old\nE: Unable to locate package x\nE: more\n"),
+            "Unable to locate package x"
+        );
+        assert_eq!(complaint(b""), "no reason given");
+    }
+}
