@@ -13,6 +13,7 @@ use crate::{
 use std::{
     collections::HashMap,
     fmt::Write as _,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -96,7 +97,9 @@ impl Kernel {
                 return Ok(Table { symbols, source, image: None }.into_symbols());
             }
             let addresses = SymbolFile::parse(&shown, &bytes)?;
-            return Ok(merge(&addresses, SymbolSource::SymbolFile(path.to_path_buf()), self.own_table()?));
+            // The file is what the user chose to go by: an image of a kind unknown to us must not stand in its way.
+            let table = self.own_table().unwrap_or_default();
+            return Ok(merge(&addresses, SymbolSource::SymbolFile(path.to_path_buf()), table));
         }
         let table = self.own_table()?;
         if table.as_ref().is_some_and(|table| matches!(table.source, SymbolSource::Image(_))) {
@@ -117,9 +120,13 @@ impl Kernel {
             if let Some(table) = self.kept_table(path) {
                 return Ok(Some(table));
             }
-            return self.image_table(&shown, path, read_file(path, LIMIT)?).map(Some);
-        }
-        if let Some(image) = self.image() {
+            match read_file(path, LIMIT) {
+                Ok(bytes) => return self.image_table(&shown, path, bytes).map(Some),
+                // Some systems let only root read the running kernel's image.
+                Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(error),
+            }
+        } else if let Some(image) = self.image() {
             return self.image_table("vmlinuz", Path::new("vmlinuz"), image?).map(Some);
         }
         Ok(self.module_symvers().map(|bytes| {
