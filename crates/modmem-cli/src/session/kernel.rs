@@ -176,7 +176,7 @@ impl OpenKernel {
 }
 
 /// Opens a kernel's files alone.
-pub(super) fn open_files(arguments: &KernelArgs, bars: Arc<Bars>) -> Result<Kernel> {
+pub(crate) fn open_files(arguments: &KernelArgs, bars: Arc<Bars>) -> Result<Kernel> {
     let mut options = OpenOptions { sample: sample::FILES, progress: bars, ..OpenOptions::default() };
     if let Some(cache) = &arguments.cache {
         options.cache = Some(cache.clone());

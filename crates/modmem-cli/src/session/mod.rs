@@ -12,7 +12,7 @@ use modmem::{AddressSpace, Linker, Modules, RunAddr};
 use modmem_linux::{LoadPlan, ModuleFile, PlannedModule, Why};
 use rayon::prelude::*;
 
-pub(crate) use kernel::OpenKernel;
+pub(crate) use kernel::{OpenKernel, open_files};
 pub(crate) use request::Request;
 
 use crate::args::{KernelArgs, SpaceArgs};

@@ -1,0 +1,99 @@
+//! `modmem info`: what a module's file is before it is loaded.
+
+mod report;
+mod text;
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+
+use modmem::image::Image;
+use modmem::profile::{KernelConfig, Profile};
+use modmem_linux::{Kernel, read_module_file};
+
+use crate::args::InfoArgs;
+use crate::output::{Bars, json};
+use crate::session::open_files;
+use report::FileReport;
+
+pub(crate) fn run(arguments: &InfoArgs) -> Result<()> {
+    // A kernel is only needed for names, or if the user gave one.
+    let by_name = arguments.files.iter().any(|word| !is_file(word));
+    let kernel = match by_name || !arguments.kernel.kernel.is_empty() {
+        true => Some(open_files(&arguments.kernel, Bars::new())?),
+        false => None,
+    };
+    let mut reports = Vec::new();
+    let mut failures = 0;
+    for word in &arguments.files {
+        for (path, file) in read(word, kernel.as_ref())? {
+            match describe(&path, &file, arguments, kernel.as_ref()) {
+                Ok(report) => reports.push(report),
+                Err(error) => {
+                    failures += 1;
+                    anstream::eprintln!("{path}: {error:#}");
+                }
+            }
+        }
+    }
+    if arguments.json {
+        json::print("info", Files { files: &reports })?;
+    } else {
+        let mut out = anstream::stdout().lock();
+        for (index, report) in reports.iter().enumerate() {
+            let gap = if index > 0 { "\n" } else { "" };
+            write!(out, "{gap}{}", text::page(report))?;
+        }
+        out.flush()?;
+    }
+    match failures {
+        0 => Ok(()),
+        count => bail!("{count} of {} files could not be read as modules", count + reports.len()),
+    }
+}
+
+#[derive(Serialize)]
+struct Files<'r> {
+    files: &'r [FileReport],
+}
+
+fn is_file(word: &str) -> bool {
+    word.contains('/') || std::path::Path::new(word).is_file()
+}
+
+fn read(word: &str, kernel: Option<&Kernel>) -> Result<Vec<(String, Vec<u8>)>> {
+    match kernel {
+        Some(kernel) if !is_file(word) => {
+            let modules = kernel.find(word)?;
+            modules.iter().map(|module| Ok((module.path().to_owned(), kernel.read(module)?))).collect()
+        }
+        _ => Ok(vec![(word.to_owned(), read_module_file(word)?)]),
+    }
+}
+
+fn describe(path: &str, file: &[u8], arguments: &InfoArgs, kernel: Option<&Kernel>) -> Result<FileReport> {
+    let image = Image::parse(file)?;
+    let profile = profile(&image, arguments, kernel)?;
+    FileReport::of(path, file.len(), &image, &profile)
+}
+
+/// The profile that was asked for, the kernel's, or that of the version that the module was built for.
+fn profile(image: &Image<'_>, arguments: &InfoArgs, kernel: Option<&Kernel>) -> Result<Profile> {
+    if let Some(version) = &arguments.profile {
+        return Profile::named(version).with_context(|| "--profile".to_owned());
+    }
+    if let Some(kernel) = kernel {
+        let config = kernel.config();
+        let config = config.as_ref().map(|text| String::from_utf8_lossy(text));
+        let profile = match &config {
+            Some(text) => Profile::from_config(&KernelConfig::parse(text), kernel.release()),
+            None => Profile::named(kernel.release()),
+        };
+        return Ok(profile?);
+    }
+    let vermagic = image.modinfo().get("vermagic").unwrap_or_default().to_text();
+    let hint = || "the module does not say for which kernel it was built; give --profile VERSION".to_owned();
+    let release = vermagic.split(' ').next().unwrap_or_default();
+    Profile::named(release).with_context(hint)
+}
