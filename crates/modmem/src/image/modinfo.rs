@@ -2,13 +2,18 @@
 
 use super::error::ImageError;
 use super::sections::{Section, WellKnown};
-use crate::name::Name;
+use crate::name::{Name, length_to_nul};
 
 /// The strings of `.modinfo`; empty where a module has none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ModInfo<'a> {
     data: &'a [u8],
+    /// The first value of each of `ASKED`, found in one pass.
+    asked: [Option<Name<'a>>; ASKED.len()],
 }
+
+/// Keys that every load asks for.
+const ASKED: [&str; 7] = ["name", "license", "vermagic", "intree", "staging", "livepatch", "test"];
 
 /// One string of `.modinfo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +31,19 @@ impl<'a> ModInfo<'a> {
         };
         // Linux bounds only its scan and hands out the last value unterminated.
         match section.data().last() {
-            None | Some(0) => Ok(ModInfo { data: section.data() }),
+            None | Some(0) => Ok(ModInfo::new(section.data())),
             Some(_) => Err(ImageError::Unterminated { section: section.label() }),
         }
+    }
+
+    fn new(data: &'a [u8]) -> ModInfo<'a> {
+        let mut modinfo = ModInfo { data, asked: [None; ASKED.len()] };
+        for field in modinfo.fields() {
+            if let Some(at) = ASKED.iter().position(|key| field.key == *key) {
+                modinfo.asked[at].get_or_insert(field.value);
+            }
+        }
+        modinfo
     }
 
     /// All fields in file order; strings without a `=` are skipped, as Linux's look-ups never find them.
@@ -36,10 +51,10 @@ impl<'a> ModInfo<'a> {
         let mut rest = self.data;
         core::iter::from_fn(move || {
             while !rest.is_empty() {
-                let length = memchr::memchr(0, rest).unwrap_or(rest.len());
+                let length = length_to_nul(rest);
                 let (string, tail) = rest.split_at(length);
                 rest = tail.get(1..).unwrap_or_default();
-                if let Some(equals) = memchr::memchr(b'=', string) {
+                if let Some(equals) = string.iter().position(|&byte| byte == b'=') {
                     let (key, value) = (Name(&string[..equals]), Name(&string[equals + 1..]));
                     return Some(ModInfoField { key, value });
                 }
@@ -50,7 +65,10 @@ impl<'a> ModInfo<'a> {
 
     /// The first value of `key` (main.c:get_modinfo).
     pub fn get(&self, key: &str) -> Option<Name<'a>> {
-        self.all(key).next()
+        match ASKED.iter().position(|asked| *asked == key) {
+            Some(at) => self.asked[at],
+            None => self.all(key).next(),
+        }
     }
 
     /// Every value of `key`, in file order.

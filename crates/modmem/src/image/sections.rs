@@ -1,6 +1,7 @@
 //! Section headers: bounds, names, alignments and the sections that Linux looks for by name.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::elf::{Encoding, FileHeader, SectionHeader, section_flag, section_type};
 use super::error::{ImageError, SectionLabel};
@@ -85,6 +86,11 @@ impl<'a> Section<'a> {
         SectionLabel::new(self.index, self.name)
     }
 
+    /// The bytes of the file that the section takes, if it has any.
+    fn extent(&self) -> Range<u64> {
+        self.header.offset..self.header.offset + self.data.len() as u64
+    }
+
     pub(super) fn bad(&self, field: &'static str, value: u64, expected: &'static str) -> ImageError {
         ImageError::BadSection { section: self.label(), field, value, expected }
     }
@@ -120,16 +126,13 @@ pub(super) fn read_sections<'a, E: Encoding>(
     let mut sections = Vec::new();
     sections.try_reserve_exact(usize::from(header.section_count)).map_err(|_| ImageError::OutOfMemory)?;
     let mut finder = Finder::default();
-    let mut previous = Extent { end: 0, section: None };
-    let mut ascending = true;
     for (index, record) in table.chunks_exact(entry).enumerate() {
         let header = SectionHeader::decode::<E>(record);
         let section = check_section(bytes, names, index, header)?;
-        ascending &= previous.precedes(&section);
         finder.see(&section)?;
         sections.push(section);
     }
-    if !ascending {
+    if !obviously_apart(&sections) {
         check_overlaps(&sections)?;
     }
     let known = finder.finish(&sections)?;
@@ -230,23 +233,30 @@ fn check_section<'a>(
     Ok(Section { data, ..section })
 }
 
-/// Where the last section that had bytes ended: files are written in ascending order, so one comparison a section
-/// shows that nothing overlaps.
-struct Extent {
-    end: u64,
-    section: Option<usize>,
-}
-
-impl Extent {
-    fn precedes(&mut self, section: &Section<'_>) -> bool {
-        if section.data.is_empty() {
-            return true;
+/// Whether the order of sections alone shows that none overlap: linkers write sections in the order of their headers,
+/// except that all relocations come in a row behind the others or between two of them.
+fn obviously_apart(sections: &[Section<'_>]) -> bool {
+    let is_relocations = |section: &Section<'_>| {
+        matches!(section.kind(), section_type::RELA | section_type::REL) && !section.data.is_empty()
+    };
+    let mut relocations: Option<Range<u64>> = None;
+    for section in sections.iter().filter(|section| is_relocations(section)) {
+        let extent = section.extent();
+        match &mut relocations {
+            Some(all) if extent.start < all.end => return false,
+            Some(all) => all.end = extent.end,
+            None => relocations = Some(extent),
         }
-        let in_order = section.header.offset >= self.end || self.section.is_none();
-        self.end = section.header.offset + section.header.size;
-        self.section = Some(section.index);
-        in_order
     }
+    let relocations = relocations.unwrap_or_default();
+    let mut end = 0;
+    let others = sections.iter().filter(|section| !is_relocations(section) && !section.data.is_empty());
+    others.map(Section::extent).all(|extent| {
+        let apart =
+            extent.start >= end && (extent.end <= relocations.start || extent.start >= relocations.end);
+        end = extent.end;
+        apart
+    })
 }
 
 fn check_overlaps(sections: &[Section<'_>]) -> Result<(), ImageError> {

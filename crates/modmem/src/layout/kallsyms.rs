@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 
 use super::error::LayoutError;
 use super::kind::MemoryKind;
-use super::rules::{NotLoaded, Rule, classify};
 use super::{SectionPlace, advance};
 use crate::image::Image;
 use crate::image::elf::section_flag::EXECINSTR;
@@ -74,7 +73,7 @@ pub(super) fn append(
         let init_symbols = advance(init_data, init, symtab.size(), symtab.alignment())?;
         places[symtab.index()] = Some(SectionPlace { kind: init, offset: init_symbols });
 
-        let (core_count, core_strings_size) = core_size::<E>(image, profile)?;
+        let (core_count, core_strings_size) = core_size::<E>(image, profile, places)?;
         let kind = MemoryKind::Data;
         let core_symbols = advance(data, kind, core_count * E::SYMBOL as u64, symtab.alignment())?;
         let core_strings = advance(data, kind, core_strings_size, 1)?;
@@ -110,16 +109,22 @@ pub(crate) struct CoreSymbols {
 }
 
 impl CoreSymbols {
-    pub(crate) fn of(image: &Image<'_>, profile: &Profile) -> Result<CoreSymbols, LayoutError> {
+    /// `places` has the place of each section that is loaded, by index.
+    pub(crate) fn of(
+        image: &Image<'_>,
+        profile: &Profile,
+        places: &[Option<SectionPlace>],
+    ) -> Result<CoreSymbols, LayoutError> {
+        let (known, switches) = (image.known(), &profile.switches);
+        let tables = [known.symtab, image.symbols().strings_section()];
         let mut sections = Vec::new();
         sections.try_reserve_exact(image.sections().len()).map_err(|_| LayoutError::OutOfMemory)?;
-        sections.extend(image.sections().iter().map(|section| {
-            let data_too = profile.switches.kallsyms_all;
-            match classify(image, profile, section) {
-                Ok((_, Rule::Kallsyms)) => false,
-                Ok((kind, _)) => !kind.is_init() && (data_too || section.flags() & EXECINSTR != 0),
-                Err(reason) => data_too && reason == NotLoaded::PerCpu,
+        sections.extend(image.sections().iter().zip(places).map(|(section, place)| match place {
+            _ if tables.contains(&section.index()) => false,
+            Some(place) => {
+                !place.kind.is_init() && (switches.kallsyms_all || section.flags() & EXECINSTR != 0)
             }
+            None => switches.kallsyms_all && switches.smp && known.percpu == Some(section.index()),
         }));
         Ok(CoreSymbols { all: image.modinfo().get("livepatch").is_some(), sections })
     }
@@ -131,8 +136,12 @@ impl CoreSymbols {
     }
 }
 
-fn core_size<E: Encoding>(image: &Image<'_>, profile: &Profile) -> Result<(u64, u64), LayoutError> {
-    let core = CoreSymbols::of(image, profile)?;
+fn core_size<E: Encoding>(
+    image: &Image<'_>,
+    profile: &Profile,
+    places: &[Option<SectionPlace>],
+) -> Result<(u64, u64), LayoutError> {
+    let core = CoreSymbols::of(image, profile, places)?;
     let symbols = image.symbols();
     let (mut count, mut strings) = (0, 0);
     for (index, record) in symbols.records().chunks_exact(E::SYMBOL).enumerate() {

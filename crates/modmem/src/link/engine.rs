@@ -1,7 +1,7 @@
 //! The relocation engine: evaluates a machine's table over a relocation section.
 
 use super::error::{LinkError, RelocationError, RelocationProblem};
-use super::relocation::{Expression, Field, RelocationType, Relocations};
+use super::relocation::{Expression, Field, Relocations, Step};
 use crate::address::RunAddr;
 use crate::image::elf::{Encoding, section_type, symbol_type};
 use crate::image::{Image, Relocation, RelocationSection, SymbolPlace};
@@ -28,25 +28,57 @@ pub(super) fn apply<E: Encoding>(
     let size = Relocation::size::<E>(true);
     for (entry, record) in records.chunks_exact(size).enumerate() {
         let relocation = Relocation::decode::<E, true>(record);
-        let applied = match table.get(relocation.kind) {
-            Some(kind) => apply_one::<E>(kind, &relocation, target, address, values),
-            None => Err(RelocationProblem::UnknownType),
-        };
-        if let Err(problem) = applied {
-            return Err(describe(image, table, section, entry, relocation, problem));
+        let applied = take_step::<E>(table.step(relocation.kind), &relocation, target, address, values);
+        if applied.is_none() {
+            apply_one::<E>(table, &relocation, target, address, values)
+                .map_err(|problem| describe(image, table, section, entry, relocation, problem))?;
         }
     }
     Ok(records.len() / size)
 }
 
+/// What nearly every relocation comes to: a value that is allowed, into a field that is inside of its section and
+/// zero. `None`, and nothing has changed, if it is one of the others.
 #[inline(always)]
+fn take_step<E: Encoding>(
+    step: Step,
+    relocation: &Relocation,
+    target: &mut [u8],
+    address: RunAddr,
+    values: &[u64],
+) -> Option<()> {
+    let symbol = *values.get(relocation.symbol as usize)?;
+    let place = address.0.wrapping_add(relocation.offset);
+    let value = symbol.wrapping_add(relocation.addend as u64).wrapping_sub(place & step.place);
+    let (signed, unsigned) = (value as i32 as u64, u64::from(value as u32));
+    if ((value ^ signed) & step.signed) | ((value ^ unsigned) & step.unsigned) != 0 {
+        return None;
+    }
+    let field = target.get_mut(usize::try_from(relocation.offset).ok()?..)?;
+    match step.size {
+        4 => {
+            let field = field.first_chunk_mut::<4>().filter(|field| **field == [0; 4])?;
+            E::put_u32(field, 0, value as u32);
+        }
+        8 => {
+            let field = field.first_chunk_mut::<8>().filter(|field| **field == [0; 8])?;
+            E::put_u64(field, 0, value);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// The same for any relocation, one decision at a time, to apply it or to say what is wrong with it.
+#[cold]
 fn apply_one<E: Encoding>(
-    kind: &RelocationType,
+    table: &Relocations,
     relocation: &Relocation,
     target: &mut [u8],
     address: RunAddr,
     values: &[u64],
 ) -> Result<(), RelocationProblem> {
+    let kind = table.get(relocation.kind).ok_or(RelocationProblem::UnknownType)?;
     // The symbol's index was checked when the image was read.
     let symbol = values.get(relocation.symbol as usize).copied().unwrap_or(0);
     let sum = symbol.wrapping_add(relocation.addend as u64);

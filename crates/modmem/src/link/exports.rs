@@ -1,11 +1,10 @@
 //! Exported symbols: who offers which name, at which address and on which terms.
 
 use alloc::vec::Vec;
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::modules::ModuleId;
-use crate::name::Name;
+use crate::name::{Name, hash};
 
 /// Who defines a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +43,15 @@ pub struct Definition<'a> {
 pub trait Symbols {
     /// The definition of `name`.
     fn find(&self, name: Name<'_>) -> Option<Definition<'_>>;
+
+    /// The definitions of many names, each into the place of its name.
+    ///
+    /// A table that is larger than the caches can give its misses a chance to wait for each other's company.
+    fn find_each<'s>(&'s self, names: &[Name<'_>], found: &mut [Option<Definition<'s>>]) {
+        for (name, found) in names.iter().zip(found) {
+            *found = self.find(*name);
+        }
+    }
 }
 
 /// A table of exported symbols with one entry a name.
@@ -60,8 +68,15 @@ pub struct Exports {
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
+    /// Part of the name's hash: tells names apart without a look at them.
+    tag: u32,
     provider: u32,
     symbol: u32,
+}
+
+/// The part of a hash that decides neither where `HashTable` puts a slot nor what it compares first.
+fn tag(hash: u64) -> u32 {
+    (hash >> 24) as u32
 }
 
 /// All that one provider offers. Names lie together, so that a provider leaves nothing behind when it goes.
@@ -123,13 +138,6 @@ pub enum ExportsError<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OfferId(u32);
 
-fn hash(name: Name<'_>) -> u64 {
-    use core::hash::{BuildHasher, Hasher};
-    let mut hasher = FixedState::default().build_hasher();
-    hasher.write(name.bytes());
-    hasher.finish()
-}
-
 impl Exports {
     /// An empty table.
     pub fn new() -> Exports {
@@ -152,8 +160,10 @@ impl Exports {
     }
 
     fn find_slot(&self, name: Name<'_>) -> Option<(&Offer, &Entry)> {
-        let found = self.table.find(hash(name), |&slot| {
-            self.slot(slot).is_some_and(|(offer, entry)| offer.text(entry.name) == name)
+        let hash = hash(&name);
+        let found = self.table.find(hash, |&slot| {
+            slot.tag == tag(hash)
+                && self.slot(slot).is_some_and(|(offer, entry)| offer.text(entry.name) == name)
         });
         found.and_then(|&slot| self.slot(slot))
     }
@@ -204,11 +214,12 @@ impl Exports {
         let rehash = |slot: &Slot| {
             let offer = providers.get(slot.provider as usize).and_then(Option::as_ref);
             let name = offer.and_then(|o| Some(o.text(o.symbols.get(slot.symbol as usize)?.name)));
-            hash(name.unwrap_or_default())
+            hash(&name.unwrap_or_default())
         };
         self.table.try_reserve(1, rehash).map_err(|_| ExportsError::OutOfMemory)?;
         // Room was made above: this neither grows nor hashes.
-        self.table.insert_unique(hash(export.name), Slot { provider: id.0, symbol }, |_| 0);
+        let hash = hash(&export.name);
+        self.table.insert_unique(hash, Slot { tag: tag(hash), provider: id.0, symbol }, |_| 0);
         if let Some(offer) = self.providers.get_mut(id.0 as usize).and_then(Option::as_mut) {
             offer.symbols.push(Entry { name, namespace, value, crc, gpl_only });
         }
@@ -219,7 +230,7 @@ impl Exports {
     pub fn remove(&mut self, id: OfferId) {
         let Some(offer) = self.providers.get_mut(id.0 as usize).and_then(Option::take) else { return };
         for (symbol, entry) in offer.symbols.iter().enumerate() {
-            let slot = self.table.find_entry(hash(offer.text(entry.name)), |slot| {
+            let slot = self.table.find_entry(hash(&offer.text(entry.name)), |slot| {
                 slot.provider == id.0 && slot.symbol as usize == symbol
             });
             if let Ok(slot) = slot {
@@ -240,5 +251,30 @@ impl Symbols for Exports {
     fn find(&self, name: Name<'_>) -> Option<Definition<'_>> {
         let (offer, entry) = self.find_slot(name)?;
         Some(Definition { provider: offer.provider, export: offer.export(entry) })
+    }
+
+    /// In steps, each of which reads what the one before found out: misses of one step go on side by side.
+    fn find_each<'s>(&'s self, names: &[Name<'_>], found: &mut [Option<Definition<'s>>]) {
+        const STEP: usize = 32;
+        for (names, found) in names.chunks(STEP).zip(found.chunks_mut(STEP)) {
+            let mut slots = [None; STEP];
+            for (name, slot) in names.iter().zip(&mut slots) {
+                let hash = hash(name);
+                *slot = self.table.find(hash, |slot| slot.tag == tag(hash)).copied();
+            }
+            for (slot, found) in slots.iter().zip(&mut *found) {
+                let offered = slot.and_then(|slot| self.slot(slot));
+                *found = offered.map(|(offer, entry)| Definition {
+                    provider: offer.provider,
+                    export: offer.export(entry),
+                });
+            }
+            for (name, found) in names.iter().zip(found) {
+                // Two names with one tag are next to impossible, but must not be mixed up.
+                if found.as_ref().is_some_and(|found| found.export.name != *name) {
+                    *found = self.find(*name);
+                }
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::image::elf::section_flag::{ALLOC, EXECINSTR, WRITE};
 use crate::image::elf::{Encoding, SymbolRecord, binding, section_index, section_type, symbol_type};
 use crate::image::{Image, Section, has_prefix};
 use crate::layout::{CoreSymbols, KallsymsLayout, MemoryKind, kallsyms_struct_size};
-use crate::name::string_at;
+use crate::name::copy_string;
 use crate::profile::Profile;
 use crate::space::Block;
 
@@ -23,7 +23,8 @@ pub(super) fn write<E: Encoding, B: Block>(
     let Some(layout) = placement.layout().kallsyms().copied() else { return Ok(()) };
     let letters = Letters::of(image, profile)?;
     write_all::<E, B>(image, placement, &layout, values, &letters);
-    let core = CoreSymbols::of(image, profile).map_err(|_| LinkError::OutOfMemory)?;
+    let core =
+        CoreSymbols::of(image, profile, placement.layout().places()).map_err(|_| LinkError::OutOfMemory)?;
     write_core::<E>(image, &core, &layout, values, &letters, placement.bytes_mut(MemoryKind::Data));
     Ok(())
 }
@@ -42,8 +43,9 @@ fn write_all<E: Encoding, B: Block>(
 
     let (records, names) = (symbols.records(), symbols.strings());
     let table = &mut bytes[symtab as usize..][..records.len()];
-    table.copy_from_slice(records);
-    for (record, &value) in table.chunks_exact_mut(E::SYMBOL).zip(values) {
+    let pairs = table.chunks_exact_mut(E::SYMBOL).zip(records.chunks_exact(E::SYMBOL));
+    for ((record, source), &value) in pairs.zip(values) {
+        record.copy_from_slice(source);
         SymbolRecord::put_value::<E>(record, value);
     }
     let after_table = symtab as usize + records.len();
@@ -99,6 +101,7 @@ fn write_core<E: Encoding>(
     let (head, strings) = head.split_at_mut(strings);
     let mut records = head[start..].chunks_exact_mut(E::SYMBOL);
     let (mut name_offset, mut count) = (0, 0);
+    let names = symbols.strings();
     for ((index, source), &value) in symbols.records().chunks_exact(E::SYMBOL).enumerate().zip(values) {
         let symbol = SymbolRecord::decode::<E>(source);
         if !core.keeps(index, &symbol) {
@@ -108,11 +111,7 @@ fn write_core<E: Encoding>(
         record.copy_from_slice(source);
         SymbolRecord::put_value::<E>(record, value);
         SymbolRecord::put_name::<E>(record, name_offset as u32);
-        let name = string_at(symbols.strings(), symbol.name);
-        let end = name_offset + name.len();
-        strings[name_offset..end].copy_from_slice(name.bytes());
-        strings[end] = 0;
-        name_offset = end + 1;
+        name_offset += copy_string(&names[symbol.name as usize..], &mut strings[name_offset..]);
         types[count] = letters.of_symbol(&symbol);
         count += 1;
     }
@@ -132,9 +131,16 @@ impl Letters {
         let mut by_section = Vec::new();
         by_section.try_reserve_exact(image.sections().len()).map_err(|_| LinkError::OutOfMemory)?;
         let percpu = image.known().percpu.filter(|_| profile.switches.smp);
-        by_section.extend(image.sections().iter().map(|section| {
-            if percpu == Some(section.index()) { b'a' } else { Letters::of_section(image, section) }
-        }));
+        by_section.extend(image.sections().iter().take(usize::from(section_index::LORESERVE)).map(
+            |section| {
+                match section.index() {
+                    // No symbol is in the first section: its index stands for "undefined".
+                    0 => b'U',
+                    index if percpu == Some(index) => b'a',
+                    _ => Letters::of_section(image, section),
+                }
+            },
+        ));
         Ok(Letters { by_section })
     }
 
@@ -167,10 +173,10 @@ impl Letters {
         if symbol.binding() == binding::WEAK {
             return if symbol.kind() == symbol_type::OBJECT { b'v' } else { b'w' };
         }
-        match symbol.section {
-            section_index::UNDEF => b'U',
-            section_index::ABS => b'a',
-            section => self.by_section.get(usize::from(section)).copied().unwrap_or(b'?'),
+        match self.by_section.get(usize::from(symbol.section)) {
+            Some(&letter) => letter,
+            None if symbol.section == section_index::ABS => b'a',
+            None => b'?',
         }
     }
 }

@@ -14,6 +14,7 @@ mod kallsyms;
 mod placement;
 pub(crate) mod relocation;
 mod resolve;
+mod version_join;
 
 use alloc::vec::Vec;
 
@@ -31,7 +32,7 @@ use crate::image::elf::{Encoding, with_encoding};
 use crate::profile::Profile;
 use crate::space::Block;
 use export_table::ExportTable;
-use resolve::Resolver;
+use resolve::{Resolver, ResolverMemory};
 
 /// What a user may override when a module is linked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +46,7 @@ pub struct LinkOptions {
 pub struct Linker {
     values: Vec<u64>,
     bases: Vec<u64>,
+    resolving: ResolverMemory,
 }
 
 /// A module whose memories hold their final bytes, not yet known to anybody.
@@ -113,7 +115,7 @@ impl Linker {
             admission::check_version_magic(image, profile)?;
         }
         self.fill_bases(image, &placement)?;
-        let mut resolver = Resolver::new(image, profile, scope, taints);
+        let mut resolver = Resolver::new(image, profile, scope, &mut self.resolving, taints);
         resolver.run::<E>(&self.bases, &mut self.values)?;
         let (taints, uses) = (resolver.taints, resolver.uses);
 

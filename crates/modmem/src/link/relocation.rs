@@ -99,6 +99,40 @@ const NUMBERS: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub struct Relocations {
     by_number: [Option<RelocationType>; NUMBERS],
+    steps: [Step; NUMBERS],
+}
+
+/// A relocation type in the form that the engine evaluates. Types follow each other without a pattern that a branch
+/// could be predicted by, so what differs between them is in masks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    /// All ones where P is subtracted.
+    pub(crate) place: u64,
+    /// All ones where the value must be the field's, sign-extended.
+    pub(crate) signed: u64,
+    /// All ones where the value must be the field's, zero-extended.
+    pub(crate) unsigned: u64,
+    /// Bytes of the field; 0 also for numbers that are no type.
+    pub(crate) size: u8,
+}
+
+impl Step {
+    const NONE: Step = Step { place: 0, signed: 0, unsigned: 0, size: 0 };
+
+    const fn of(kind: &RelocationType) -> Step {
+        const fn mask(set: bool) -> u64 {
+            if set { u64::MAX } else { 0 }
+        }
+        Step {
+            place: mask(matches!(kind.expression, Expression::SymbolPlusAddendMinusPlace)),
+            signed: mask(matches!(kind.check, Check::SignExtended)),
+            unsigned: mask(matches!(kind.check, Check::ZeroExtended)),
+            size: match kind.expression {
+                Expression::Nothing => 0,
+                _ => kind.field.size() as u8,
+            },
+        }
+    }
 }
 
 impl Relocations {
@@ -108,20 +142,27 @@ impl Relocations {
     /// While compiling, if a number does not fit or stands twice.
     pub(crate) const fn new(rows: &[RelocationType]) -> Relocations {
         let mut by_number = [None; NUMBERS];
+        let mut steps = [Step::NONE; NUMBERS];
         let mut row = 0;
         while row < rows.len() {
             let number = rows[row].number as usize;
             assert!(by_number[number].is_none(), "a relocation number stands twice");
             by_number[number] = Some(rows[row]);
+            steps[number] = Step::of(&rows[row]);
             row += 1;
         }
-        Relocations { by_number }
+        Relocations { by_number, steps }
     }
 
     /// The type of that number, if modules of this machine may carry it.
-    #[inline(always)]
     pub fn get(&self, number: u32) -> Option<&RelocationType> {
         self.by_number.get(number as usize)?.as_ref()
+    }
+
+    /// What the engine does for that number; nothing if it is no type.
+    #[inline(always)]
+    pub(crate) fn step(&self, number: u32) -> Step {
+        self.steps.get(number as usize).copied().unwrap_or(Step::NONE)
     }
 
     /// All types, by number.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::admission::Taints;
 use super::error::{LinkError, Reason, Unresolved};
 use super::exports::{Definition, Provider, Symbols};
+use super::version_join::VersionJoin;
 use crate::image::elf::{Encoding, SymbolRecord, binding, section_index};
 use crate::image::{Image, Versions};
 use crate::modules::ModuleId;
@@ -39,12 +40,23 @@ pub trait Scope: Symbols {
     fn provider(&self, id: ModuleId) -> Option<ProviderState<'_>>;
 }
 
+/// Undefined symbols that are looked up together.
+const BATCH: usize = 32;
+
+/// What resolving needs besides its result, kept from one module to the next.
+#[derive(Debug, Default)]
+pub(super) struct ResolverMemory {
+    /// Indices of the undefined symbols.
+    undefined: Vec<u32>,
+    versions: VersionJoin,
+}
+
 pub(super) struct Resolver<'r, 'a, S> {
     image: &'r Image<'a>,
     profile: &'r Profile,
     scope: &'r S,
+    memory: &'r mut ResolverMemory,
     versions: Versions<'a>,
-    next_version: usize,
     check_versions: bool,
     pub(super) taints: Taints,
     pub(super) uses: Uses,
@@ -56,6 +68,7 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
         image: &'r Image<'a>,
         profile: &'r Profile,
         scope: &'r S,
+        memory: &'r mut ResolverMemory,
         taints: Taints,
     ) -> Resolver<'r, 'a, S> {
         let versions = image.versions();
@@ -63,9 +76,9 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             image,
             profile,
             scope,
+            memory,
             check_versions: profile.switches.modversions && !versions.is_empty() && !taints.forced,
             versions,
-            next_version: 0,
             taints,
             uses: Uses::default(),
             unresolved: Vec::new(),
@@ -76,13 +89,35 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
     ///
     /// `bases` has the address of each section, by index.
     pub(super) fn run<E: Encoding>(&mut self, bases: &[u64], values: &mut Vec<u64>) -> Result<(), LinkError> {
+        self.define::<E>(bases, values)?;
+        if self.check_versions {
+            self.memory.versions.fill(self.versions).ok_or(LinkError::OutOfMemory)?;
+        }
+        let undefined = core::mem::take(&mut self.memory.undefined);
+        let resolved = undefined.chunks(BATCH).try_for_each(|batch| self.resolve::<E>(batch, values));
+        self.memory.undefined = undefined;
+        resolved?;
+        match self.unresolved.is_empty() {
+            true => Ok(()),
+            false => Err(LinkError::Unresolved(core::mem::take(&mut self.unresolved))),
+        }
+    }
+
+    /// Gives defined symbols their final values and undefined ones what the file says, and notes the latter.
+    fn define<E: Encoding>(&mut self, bases: &[u64], values: &mut Vec<u64>) -> Result<(), LinkError> {
         values.clear();
         values.try_reserve(self.image.symbols().len()).map_err(|_| LinkError::OutOfMemory)?;
+        self.memory.undefined.clear();
         for (index, record) in self.image.symbols().records().chunks_exact(E::SYMBOL).enumerate() {
             let symbol = SymbolRecord::decode::<E>(record);
             let value = match symbol.section {
-                section_index::UNDEF if index == 0 => symbol.value,
-                section_index::UNDEF => self.undefined(&symbol)?,
+                section_index::UNDEF => {
+                    if index != 0 {
+                        self.memory.undefined.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
+                        self.memory.undefined.push(index as u32);
+                    }
+                    symbol.value
+                }
                 section_index::ABS | section_index::LIVEPATCH => symbol.value,
                 section_index::COMMON => self.common(&symbol)?,
                 section => bases.get(usize::from(section)).copied().unwrap_or(0).wrapping_add(symbol.value),
@@ -90,10 +125,25 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             // Room was reserved above.
             values.push(value);
         }
-        match self.unresolved.is_empty() {
-            true => Ok(()),
-            false => Err(LinkError::Unresolved(core::mem::take(&mut self.unresolved))),
+        Ok(())
+    }
+
+    /// Finds the values of a few undefined symbols.
+    fn resolve<E: Encoding>(&mut self, batch: &[u32], values: &mut [u64]) -> Result<(), LinkError> {
+        let symbols = self.image.symbols();
+        let record = |index: u32| &symbols.records()[index as usize * E::SYMBOL..][..E::SYMBOL];
+        let mut names = [Name::default(); BATCH];
+        let mut found = [None; BATCH];
+        let (names, found) = (&mut names[..batch.len()], &mut found[..batch.len()]);
+        for (name, &index) in names.iter_mut().zip(batch) {
+            *name = symbols.name_at(SymbolRecord::decode::<E>(record(index)).name);
         }
+        self.scope.find_each(names, found);
+        for ((&index, &name), definition) in batch.iter().zip(&*names).zip(&*found) {
+            let symbol = SymbolRecord::decode::<E>(record(index));
+            values[index as usize] = self.undefined(&symbol, name, definition.as_ref())?;
+        }
+        Ok(())
     }
 
     fn common(&self, symbol: &SymbolRecord) -> Result<u64, LinkError> {
@@ -104,12 +154,15 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
         }
     }
 
-    fn undefined(&mut self, symbol: &SymbolRecord) -> Result<u64, LinkError> {
-        let name = self.image.symbols().name_at(symbol.name);
-        let definition = self.scope.find(name);
+    fn undefined(
+        &mut self,
+        symbol: &SymbolRecord,
+        name: Name<'_>,
+        definition: Option<&Definition<'_>>,
+    ) -> Result<u64, LinkError> {
         let reason = match definition {
             None => Reason::Absent,
-            Some(definition) => match self.admit(name, &definition) {
+            Some(definition) => match self.admit(name, definition) {
                 Ok(()) => {
                     self.count(definition.provider)?;
                     return Ok(definition.export.value);
@@ -145,7 +198,7 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             self.taints.proprietary = true;
         }
         if let (true, Some(provider)) = (self.check_versions, export.crc) {
-            match self.version(name) {
+            match self.memory.versions.find(self.versions, name) {
                 None => return Err(Reason::NoVersion),
                 Some(module) if module != provider => return Err(Reason::Version { module, provider }),
                 Some(_) => {}
@@ -161,21 +214,6 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             Some(owner) if !owner.live => Err(Reason::Busy(owner.name.into())),
             _ => Ok(()),
         }
-    }
-
-    /// The CRC that the module was built against. Entries mostly come in the order in which symbols are looked up, so
-    /// each search starts where the last one ended.
-    fn version(&mut self, name: Name<'_>) -> Option<u32> {
-        let count = self.versions.len();
-        let order = (self.next_version..count).chain(0..self.next_version.min(count));
-        for index in order {
-            let version = self.versions.get(index)?;
-            if version.name == name {
-                self.next_version = index + 1;
-                return Some(version.crc);
-            }
-        }
-        None
     }
 
     fn count(&mut self, provider: Provider) -> Result<(), LinkError> {

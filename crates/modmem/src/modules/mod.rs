@@ -10,7 +10,6 @@ mod symbols;
 
 use alloc::vec::Vec;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 pub use error::{LoadError, UnloadError};
@@ -27,7 +26,7 @@ use crate::link::{
     Definition, Export, Exports, LinkOptions, Linked, Linker, Placement, Provider, ProviderState, Scope,
     Symbols,
 };
-use crate::name::Name;
+use crate::name::{self, Name};
 use crate::profile::Profile;
 use crate::space::{Block, Memory, PerCpuSpace};
 
@@ -140,7 +139,7 @@ impl<B: Block> Modules<B> {
                 used.users.push(id);
             }
         }
-        self.names.insert_unique(hash(name), id, |_| 0);
+        self.names.insert_unique(name::hash(name.as_bytes()), id, |_| 0);
         self.order.push(id);
         self.slots[id.slot as usize].module = Some(module);
         Ok(id)
@@ -218,7 +217,7 @@ impl<B: Block> Modules<B> {
     /// The module of that name.
     pub fn by_name(&self, name: &str) -> Option<&Module<B>> {
         let same = |&id: &ModuleId| self.get(id).is_some_and(|module| module.name() == name);
-        self.get(*self.names.find(hash(name), same)?)
+        self.get(*self.names.find(name::hash(name.as_bytes()), same)?)
     }
 
     /// All modules in load order.
@@ -261,7 +260,7 @@ impl<B: Block> Modules<B> {
         let (slots, names) = (&self.slots, &mut self.names);
         let rehash = |id: &ModuleId| {
             let module = slots.get(id.slot as usize).and_then(|slot| slot.module.as_ref());
-            module.map_or(0, |module| hash(module.name()))
+            module.map_or(0, |module| name::hash(module.name().as_bytes()))
         };
         names.try_reserve(1, rehash).map_err(|_| LoadError::OutOfMemory)?;
         self.order.try_reserve(1).map_err(|_| LoadError::OutOfMemory)?;
@@ -340,7 +339,7 @@ impl<B: Block> Modules<B> {
         let Some(mut module) = slot.module.take() else { return };
         slot.generation = slot.generation.wrapping_add(1);
         self.forget(&mut module);
-        if let Ok(entry) = self.names.find_entry(hash(module.name()), |&other| other == id) {
+        if let Ok(entry) = self.names.find_entry(name::hash(module.name().as_bytes()), |&other| other == id) {
             entry.remove();
         }
         self.order.retain(|&other| other != id);
@@ -355,6 +354,10 @@ impl<B: Block> Modules<B> {
 impl<B: Block> Symbols for Modules<B> {
     fn find(&self, name: Name<'_>) -> Option<Definition<'_>> {
         self.exports.find(name)
+    }
+
+    fn find_each<'s>(&'s self, names: &[Name<'_>], found: &mut [Option<Definition<'s>>]) {
+        self.exports.find_each(names, found);
     }
 }
 
@@ -371,11 +374,4 @@ fn module_name<'a>(image: &Image<'a>) -> Result<&'a str, LoadError> {
     let name = image.name();
     let text = name.as_str().filter(|text| (1..56).contains(&text.len()));
     text.ok_or_else(|| LoadError::BadName { name: name.to_text().into() })
-}
-
-fn hash(name: &str) -> u64 {
-    use core::hash::{BuildHasher, Hasher};
-    let mut hasher = FixedState::default().build_hasher();
-    hasher.write(name.as_bytes());
-    hasher.finish()
 }
