@@ -11,6 +11,15 @@ pub(crate) const PAGE: usize = 4096;
 /// names they refer to, in the low 2 GiB, or `R_X86_64_32S` does not fit.
 const HOST_BASE: usize = 0x1000_0000;
 
+/// Tells the C library to keep what is freed: what contenders allocate beside the arena is the system's only in the
+/// round that warms up.
+pub(crate) fn keep_freed_memory() {
+    for option in [libc::M_TRIM_THRESHOLD, libc::M_MMAP_THRESHOLD] {
+        // SAFETY: sets a number, before there is a second thread.
+        unsafe { libc::mallopt(option, libc::c_int::MAX) };
+    }
+}
+
 /// One mapped, touched region. Before each load it is all zero and all free, so that no contender pays for page
 /// faults, system calls or clearing, and each is free to hand out its memory in any shape.
 #[derive(Debug)]

@@ -104,6 +104,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let kernel_names: &Names = Box::leak(Box::new(Names::new(&undefined, KERNEL_NAMES)));
     let host_names: &Names = Box::leak(Box::new(Names::new(&undefined, HOST_NAMES)));
     let mut arena = Arena::new(options.arena_mib << 20)?;
+    arena::keep_freed_memory();
 
     let mut contenders = contenders(&files, kernel_names, host_names)?;
     contenders.retain(|contender| {
