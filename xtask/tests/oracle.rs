@@ -3,18 +3,16 @@
 //! `MODMEM_ORACLE` names a folder of recorded kernels (`amd64-6.12` and so on). Where it is not set, these tests
 //! say so and pass: the small tables in `crates/modmem/tests/goldens` cover the same ground for everybody.
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use modmem::image::Image;
 use modmem::layout::{Layout, MemoryKind};
 use modmem::profile::{KernelConfig, Profile};
-use support::Oracle;
+use xtask::oracle::Oracle;
 
 /// Every section of every module at the kernel's offset, every memory of the kernel's size.
 fn layouts_equal_the_kernels(name: &str) {
-    let Some(oracle) = Oracle::open(name) else { return };
+    let Some(oracle) = Oracle::from_environment(name) else { return };
     let config = KernelConfig::parse(&oracle.config);
     let profile = Profile::from_config(&config, &oracle.release).expect("a profile");
     let mut modules = 0;

@@ -1,0 +1,180 @@
+//! The same as Linux: layouts against what running kernels reported (`goldens/`, made by `cargo xtask goldens`).
+//!
+//! Each table has a module's section headers, from which a file with the same layout is built, and the address that
+//! the kernel gave each section.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use modmem::image::Image;
+use modmem::layout::{Layout, MemoryKind};
+use modmem::profile::Profile;
+use support::{ALLOC, Elf, NOBITS, STRTAB, SYMTAB, Section, Symbol};
+
+#[derive(Default)]
+struct Golden {
+    name: String,
+    core_size: u64,
+    symbols: u64,
+    strtab_size: u64,
+    core_symbols: u64,
+    core_strings: u64,
+    /// Header and address of each section.
+    sections: Vec<(Section, Option<u64>)>,
+    areas: BTreeMap<u64, u64>,
+}
+
+fn read(text: &str) -> (String, Vec<Golden>) {
+    let mut release = String::new();
+    let mut modules: Vec<Golden> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["kernel", name] => release = name.to_owned(),
+            ["module", name, ref numbers @ ..] => {
+                let numbers: Vec<u64> = numbers.iter().map(|number| number.parse().unwrap()).collect();
+                let [core_size, symbols, strtab_size, core_symbols, core_strings] = numbers[..] else {
+                    panic!("{line}")
+                };
+                let name = name.to_owned();
+                let counts = Golden {
+                    name,
+                    core_size,
+                    symbols,
+                    strtab_size,
+                    core_symbols,
+                    core_strings,
+                    ..Golden::default()
+                };
+                modules.push(counts);
+            }
+            ["area", address, size] => {
+                modules.last_mut().unwrap().areas.insert(hex(address), hex(size));
+            }
+            [kind, flags, size, alignment, address, name] => {
+                let mut section =
+                    Section::new(name, hex(kind) as u32, hex(flags), hex(alignment), Vec::new());
+                section.size = Some(hex(size));
+                let address = (address != "-").then(|| hex(address));
+                modules.last_mut().unwrap().sections.push((section, address));
+            }
+            _ => panic!("{line}"),
+        }
+    }
+    (release, modules)
+}
+
+fn hex(text: &str) -> u64 {
+    u64::from_str_radix(text, 16).unwrap_or_else(|_| panic!("{text}"))
+}
+
+impl Golden {
+    /// A file with these section headers and as many symbols and bytes of names.
+    fn file(&self) -> Vec<u8> {
+        let mut elf = Elf::x86_64();
+        for (section, _) in &self.sections {
+            let mut section = section.clone();
+            let size = section.size.take().unwrap();
+            match section.kind {
+                NOBITS => section.size = Some(size),
+                SYMTAB => {
+                    section.entry_size = 24;
+                    section.link = self.index_of(STRTAB);
+                    section.data = self.symbol_table();
+                }
+                STRTAB => {
+                    section.data = vec![b'x'; self.strtab_size as usize];
+                    section.data[0] = 0;
+                    *section.data.last_mut().unwrap() = 0;
+                }
+                _ => section.data = vec![0; size as usize],
+            }
+            elf.add(section);
+        }
+        elf.build()
+    }
+
+    fn index_of(&self, kind: u32) -> u32 {
+        self.sections.iter().position(|(section, _)| section.kind == kind).unwrap() as u32 + 1
+    }
+
+    /// Core symbols are all of `struct module`; their names are tails of the one long string, which add up to the
+    /// bytes that the kernel keeps.
+    fn symbol_table(&self) -> Vec<u8> {
+        let this_module =
+            self.sections.iter().position(|(s, _)| s.name == ".gnu.linkonce.this_module").unwrap() + 1;
+        let (count, mut bytes) = (self.core_symbols - 1, self.core_strings - 1);
+        let mut records = vec![0; 24];
+        for left in (1..=count).rev() {
+            let length = bytes / left - 1;
+            bytes -= length + 1;
+            let symbol = Symbol {
+                name: (self.strtab_size - 1 - length) as u32,
+                section: this_module as u16,
+                ..Symbol::default()
+            };
+            records.extend(symbol.name.to_le_bytes());
+            records.extend([0, 0]);
+            records.extend(symbol.section.to_le_bytes());
+            records.extend([0; 16]);
+        }
+        records.resize(24 * self.symbols as usize, 0);
+        records
+    }
+}
+
+fn check(text: &str) {
+    let (release, modules) = read(text);
+    let profile = Profile::named(&release).unwrap();
+    assert!(modules.len() > 30);
+    for golden in modules {
+        let name = &golden.name;
+        let file = golden.file();
+        let image = Image::parse(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let layout = Layout::of(&image, &profile).unwrap();
+        let mut bases: BTreeMap<MemoryKind, u64> = BTreeMap::new();
+        for (index, (section, address)) in golden.sections.iter().enumerate() {
+            let Some(address) = address else {
+                let empty = section.size == Some(0);
+                assert!(
+                    empty || layout.place(index + 1).is_none(),
+                    "{name}: {} is not in memory",
+                    section.name
+                );
+                continue;
+            };
+            let place = layout.place(index + 1).unwrap_or_else(|| panic!("{name}: {}", section.name));
+            let base = address - place.offset;
+            assert_eq!(
+                *bases.entry(place.kind).or_insert(base),
+                base,
+                "{name}: {} in {}",
+                section.name,
+                place.kind
+            );
+            assert_eq!(base % profile.page_size, 0, "{name}: {}", section.name);
+        }
+        let core = layout.memories().iter().filter(|(kind, _)| !kind.is_init());
+        assert_eq!(
+            core.map(|(_, memory)| memory.allocated).sum::<u64>(),
+            golden.core_size,
+            "{name}: core size"
+        );
+        for block in layout.blocks().iter().filter(|block| !block.kind.is_init()) {
+            let Some(base) = bases.get(&block.kind) else { continue };
+            assert_eq!(golden.areas.get(base), Some(&block.size), "{name}: block of {}", block.kind);
+        }
+        assert!(golden.sections.iter().any(|(section, _)| section.flags & ALLOC != 0));
+    }
+}
+
+#[test]
+fn every_section_of_linux_6_12_lies_where_the_kernel_had_it() {
+    check(include_str!("goldens/amd64-6.12.txt"));
+}
+
+#[test]
+fn every_section_of_linux_6_1_lies_where_the_kernel_had_it() {
+    check(include_str!("goldens/amd64-6.1.txt"));
+}

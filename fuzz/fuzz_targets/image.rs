@@ -1,0 +1,34 @@
+//! Reading: every view of an image that parses can be walked to its end.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use modmem::Image;
+use modmem::layout::{Layout, classify};
+use modmem::profile::{MemoryModel, Profile};
+
+fuzz_target!(|file: &[u8]| {
+    let Ok(image) = Image::parse(file) else { return };
+    let _ = (image.name().to_text(), image.signature().and_then(|signature| signature.hash()));
+    let _ = image.symbols().iter().map(|symbol| symbol.name.len()).sum::<usize>();
+    let _ = image.versions().iter().count() + image.parameters().count() + image.exports().count();
+    for relocations in image.relocations() {
+        let symbols = image.symbols().len();
+        assert!(relocations.iter().all(|r| (r.symbol as usize) < symbols && r.offset < relocations.target().size()));
+    }
+    for version in ["6.1", "6.12", "7.2"] {
+        let Ok(mut profile) = Profile::named(version) else { return };
+        profile.machine = image.machine();
+        for strict in [true, false] {
+            profile.switches.strict_module_rwx = strict;
+            let _ = image.sections().iter().filter(|section| classify(&image, &profile, section).is_ok()).count();
+            let Ok(layout) = Layout::of(&image, &profile) else { continue };
+            for (section, place) in image.sections().iter().zip(layout.places()) {
+                let Some(place) = place else { continue };
+                let memory = layout.memories()[place.kind];
+                assert!(place.offset + section.size() <= memory.used);
+                assert!(profile.model == MemoryModel::ModuleLayout || place.offset % section.alignment() == 0);
+                assert!(memory.used <= memory.allocated || !strict);
+            }
+        }
+    }
+});

@@ -1,0 +1,86 @@
+//! Goldens: what a running kernel reported, in small text tables that the library's tests read.
+//!
+//! A table has what layout depends on (section headers, counts of symbols and bytes of names) and what the kernel
+//! made of it (addresses, sizes), so that nobody needs the module files to check the one against the other.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use modmem::image::elf::section_type;
+use modmem::image::{Image, Section};
+use modmem::layout::Layout;
+use modmem::profile::{KernelConfig, Profile};
+
+use crate::oracle::Oracle;
+
+/// The recorded kernels whose layout is proven.
+const KERNELS: [&str; 2] = ["amd64-6.12", "amd64-6.1"];
+
+/// Writes the table of every proven kernel from the recordings below `folder`.
+///
+/// # Errors
+/// A module cannot be read, or a table cannot be written.
+pub fn write_all(folder: &Path) -> Result<()> {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/modmem/tests/goldens");
+    for name in KERNELS {
+        let path = goldens.join(format!("{name}.txt"));
+        let text = golden(&Oracle::read(&folder.join(name)))?;
+        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn golden(oracle: &Oracle) -> Result<String> {
+    let config = KernelConfig::parse(&oracle.config);
+    let profile = Profile::from_config(&config, &oracle.release)?;
+    let mut text = String::from(
+        "# Where a running kernel had each section of its modules. Written by `cargo xtask goldens`.\n\
+         # module NAME CORE_SIZE SYMBOLS STRTAB_SIZE CORE_SYMBOLS CORE_STRINGS_SIZE\n\
+         # TYPE FLAGS SIZE ALIGNMENT ADDRESS NAME (hexadecimal; address - for what the kernel did not report)\n\
+         # area ADDRESS SIZE: a vmalloc area of the module, without its guard page\n",
+    );
+    writeln!(text, "kernel {}", oracle.release)?;
+    for (name, file) in &oracle.files {
+        let image = Image::parse(file).with_context(|| name.clone())?;
+        let layout = Layout::of(&image, &profile).with_context(|| name.clone())?;
+        let kallsyms = layout.kallsyms().context("the kernel has no kallsyms")?;
+        let strtab = &image.sections()[image.sections()[symtab(&image)].link() as usize];
+        writeln!(
+            text,
+            "module {name} {} {} {} {} {}",
+            oracle.core_sizes[name.as_str()],
+            image.symbols().len(),
+            strtab.size(),
+            kallsyms.core_count,
+            kallsyms.core_strings_size
+        )?;
+        let reported = &oracle.sections[name.as_str()];
+        let kept = |section: &&Section<'_>| {
+            section.is_alloc() || [".symtab", ".strtab"].contains(&&*section.name().to_text())
+        };
+        for section in image.sections().iter().filter(kept) {
+            let name = section.name().to_text();
+            let address = reported.get(&name).filter(|_| section.size() > 0);
+            let address = address.map_or_else(|| "-".to_owned(), |address| format!("{address:x}"));
+            let (kind, flags) = (section.kind(), section.flags());
+            writeln!(
+                text,
+                "{kind:x} {flags:x} {:x} {:x} {address} {name}",
+                section.size(),
+                section.alignment()
+            )?;
+        }
+        let page = profile.page_size;
+        let first = |address: &&u64| reported.values().any(|reported| reported == *address);
+        for address in oracle.areas.keys().filter(first) {
+            writeln!(text, "area {address:x} {:x}", oracle.areas[address] - page)?;
+        }
+    }
+    Ok(text)
+}
+
+fn symtab(image: &Image<'_>) -> usize {
+    let symtab = image.sections().iter().find(|section| section.kind() == section_type::SYMTAB);
+    symtab.map_or(0, Section::index)
+}

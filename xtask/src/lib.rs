@@ -1,0 +1,4 @@
+//! Chores of the modmem repository, as a library that its tests use too.
+
+pub mod goldens;
+pub mod oracle;
