@@ -1,6 +1,6 @@
 //! modmem, through the interface that its users have.
 
-use crate::arena::{Arena, Bump};
+use crate::arena::{Arena, Bump, PAGE};
 use crate::contender::{Contender, Loaded, Place, Placements};
 use crate::files::File;
 use crate::names::Names;
@@ -10,9 +10,11 @@ use modmem::modules::ModuleId;
 use modmem::space::{AddressSpace, Backing, Guard, SpaceBlock};
 use modmem::{Image, Linker, Modules, Name, Profile};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Where the kernel's own percpu data ends.
@@ -72,9 +74,10 @@ impl Modmem {
     }
 
     /// An empty address space over the arena.
-    fn space(&self, arena: &Arena) -> AddressSpace<Blocks> {
+    fn space(&self, arena: &Arena, free: Option<Free>) -> AddressSpace<Blocks> {
         self.memory.follow(arena.bump());
-        AddressSpace::with_backing(&self.profile, Blocks(self.memory.clone()), Guard::Page)
+        let blocks = Blocks { memory: self.memory.clone(), free };
+        AddressSpace::with_backing(&self.profile, blocks, Guard::Page)
     }
 
     fn load(&mut self, image: &Image<'_>, space: &mut AddressSpace<Blocks>) -> Result<ModuleId, String> {
@@ -130,7 +133,7 @@ impl Contender for Modmem {
     }
 
     fn load_all(&mut self, files: &[File], arena: &mut Arena) -> Loaded {
-        let mut space = self.space(arena);
+        let mut space = self.space(arena, Some(Free::default()));
         let mut loaded = Loaded::default();
         for index in 0..self.order.len() {
             let file = &files[self.order[index]];
@@ -147,7 +150,8 @@ impl Contender for Modmem {
     }
 
     fn place_all(&mut self, files: &[File], arena: &mut Arena) -> Option<Placements> {
-        let mut space = self.space(arena);
+        // Init memory stays as it is, so that it can be verified.
+        let mut space = self.space(arena, None);
         let mut modules = vec![None; files.len()];
         for index in self.order.clone() {
             let image = Image::parse(files[index].bytes()).ok()?;
@@ -205,15 +209,24 @@ fn visit(
     order.push(index);
 }
 
-/// Blocks one behind the other in the arena.
-struct Blocks(Arc<Bump>);
+/// Blocks one behind the other in the arena; what was given back is used again for a block of the same size.
+struct Blocks {
+    memory: Arc<Bump>,
+    /// Addresses of blocks that were given back, by number of pages; `None` if they are not to be used again.
+    free: Option<Free>,
+}
+
+type Free = Rc<RefCell<Vec<Vec<usize>>>>;
 
 impl Backing for Blocks {
     type Bytes = Slice;
 
     fn bytes(&mut self, size: usize) -> Option<Slice> {
-        let start = self.0.take(size)?;
-        NonNull::new(std::ptr::with_exposed_provenance_mut(start)).map(|start| Slice { start, size })
+        let pages = size.div_ceil(PAGE);
+        let again = self.free.as_ref().and_then(|free| free.borrow_mut().get_mut(pages)?.pop());
+        let start = again.or_else(|| self.memory.take(size))?;
+        let start = NonNull::new(std::ptr::with_exposed_provenance_mut(start))?;
+        Some(Slice { start, size, free: self.free.clone() })
     }
 }
 
@@ -221,12 +234,25 @@ impl Backing for Blocks {
 struct Slice {
     start: NonNull<u8>,
     size: usize,
+    free: Option<Free>,
+}
+
+impl Drop for Slice {
+    fn drop(&mut self) {
+        if let Some(free) = &self.free {
+            let (mut free, pages) = (free.borrow_mut(), self.size.div_ceil(PAGE));
+            if free.len() <= pages {
+                free.resize_with(pages + 1, Vec::new);
+            }
+            free[pages].push(self.start.as_ptr().addr());
+        }
+    }
 }
 
 impl AsRef<[u8]> for Slice {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: initialised bytes of the arena, which outlives what is loaded into it; they were handed out once
-        // and are not handed out again before everything that was loaded has been dropped.
+        // SAFETY: initialised bytes of the arena, which outlives what is loaded into it; they are handed out again
+        // only once this has been dropped.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.size) }
     }
 }
