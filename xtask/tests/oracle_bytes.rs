@@ -55,7 +55,12 @@ impl Block for GivenBlock {
 }
 
 /// Where the kernel had each block of a module, from the addresses of the sections in it.
-fn block_addresses(oracle: &Oracle, name: &str, image: &Image<'_>, layout: &Layout) -> BTreeMap<MemoryKind, u64> {
+fn block_addresses(
+    oracle: &Oracle,
+    name: &str,
+    image: &Image<'_>,
+    layout: &Layout,
+) -> BTreeMap<MemoryKind, u64> {
     let mut addresses = BTreeMap::new();
     for section in image.sections().iter().filter(|section| section.size() > 0) {
         let Some(place) = layout.place(section.index()) else { continue };
@@ -95,7 +100,8 @@ fn untouched_bytes_equal_the_kernels(name: &str) {
             let range = section.offset as usize..(section.offset + section.size) as usize;
             let ours = &loaded.bytes(section.kind)[range];
             let address = loaded.address(section.kind).unwrap() + section.offset;
-            let theirs = oracle.bytes(address.0, ours.len()).unwrap_or_else(|| panic!("{module}: {}", section.name));
+            let theirs =
+                oracle.bytes(address.0, ours.len()).unwrap_or_else(|| panic!("{module}: {}", section.name));
             let name = section.name.to_text();
             if section.kind == MemoryKind::Text {
                 text += ours.len();

@@ -30,7 +30,7 @@ pub use versions::{Version, Versions};
 
 use crate::arch::Machine;
 use crate::name::Name;
-use elf::{Encoding, FileHeader, Format, with_encoding};
+use elf::{Encoding, FileHeader, Format, SectionHeader, with_encoding};
 use relocations::check_relocations;
 use sections::read_sections;
 
@@ -77,6 +77,9 @@ impl<'a> Image<'a> {
         }
         let machine = Machine::from_elf(header.machine);
         let (sections, known) = read_sections::<E>(bytes, &header)?;
+        if signature.is_none() {
+            signature::check_no_rest(bytes, elf_end::<E>(&header, &sections))?;
+        }
         let symbols = SymbolTable::read::<E>(&sections, &known, format)?;
         check_relocations::<E>(&sections, &known, &symbols)?;
         let modinfo = ModInfo::read(&sections, &known)?;
@@ -184,6 +187,13 @@ impl<'a> Image<'a> {
     pub fn exports(&self) -> impl Iterator<Item = (Name<'a>, bool)> {
         symbols::declared_exports(self)
     }
+}
+
+/// Where the ELF file ends: behind its last section, or the section header table.
+fn elf_end<E: Encoding>(header: &FileHeader, sections: &[Section<'_>]) -> u64 {
+    let table = header.section_table + u64::from(header.section_count) * SectionHeader::size::<E>() as u64;
+    let with_bytes = sections.iter().filter(|section| !section.data().is_empty());
+    with_bytes.map(|section| section.offset() + section.size()).fold(table, u64::max)
 }
 
 fn read_ident(bytes: &[u8]) -> Result<Format, ImageError> {

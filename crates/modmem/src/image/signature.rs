@@ -107,3 +107,14 @@ pub(super) fn split(file: &[u8]) -> Result<(&[u8], Option<Signature<'_>>), Image
         _ => Err(bad("sig_len is larger than the file")),
     }
 }
+
+/// Refuses bytes behind the ELF file that are no signature: a signed module that was cut off while it was written.
+///
+/// Linux takes such a file for an unsigned module. Zeros are padding and do no harm.
+pub(super) fn check_no_rest(file: &[u8], end: u64) -> Result<(), ImageError> {
+    let rest = usize::try_from(end).ok().and_then(|end| file.get(end..)).unwrap_or_default();
+    match rest.iter().all(|&byte| byte == 0) {
+        true => Ok(()),
+        false => Err(ImageError::BadSignature { problem: "the bytes behind the ELF file are none (truncated?)" }),
+    }
+}
