@@ -2,3 +2,4 @@
 
 pub mod goldens;
 pub mod oracle;
+pub mod whole_package;

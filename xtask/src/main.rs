@@ -5,8 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str =
-    "usage: cargo xtask goldens ORACLE_FOLDER   write crates/modmem/tests/goldens from recorded kernels";
+const USAGE: &str = "\
+usage: cargo xtask CHORE
+  goldens DIR            write crates/modmem/tests/goldens from recorded kernels
+  whole-package KERNEL   load all modules of a kernel package; fails if one is missing
+  freestanding           build and run the library in a program without std";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<()> {
     match words {
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
+        ["whole-package", kernel] => xtask::whole_package::run(kernel),
         _ => bail!("{USAGE}"),
     }
 }

@@ -39,6 +39,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// What failed and why. Some errors say their cause themselves; nothing is said twice.
+pub(crate) fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 /// Whoever reads our output may stop at any time (`modmem load --all | head`); that is no failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());

@@ -3,10 +3,12 @@
 mod kernel;
 mod request;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, anyhow, bail};
-use modmem::image::Image;
-use modmem::link::{LinkError, LinkOptions, Reason};
-use modmem::modules::{LoadError, ModuleId};
+use modmem::image::{Image, SymbolPlace};
+use modmem::link::{LinkError, LinkOptions, Provider, Reason};
+use modmem::modules::{LoadError, ModuleId, State};
 use modmem::space::SpaceBlock;
 use modmem::{AddressSpace, Linker, Modules, RunAddr};
 use modmem_linux::{LoadPlan, ModuleFile, PlannedModule, Why};
@@ -123,7 +125,7 @@ impl Session {
                 Ok(())
             }
             Err(error) if space.all => {
-                let (name, reason) = (planned.module.name().to_owned(), format!("{error:#}"));
+                let (name, reason) = (planned.module.name().to_owned(), crate::explain(&error));
                 self.failed.push(Failed { name, reason });
                 Ok(())
             }
@@ -140,6 +142,7 @@ impl Session {
     ) -> Result<ModuleId> {
         let image = Image::parse(file)?;
         self.kernel.invent_symbols(&image, &mut self.modules)?;
+        self.start_providers(&image)?;
         let options = LinkOptions { force: space.force };
         let loaded = self.modules.load(&image, &self.kernel.profile, &mut self.space, linker, options);
         let id = match loaded {
@@ -157,6 +160,17 @@ impl Session {
             self.modules.start(id, |_| 0).with_context(|| format!("starting {}", planned.module.name()))?;
         }
         Ok(id)
+    }
+
+    /// With `--before-init`, starts the modules whose symbols `image` uses: as in Linux, their inits come first.
+    fn start_providers(&mut self, image: &Image<'_>) -> Result<()> {
+        let undefined = image.symbols().iter().filter(|symbol| symbol.place == SymbolPlace::Undefined);
+        let coming = undefined.filter_map(|symbol| match self.modules.exported(symbol.name)?.provider {
+            Provider::Module(id) if self.modules.get(id)?.state() == State::Coming => Some(id),
+            _ => None,
+        });
+        let coming: BTreeSet<ModuleId> = coming.collect();
+        coming.into_iter().try_for_each(|id| Ok(self.modules.start(id, |_| 0)?))
     }
 
     /// What the user should know about how far the result can be trusted.

@@ -18,6 +18,7 @@ use crate::session::open_files;
 use report::FileReport;
 
 pub(crate) fn run(arguments: &InfoArgs) -> Result<()> {
+    let asked = arguments.profile.as_deref().map(Profile::named).transpose().context("--profile")?;
     // A kernel is only needed for names, or if the user gave one.
     let by_name = arguments.files.iter().any(|word| !is_file(word));
     let kernel = match by_name || !arguments.kernel.kernel.is_empty() {
@@ -28,11 +29,12 @@ pub(crate) fn run(arguments: &InfoArgs) -> Result<()> {
     let mut failures = 0;
     for word in &arguments.files {
         for (path, file) in read(word, kernel.as_ref())? {
-            match describe(&path, &file, arguments, kernel.as_ref()) {
+            match describe(&path, &file, asked.clone(), kernel.as_ref()) {
                 Ok(report) => reports.push(report),
+                Err(error) if arguments.files.len() == 1 => return Err(error.context(path)),
                 Err(error) => {
                     failures += 1;
-                    anstream::eprintln!("{path}: {error:#}");
+                    anstream::eprintln!("{path}: {}", crate::explain(&error));
                 }
             }
         }
@@ -72,17 +74,14 @@ fn read(word: &str, kernel: Option<&Kernel>) -> Result<Vec<(String, Vec<u8>)>> {
     }
 }
 
-fn describe(path: &str, file: &[u8], arguments: &InfoArgs, kernel: Option<&Kernel>) -> Result<FileReport> {
+fn describe(path: &str, file: &[u8], asked: Option<Profile>, kernel: Option<&Kernel>) -> Result<FileReport> {
     let image = Image::parse(file)?;
-    let profile = profile(&image, arguments, kernel)?;
+    let profile = asked.map_or_else(|| profile(&image, kernel), Ok)?;
     FileReport::of(path, file.len(), &image, &profile)
 }
 
-/// The profile that was asked for, the kernel's, or that of the version that the module was built for.
-fn profile(image: &Image<'_>, arguments: &InfoArgs, kernel: Option<&Kernel>) -> Result<Profile> {
-    if let Some(version) = &arguments.profile {
-        return Profile::named(version).with_context(|| "--profile".to_owned());
-    }
+/// The kernel's profile, or that of the version that the module was built for.
+fn profile(image: &Image<'_>, kernel: Option<&Kernel>) -> Result<Profile> {
     if let Some(kernel) = kernel {
         let config = kernel.config();
         let config = config.as_ref().map(|text| String::from_utf8_lossy(text));

@@ -25,7 +25,7 @@ pub(crate) fn tables(report: &Report) -> String {
     let total = &report.total;
     push(
         &mut text,
-        &format!("{}{} in total{}", TITLE.render(), modules(total.modules), TITLE.render_reset()),
+        &format!("{}{} in total{}", TITLE.render(), counted(total.modules, "module"), TITLE.render_reset()),
     );
     push(&mut text, &total_table(total));
     push(&mut text, &format!("  {}", total_work(total)));
@@ -61,10 +61,16 @@ pub(crate) fn lines(report: &Report) -> String {
         let (kind, used, allocated) = (sum.kind.0, sum.used, sum.allocated);
         push(
             &mut text,
-            &format!("total {kind:<11} used {used} allocated {allocated} in {}", modules(sum.modules)),
+            &format!(
+                "total {kind:<11} used {used} allocated {allocated} in {}",
+                counted(sum.modules, "module")
+            ),
         );
     }
-    push(&mut text, &format!("total: {}; {}", modules(report.total.modules), total_work(&report.total)));
+    push(
+        &mut text,
+        &format!("total: {}; {}", counted(report.total.modules, "module"), total_work(&report.total)),
+    );
     push(&mut text, &kernel(report));
     text
 }
@@ -87,8 +93,9 @@ fn heading(module: &ModuleReport) -> String {
     heading
 }
 
-fn modules(count: usize) -> String {
-    format!("{} module{}", grouped(count as u64), if count == 1 { "" } else { "s" })
+/// So many of a thing.
+fn counted(count: usize, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(count as u64), if count == 1 { "" } else { "s" })
 }
 
 fn memory_table(memories: &[MemoryReport]) -> String {
@@ -156,13 +163,13 @@ fn total_table(total: &Total) -> String {
 fn work(module: &ModuleReport) -> String {
     let symbols = &module.symbols;
     let count = symbols.kernel + module.symbols_from_modules();
-    let mut line = format!("{} relocations", grouped(module.relocations as u64));
+    let mut line = counted(module.relocations, "relocation");
     let mut from = Vec::new();
     if symbols.kernel > 0 {
         from.push(format!("{} kernel", grouped(symbols.kernel as u64)));
     }
     from.extend(symbols.modules.iter().map(|p| format!("{} {}", grouped(p.symbols as u64), p.module)));
-    let _ = write!(line, "; {} symbols resolved", grouped(count as u64));
+    let _ = write!(line, "; {} resolved", counted(count, "symbol"));
     if !from.is_empty() {
         let _ = write!(line, " ({})", from.join(", "));
     }

@@ -1,0 +1,167 @@
+//! The command as a user types it, on the sample kernel that is part of it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn modmem(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_modmem"));
+    command.args(words).args(["--kernel", "sample"]).env("MODMEM_CACHE", cache()).stdin(Stdio::null());
+    command
+}
+
+/// A cache of the tests' own: nothing outside the build folder is touched.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
+
+fn run(words: &[&str]) -> Output {
+    modmem(words).output().expect("the command runs")
+}
+
+fn stdout(words: &[&str]) -> String {
+    let output = run(words);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Runs a command that must fail with status 1, say why and print nothing that looks like a result.
+fn failure(words: &[&str]) -> String {
+    let output = run(words);
+    assert_eq!(output.status.code(), Some(1), "{words:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{words:?}");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+fn json(words: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&stdout(words)).expect("a JSON document")
+}
+
+fn sample(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples/root/lib/modules/6.12.0-sample").join(path)
+}
+
+#[test]
+fn load_brings_dependencies_first_and_soft_ones_too() {
+    let document = json(&["load", "sample_fs", "--json"]);
+    assert_eq!((&document["schema"], &document["version"]), (&"modmem.load".into(), &1.into()));
+    let names: Vec<&str> =
+        document["modules"].as_array().unwrap().iter().map(|module| module["name"].as_str().unwrap()).collect();
+    assert_eq!(names, [
+        "sample_lib",
+        "sample_core",
+        "sample_crypto",
+        "sample_fs",
+        "sample_data",
+        "sample_big_align"
+    ]);
+    let fs = &document["modules"][3];
+    assert_eq!(fs["why"], "requested");
+    assert_eq!(fs["memories"][0]["type"], "Text");
+    assert!(fs["memories"][0]["address"].as_str().unwrap().starts_with("0xffffffffc"));
+    assert!(fs["given_back"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn an_alias_a_dashed_name_and_a_path_name_the_same_module() {
+    let path = sample("kernel/fs/sample/sample_fs.ko");
+    for name in ["fs-sample", "sample-fs", path.to_str().unwrap()] {
+        assert!(stdout(&["load", name]).contains("\nsample_fs Text "), "{name}");
+    }
+}
+
+#[test]
+fn parameters_belong_to_the_module_before_them() {
+    let document = json(&["load", "sample_core", "level=3", "label=x", "sample_data", "--json"]);
+    let arguments = |name: &str| {
+        let modules = document["modules"].as_array().unwrap();
+        modules.iter().find(|module| module["name"] == name).unwrap()["arguments"].clone()
+    };
+    assert_eq!(arguments("sample_core"), serde_json::json!(["level=3", "label=x"]));
+    assert_eq!(arguments("sample_data"), serde_json::json!([]));
+}
+
+#[test]
+fn before_init_keeps_init_memory_and_seals_nothing() {
+    let document = json(&["load", "sample_core", "--before-init", "--json"]);
+    let (lib, core) = (&document["modules"][0], &document["modules"][1]);
+    // Whoever is needed has run its init, as in Linux.
+    assert_eq!((&lib["state"], &core["state"]), (&"live".into(), &"coming".into()));
+    let memories = core["memories"].as_array().unwrap();
+    assert!(memories.iter().all(|memory| memory["discarded"] == false));
+    assert!(memories.iter().any(|memory| memory["type"] == "RoAfterInit" && memory["protection"] == "rw-"));
+}
+
+#[test]
+fn all_modules_load_into_one_space() {
+    let document = json(&["load", "--all", "--json"]);
+    assert_eq!(document["total"]["modules"], 8);
+    assert_eq!(document["failed"], serde_json::json!([]));
+}
+
+#[test]
+fn verbose_shows_every_section() {
+    assert!(stdout(&["load", "sample_core", "-v"]).contains(" .data..ro_after_init\n"));
+}
+
+#[test]
+fn lookup_names_module_memory_section_and_symbol() {
+    let address = json(&["load", "sample_lib", "--json"])["modules"][0]["memories"][0]["address"].clone();
+    let text = stdout(&["lookup", address.as_str().unwrap(), "sample_lib"]);
+    assert!(text.starts_with(&format!("{} sample_lib Text .text+0x0 ", address.as_str().unwrap())), "{text}");
+    assert_eq!(stdout(&["lookup", "0x1234", "sample_lib"]), "0x0000000000001234 no module\n");
+}
+
+#[test]
+fn lookup_knows_what_was_freed_with_init() {
+    let document = json(&["load", "sample_big_align", "--json"]);
+    let memories = document["modules"][1]["memories"].as_array().unwrap();
+    let init = memories.iter().find(|memory| memory["type"] == "InitText").unwrap()["address"].as_str().unwrap();
+    let text = stdout(&["lookup", init, "sample_big_align"]);
+    assert_eq!(text, format!("{init} freed with init of sample_big_align: InitText .init.text+0x0\n"));
+}
+
+#[test]
+fn lookup_reads_addresses_from_standard_input() {
+    use std::io::Write as _;
+    let mut child =
+        modmem(&["lookup", "sample_lib"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"ffffffffc0000000\n\n0x10\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn info_gives_each_section_its_rule() {
+    let text = stdout(&["info", "sample_core"]);
+    for expected in ["RoAfterInit", "read-only after init by name", "percpu area", "R_X86_64_PC32", "Parameters: "] {
+        assert!(text.contains(expected), "{expected}");
+    }
+    let document = json(&["info", sample("kernel/drivers/crypto/sample_crypto.ko").to_str().unwrap(), "--json"]);
+    assert_eq!(document["files"][0]["signature"]["kind"], "PKCS#7");
+}
+
+#[test]
+fn errors_say_what_to_do_and_print_no_result() {
+    assert!(failure(&["load", "sample_f"]).contains("did you mean sample_fs?"));
+    assert!(failure(&["load", "level=3"]).contains("comes before any module"));
+    assert!(failure(&["load", "./no-such.ko"]).contains("no-such.ko"));
+    assert!(failure(&["info", "Cargo.toml"]).contains("not an ELF file"));
+    let out_of_space = ["load", "sample_fs", "--reserve", "0xffffffffc0000000-0xffffffffff000000"];
+    assert!(failure(&out_of_space).contains("no room for"));
+}
+
+#[test]
+fn a_module_cut_off_is_an_error() {
+    let file = std::fs::read(sample("kernel/lib/sample_lib.ko")).unwrap();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cut.ko");
+    std::fs::write(&path, &file[..file.len() / 2]).unwrap();
+    assert!(failure(&["load", path.to_str().unwrap()]).contains("truncated"));
+}
+
+#[test]
+fn a_kernel_older_than_5_18_is_refused_in_one_line() {
+    let file = sample("kernel/lib/sample_lib.ko");
+    let error = failure(&["info", file.to_str().unwrap(), "--profile", "5.10"]);
+    assert!(error.contains("older than 5.18") && error.trim_end().lines().count() == 1, "{error}");
+}
