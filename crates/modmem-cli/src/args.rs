@@ -141,7 +141,7 @@ pub(crate) struct LookupArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct FootprintArgs {
-    /// Modules by name, alias or path
+    /// Modules by name, alias or path, each for itself alone
     #[arg(value_name = "MODULE", required_unless_present = "all")]
     pub(crate) modules: Vec<String>,
     #[command(flatten)]
@@ -149,6 +149,9 @@ pub(crate) struct FootprintArgs {
     /// All modules of the kernel
     #[arg(long)]
     pub(crate) all: bool,
+    /// Count what the modules need as well
+    #[arg(short = 'd', long)]
+    pub(crate) with_dependencies: bool,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

@@ -41,16 +41,22 @@ impl OpenKernel {
         let (symbols, result) =
             rayon::join(|| files.symbols(arguments.symbols.as_deref()), || meanwhile(&files));
         let (symbols, result) = (symbols?, result?);
-        let config = files.config();
-        let profile = match &config {
-            Some(text) => {
-                Profile::from_config(&KernelConfig::parse(&String::from_utf8_lossy(text)), files.release())
-            }
-            None => Profile::named(files.release()),
-        };
-        let profile = profile.with_context(|| format!("kernel {}", files.release()))?;
-        let kernel = OpenKernel { files, profile, symbols, invented: 0, has_config: config.is_some() };
+        let (profile, has_config) = profile_of(&files)?;
+        let kernel = OpenKernel { files, profile, symbols, invented: 0, has_config };
         Ok((kernel, result))
+    }
+
+    /// Opens the kernel to lay modules out, which needs none of its symbols.
+    pub(crate) fn open_for_layout(arguments: &KernelArgs, bars: Arc<Bars>) -> Result<OpenKernel> {
+        let files = open_files(arguments, bars)?;
+        let (profile, has_config) = profile_of(&files)?;
+        let symbols = KernelSymbols {
+            symbols: Vec::new(),
+            source: SymbolSource::None,
+            licences_known: false,
+            image: None,
+        };
+        Ok(OpenKernel { files, profile, symbols, invented: 0, has_config })
     }
 
     /// Learns what only a module of the kernel tells: the size of `struct module` and the version magic. What they
@@ -185,6 +191,18 @@ pub(crate) fn open_files(arguments: &KernelArgs, bars: Arc<Bars>) -> Result<Kern
     options.refresh = arguments.refresh;
     let sources: Vec<&str> = arguments.kernel.iter().map(String::as_str).collect();
     Ok(Kernel::open(&sources, &options)?)
+}
+
+/// The kernel's profile, and whether its configuration was there to make it from.
+fn profile_of(files: &Kernel) -> Result<(Profile, bool)> {
+    let config = files.config();
+    let profile = match &config {
+        Some(text) => {
+            Profile::from_config(&KernelConfig::parse(&String::from_utf8_lossy(text)), files.release())
+        }
+        None => Profile::named(files.release()),
+    };
+    Ok((profile.with_context(|| format!("kernel {}", files.release()))?, config.is_some()))
 }
 
 /// An address that depends on the name alone (FNV-1a), 16-byte aligned, in 256 MiB behind the kernel's start.
