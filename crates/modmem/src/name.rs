@@ -91,42 +91,17 @@ pub(crate) fn string_at(table: &[u8], offset: u32) -> Name<'_> {
 /// Bytes before the first NUL, or all of them: names are so short that a call to `memchr` costs more than the search.
 #[inline(always)]
 pub(crate) fn length_to_nul(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        if let Some(length) = nul_in(u64::from_le_bytes(*word)) {
-            return index * 8 + length;
+        let word = u64::from_le_bytes(*word);
+        // The high bit of each zero byte, and of bytes above the lowest one, which do not matter.
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            return index * 8 + zeros.trailing_zeros() as usize / 8;
         }
     }
     words.len() * 8 + rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len())
-}
-
-/// Copies the string that starts `from`, and its NUL, to the start of `to`, where whatever lies behind it up to the end
-/// of `to` may be overwritten; returns how many bytes the string takes.
-#[inline(always)]
-pub(crate) fn copy_string(from: &[u8], to: &mut [u8]) -> usize {
-    let (words, _) = from.as_chunks::<8>();
-    let (places, _) = to.as_chunks_mut::<8>();
-    let mut copied = 0;
-    for (word, place) in words.iter().zip(places) {
-        *place = *word;
-        if let Some(length) = nul_in(u64::from_le_bytes(*word)) {
-            return copied + length + 1;
-        }
-        copied += 8;
-    }
-    let length = copied + length_to_nul(&from[copied..]);
-    to[copied..length].copy_from_slice(&from[copied..length]);
-    to[length] = 0;
-    length + 1
-}
-
-/// Which of eight bytes, the first in the lowest bits, is the first NUL.
-#[inline(always)]
-fn nul_in(word: u64) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    // The high bit of each zero byte, and of bytes above the lowest one, which do not matter.
-    let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
-    (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
 }
 
 /// The hash that all tables of names use.

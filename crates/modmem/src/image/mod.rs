@@ -8,6 +8,7 @@
 pub mod elf;
 mod error;
 mod modinfo;
+mod name_ends;
 mod parameters;
 mod relocations;
 mod sections;
@@ -19,6 +20,7 @@ use alloc::vec::Vec;
 
 pub use error::{ImageError, SectionLabel};
 pub use modinfo::{ModInfo, ModInfoField};
+pub(crate) use name_ends::NameEnds;
 pub use parameters::{Argument, Arguments, Parameter};
 pub use relocations::{Relocation, RelocationSection};
 pub use sections::Section;
@@ -44,6 +46,7 @@ pub struct Image<'a> {
     sections: Vec<Section<'a>>,
     known: WellKnown,
     symbols: SymbolTable<'a>,
+    name_ends: NameEnds,
     modinfo: ModInfo<'a>,
     signature: Option<Signature<'a>>,
 }
@@ -81,6 +84,7 @@ impl<'a> Image<'a> {
             signature::check_no_rest(bytes, elf_end::<E>(&header, &sections))?;
         }
         let symbols = SymbolTable::read::<E>(&sections, &known, format)?;
+        let name_ends = NameEnds::of(symbols.strings())?;
         check_relocations::<E>(&sections, &known, &symbols)?;
         let modinfo = ModInfo::read(&sections, &known)?;
         let flags = header.flags;
@@ -92,6 +96,7 @@ impl<'a> Image<'a> {
             sections,
             known,
             symbols,
+            name_ends,
             modinfo,
             signature,
         })
@@ -139,6 +144,11 @@ impl<'a> Image<'a> {
     /// The symbol table.
     pub fn symbols(&self) -> &SymbolTable<'a> {
         &self.symbols
+    }
+
+    /// Where the names of symbols end.
+    pub(crate) fn name_ends(&self) -> &NameEnds {
+        &self.name_ends
     }
 
     /// The `.modinfo` strings.

@@ -115,6 +115,8 @@ pub(super) fn check_no_rest(file: &[u8], end: u64) -> Result<(), ImageError> {
     let rest = usize::try_from(end).ok().and_then(|end| file.get(end..)).unwrap_or_default();
     match rest.iter().all(|&byte| byte == 0) {
         true => Ok(()),
-        false => Err(ImageError::BadSignature { problem: "the bytes behind the ELF file are none (truncated?)" }),
+        false => {
+            Err(ImageError::BadSignature { problem: "the bytes behind the ELF file are none (truncated?)" })
+        }
     }
 }

@@ -11,7 +11,6 @@ use super::{SectionPlace, advance};
 use crate::image::Image;
 use crate::image::elf::section_flag::EXECINSTR;
 use crate::image::elf::{Encoding, SymbolRecord, with_encoding};
-use crate::name::string_at;
 use crate::profile::Profile;
 
 /// Offsets of the kallsyms parts: `core_` in Data, `init_` in InitData.
@@ -142,13 +141,13 @@ fn core_size<E: Encoding>(
     places: &[Option<SectionPlace>],
 ) -> Result<(u64, u64), LayoutError> {
     let core = CoreSymbols::of(image, profile, places)?;
-    let symbols = image.symbols();
+    let (symbols, ends) = (image.symbols(), image.name_ends());
     let (mut count, mut strings) = (0, 0);
     for (index, record) in symbols.records().chunks_exact(E::SYMBOL).enumerate() {
         let symbol = SymbolRecord::decode::<E>(record);
         if core.keeps(index, &symbol) {
             count += 1;
-            strings += string_at(symbols.strings(), symbol.name).len() as u64 + 1;
+            strings += ends.length(symbol.name) as u64 + 1;
         }
     }
     Ok((count, strings))

@@ -1,7 +1,9 @@
 //! The relocation engine: evaluates a machine's table over a relocation section.
 
+use core::slice::ChunksExact;
+
 use super::error::{LinkError, RelocationError, RelocationProblem};
-use super::relocation::{Expression, Field, Relocations, Step};
+use super::relocation::{Expression, Field, NUMBERS, Relocations, Steps};
 use crate::address::RunAddr;
 use crate::image::elf::{Encoding, section_type, symbol_type};
 use crate::image::{Image, Relocation, RelocationSection, SymbolPlace};
@@ -26,45 +28,63 @@ pub(super) fn apply<E: Encoding>(
         };
     }
     let size = Relocation::size::<E>(true);
-    for (entry, record) in records.chunks_exact(size).enumerate() {
-        let relocation = Relocation::decode::<E, true>(record);
-        let applied = take_step::<E>(table.step(relocation.kind), &relocation, target, address, values);
-        if applied.is_none() {
-            apply_one::<E>(table, &relocation, target, address, values)
-                .map_err(|problem| describe(image, table, section, entry, relocation, problem))?;
-        }
+    let count = records.len() / size;
+    let mut rest = records.chunks_exact(size);
+    while let Some(relocation) = take_steps::<E>(table.steps(), &mut rest, target, address, values) {
+        apply_one::<E>(table, &relocation, target, address, values).map_err(|problem| {
+            let entry = count - rest.len() - 1;
+            describe(image, table, section, entry, relocation, problem)
+        })?;
     }
-    Ok(records.len() / size)
+    Ok(count)
 }
 
-/// What nearly every relocation comes to: a value that is allowed, into a field that is inside of its section and
-/// zero. `None`, and nothing has changed, if it is one of the others.
+/// Applies relocations of the kinds that nearly all are of, to fields that are inside of the section and zero, with
+/// values that are allowed. Returns the first that is different in anything; with it, nothing has happened yet.
+#[inline(always)]
+fn take_steps<E: Encoding>(
+    steps: &Steps,
+    records: &mut ChunksExact<'_, u8>,
+    target: &mut [u8],
+    address: RunAddr,
+    values: &[u64],
+) -> Option<Relocation> {
+    for record in records.by_ref() {
+        let relocation = Relocation::decode::<E, true>(record);
+        if take_step::<E>(steps, relocation, target, address, values).is_none() {
+            return Some(relocation);
+        }
+    }
+    None
+}
+
 #[inline(always)]
 fn take_step<E: Encoding>(
-    step: Step,
-    relocation: &Relocation,
+    steps: &Steps,
+    relocation: Relocation,
     target: &mut [u8],
     address: RunAddr,
     values: &[u64],
 ) -> Option<()> {
-    let symbol = *values.get(relocation.symbol as usize)?;
-    let place = address.0.wrapping_add(relocation.offset);
-    let value = symbol.wrapping_add(relocation.addend as u64).wrapping_sub(place & step.place);
-    let (signed, unsigned) = (value as i32 as u64, u64::from(value as u32));
-    if ((value ^ signed) & step.signed) | ((value ^ unsigned) & step.unsigned) != 0 {
+    let kind = relocation.kind as usize;
+    if kind >= NUMBERS {
         return None;
     }
+    let symbol = *values.get(relocation.symbol as usize)?;
+    let place = address.0.wrapping_add(relocation.offset);
+    let value = symbol.wrapping_add(relocation.addend as u64).wrapping_sub(place & steps.place[kind]);
     let field = target.get_mut(usize::try_from(relocation.offset).ok()?..)?;
-    match step.size {
-        4 => {
-            let field = field.first_chunk_mut::<4>().filter(|field| **field == [0; 4])?;
-            E::put_u32(field, 0, value as u32);
+    if steps.bytes[kind] == 4 {
+        let field = field.first_chunk_mut::<4>().filter(|field| **field == [0; 4])?;
+        if (value ^ value as i32 as u64) & steps.signed[kind] != 0 {
+            return None;
         }
-        8 => {
-            let field = field.first_chunk_mut::<8>().filter(|field| **field == [0; 8])?;
-            E::put_u64(field, 0, value);
-        }
-        _ => return None,
+        E::put_u32(field, 0, value as u32);
+    } else if steps.bytes[kind] == 8 {
+        let field = field.first_chunk_mut::<8>().filter(|field| **field == [0; 8])?;
+        E::put_u64(field, 0, value);
+    } else {
+        return None;
     }
     Some(())
 }

@@ -68,15 +68,10 @@ pub struct Exports {
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    /// Part of the name's hash: tells names apart without a look at them.
-    tag: u32,
+    /// Of the name: tells names apart without a look at them.
+    hash: u64,
     provider: u32,
     symbol: u32,
-}
-
-/// The part of a hash that decides neither where `HashTable` puts a slot nor what it compares first.
-fn tag(hash: u64) -> u32 {
-    (hash >> 24) as u32
 }
 
 /// All that one provider offers. Names lie together, so that a provider leaves nothing behind when it goes.
@@ -162,8 +157,7 @@ impl Exports {
     fn find_slot(&self, name: Name<'_>) -> Option<(&Offer, &Entry)> {
         let hash = hash(&name);
         let found = self.table.find(hash, |&slot| {
-            slot.tag == tag(hash)
-                && self.slot(slot).is_some_and(|(offer, entry)| offer.text(entry.name) == name)
+            slot.hash == hash && self.slot(slot).is_some_and(|(offer, entry)| offer.text(entry.name) == name)
         });
         found.and_then(|&slot| self.slot(slot))
     }
@@ -210,16 +204,9 @@ impl Exports {
         let namespace = offer.store(export.namespace).ok_or(ExportsError::OutOfMemory)?;
         let Export { value, gpl_only, crc, .. } = *export;
         let symbol = offer.symbols.len() as u32;
-        let providers = &self.providers;
-        let rehash = |slot: &Slot| {
-            let offer = providers.get(slot.provider as usize).and_then(Option::as_ref);
-            let name = offer.and_then(|o| Some(o.text(o.symbols.get(slot.symbol as usize)?.name)));
-            hash(&name.unwrap_or_default())
-        };
-        self.table.try_reserve(1, rehash).map_err(|_| ExportsError::OutOfMemory)?;
-        // Room was made above: this neither grows nor hashes.
+        self.table.try_reserve(1, |slot| slot.hash).map_err(|_| ExportsError::OutOfMemory)?;
         let hash = hash(&export.name);
-        self.table.insert_unique(hash, Slot { tag: tag(hash), provider: id.0, symbol }, |_| 0);
+        self.table.insert_unique(hash, Slot { hash, provider: id.0, symbol }, |slot| slot.hash);
         if let Some(offer) = self.providers.get_mut(id.0 as usize).and_then(Option::as_mut) {
             offer.symbols.push(Entry { name, namespace, value, crc, gpl_only });
         }
@@ -260,7 +247,7 @@ impl Symbols for Exports {
             let mut slots = [None; STEP];
             for (name, slot) in names.iter().zip(&mut slots) {
                 let hash = hash(name);
-                *slot = self.table.find(hash, |slot| slot.tag == tag(hash)).copied();
+                *slot = self.table.find(hash, |slot| slot.hash == hash).copied();
             }
             for (slot, found) in slots.iter().zip(&mut *found) {
                 let offered = slot.and_then(|slot| self.slot(slot));
@@ -270,7 +257,7 @@ impl Symbols for Exports {
                 });
             }
             for (name, found) in names.iter().zip(found) {
-                // Two names with one tag are next to impossible, but must not be mixed up.
+                // Two names with one hash are next to impossible, but must not be mixed up.
                 if found.as_ref().is_some_and(|found| found.export.name != *name) {
                     *found = self.find(*name);
                 }

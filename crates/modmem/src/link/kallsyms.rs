@@ -7,7 +7,6 @@ use crate::image::elf::section_flag::{ALLOC, EXECINSTR, WRITE};
 use crate::image::elf::{Encoding, SymbolRecord, binding, section_index, section_type, symbol_type};
 use crate::image::{Image, Section, has_prefix};
 use crate::layout::{CoreSymbols, KallsymsLayout, MemoryKind, kallsyms_struct_size};
-use crate::name::copy_string;
 use crate::profile::Profile;
 use crate::space::Block;
 
@@ -101,7 +100,7 @@ fn write_core<E: Encoding>(
     let (head, strings) = head.split_at_mut(strings);
     let mut records = head[start..].chunks_exact_mut(E::SYMBOL);
     let (mut name_offset, mut count) = (0, 0);
-    let names = symbols.strings();
+    let (names, ends) = (symbols.strings(), image.name_ends());
     for ((index, source), &value) in symbols.records().chunks_exact(E::SYMBOL).enumerate().zip(values) {
         let symbol = SymbolRecord::decode::<E>(source);
         if !core.keeps(index, &symbol) {
@@ -111,9 +110,23 @@ fn write_core<E: Encoding>(
         record.copy_from_slice(source);
         SymbolRecord::put_value::<E>(record, value);
         SymbolRecord::put_name::<E>(record, name_offset as u32);
-        name_offset += copy_string(&names[symbol.name as usize..], &mut strings[name_offset..]);
+        // The NUL is copied with the name.
+        let size = ends.length(symbol.name) + 1;
+        copy_name(&names[symbol.name as usize..], &mut strings[name_offset..], size);
+        name_offset += size;
         types[count] = letters.of_symbol(&symbol);
         count += 1;
+    }
+}
+
+/// Copies `size` bytes, in two moves of fixed size if that is enough: what is written too much is overwritten by the
+/// next name, and a call for each name costs more.
+#[inline(always)]
+fn copy_name(from: &[u8], to: &mut [u8], size: usize) {
+    const PIECE: usize = 32;
+    match (from.first_chunk::<PIECE>(), to.first_chunk_mut::<PIECE>()) {
+        (Some(from), Some(to)) if size <= PIECE => *to = *from,
+        _ => to[..size].copy_from_slice(&from[..size]),
     }
 }
 

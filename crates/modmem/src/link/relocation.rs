@@ -93,45 +93,45 @@ pub(crate) const fn relocation(
 }
 
 /// Numbers that the table reaches; no machine with a table here goes higher.
-const NUMBERS: usize = 64;
+pub(crate) const NUMBERS: usize = 64;
 
 /// A machine's relocation types, found by number in one step.
 #[derive(Clone, Copy, Debug)]
 pub struct Relocations {
     by_number: [Option<RelocationType>; NUMBERS],
-    steps: [Step; NUMBERS],
+    steps: Steps,
 }
 
-/// A relocation type in the form that the engine evaluates. Types follow each other without a pattern that a branch
-/// could be predicted by, so what differs between them is in masks.
+/// What the engine does for a relocation without looking closer, by number. Types follow each other without a pattern
+/// that a branch could be predicted by, so as much as possible of what differs between them is in masks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
+pub(crate) struct Steps {
     /// All ones where P is subtracted.
-    pub(crate) place: u64,
-    /// All ones where the value must be the field's, sign-extended.
-    pub(crate) signed: u64,
-    /// All ones where the value must be the field's, zero-extended.
-    pub(crate) unsigned: u64,
-    /// Bytes of the field; 0 also for numbers that are no type.
-    pub(crate) size: u8,
+    pub(crate) place: [u64; NUMBERS],
+    /// All ones where the value must be that of its field, sign-extended.
+    pub(crate) signed: [u64; NUMBERS],
+    /// Bytes of the field; 0 for types that are rare, and numbers that are no type: these need a closer look.
+    pub(crate) bytes: [u64; NUMBERS],
 }
 
-impl Step {
-    const NONE: Step = Step { place: 0, signed: 0, unsigned: 0, size: 0 };
+impl Steps {
+    const NONE: Steps = Steps { place: [0; NUMBERS], signed: [0; NUMBERS], bytes: [0; NUMBERS] };
 
-    const fn of(kind: &RelocationType) -> Step {
-        const fn mask(set: bool) -> u64 {
-            if set { u64::MAX } else { 0 }
-        }
-        Step {
-            place: mask(matches!(kind.expression, Expression::SymbolPlusAddendMinusPlace)),
-            signed: mask(matches!(kind.check, Check::SignExtended)),
-            unsigned: mask(matches!(kind.check, Check::ZeroExtended)),
-            size: match kind.expression {
-                Expression::Nothing => 0,
-                _ => kind.field.size() as u8,
-            },
-        }
+    const fn add(&mut self, kind: &RelocationType) {
+        let place = match kind.expression {
+            Expression::SymbolPlusAddend => 0,
+            Expression::SymbolPlusAddendMinusPlace => u64::MAX,
+            Expression::Nothing => return,
+        };
+        let (signed, bytes) = match (kind.check, kind.field) {
+            (Check::Unchecked, field) => (0, field.size() as u64),
+            (Check::SignExtended, Field::Word32) => (u64::MAX, 4),
+            _ => return,
+        };
+        let number = kind.number as usize;
+        self.place[number] = place;
+        self.signed[number] = signed;
+        self.bytes[number] = bytes;
     }
 }
 
@@ -142,13 +142,13 @@ impl Relocations {
     /// While compiling, if a number does not fit or stands twice.
     pub(crate) const fn new(rows: &[RelocationType]) -> Relocations {
         let mut by_number = [None; NUMBERS];
-        let mut steps = [Step::NONE; NUMBERS];
+        let mut steps = Steps::NONE;
         let mut row = 0;
         while row < rows.len() {
             let number = rows[row].number as usize;
             assert!(by_number[number].is_none(), "a relocation number stands twice");
             by_number[number] = Some(rows[row]);
-            steps[number] = Step::of(&rows[row]);
+            steps.add(&rows[row]);
             row += 1;
         }
         Relocations { by_number, steps }
@@ -159,10 +159,8 @@ impl Relocations {
         self.by_number.get(number as usize)?.as_ref()
     }
 
-    /// What the engine does for that number; nothing if it is no type.
-    #[inline(always)]
-    pub(crate) fn step(&self, number: u32) -> Step {
-        self.steps.get(number as usize).copied().unwrap_or(Step::NONE)
+    pub(crate) fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     /// All types, by number.

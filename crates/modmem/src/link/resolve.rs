@@ -136,7 +136,9 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
         let mut found = [None; BATCH];
         let (names, found) = (&mut names[..batch.len()], &mut found[..batch.len()]);
         for (name, &index) in names.iter_mut().zip(batch) {
-            *name = symbols.name_at(SymbolRecord::decode::<E>(record(index)).name);
+            let start = SymbolRecord::decode::<E>(record(index)).name;
+            let length = self.image.name_ends().length(start);
+            *name = Name(&symbols.strings()[start as usize..][..length]);
         }
         self.scope.find_each(names, found);
         for ((&index, &name), definition) in batch.iter().zip(&*names).zip(&*found) {
