@@ -1,0 +1,104 @@
+//! The strip above the map: all addresses that modules can have, and how little of them is taken.
+
+use super::canvas::{Canvas, Rect, width};
+use super::{BAND, LEFT, MARGIN};
+use crate::commands::map::model::{Map, What, Window};
+use crate::commands::map::text::{share, size};
+
+/// Pixels between windows, which are not to scale.
+const GAP: f64 = 150.0;
+/// Pixels of a window that is tiny beside the others.
+const LEAST: f64 = 120.0;
+const HEIGHT: f64 = 16.0;
+
+/// What was drawn.
+#[derive(Debug)]
+pub(super) struct Overview {
+    pub(super) bottom: f64,
+    /// Where the taken part of each window is: its left and right end and the strip's lower edge.
+    pub(super) taken: Vec<Option<Zoom>>,
+}
+
+/// The foot that the funnel to the rows stands on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Zoom {
+    pub(super) left: f64,
+    pub(super) right: f64,
+    pub(super) y: f64,
+}
+
+/// Draws the strip.
+pub(super) fn draw(canvas: &mut Canvas, map: &Map, top: f64) -> Overview {
+    let strip = top + 22.0;
+    canvas.text("b", MARGIN, strip + 12.0, "all addresses");
+    let gaps = map.windows.len().saturating_sub(1) as f64 * GAP;
+    let total: f64 = map.windows.iter().map(|window| window.bytes() as f64).sum();
+    let room = BAND - gaps - LEAST * map.windows.len() as f64;
+    let mut x = LEFT;
+    let mut taken = Vec::new();
+    for (index, window) in map.windows.iter().enumerate() {
+        let length = LEAST + room * window.bytes() as f64 / total.max(1.0);
+        if let Some(before) = index.checked_sub(1).and_then(|before| map.windows.get(before)) {
+            let middle = x - GAP / 2.0;
+            let distance = size(window.range.start - before.range.end);
+            canvas.text("s dim m", middle, strip + 12.0, &format!("{distance} between"));
+            for break_x in [x - GAP + 6.0, x - 10.0] {
+                let (a, b) = (strip - 3.0, strip + HEIGHT + 3.0);
+                canvas.line("ink", (break_x, b), (break_x + 4.0, a));
+            }
+        }
+        taken.push(draw_window(canvas, window, x, length, strip));
+        x += length + GAP;
+    }
+    Overview { bottom: strip + HEIGHT + 24.0, taken }
+}
+
+fn draw_window(canvas: &mut Canvas, window: &Window, x: f64, length: f64, strip: f64) -> Option<Zoom> {
+    let scale = length / (window.bytes() as f64).max(1.0);
+    let place = |address: u64| x + (address - window.range.start) as f64 * scale;
+    canvas.rect("track", Rect { x, y: strip, width: length, height: HEIGHT });
+    let start = format!("{:#018x}", window.range.start);
+    let end = format!("{:#018x}", window.range.end);
+    let title = format!("{}: {}", window.title, size(window.bytes()));
+    // Monospaced digits are 0.61 em wide.
+    let addresses = 18.0 * 11.0 * 0.61;
+    canvas.text("a", x, strip - 6.0, &start);
+    if length > 2.0 * addresses + width(&title, 12.0) + 24.0 {
+        canvas.text("m", x + length / 2.0, strip - 6.0, &format!("range for {title}"));
+    } else {
+        canvas.text("", x, strip - 22.0, &format!("range for {title}"));
+    }
+    if length > 2.0 * addresses + 12.0 {
+        canvas.text("a e", x + length, strip - 6.0, &end);
+    }
+    let mut reserved = Vec::new();
+    let mut blocks: Vec<Rect> = Vec::new();
+    for span in &window.spans {
+        let (left, right) = (place(span.range.start), place(span.range.end));
+        let rect = Rect { x: left, y: strip, width: right - left, height: HEIGHT };
+        match span.what {
+            What::Free => {}
+            What::Reserved => reserved.push(Rect { width: rect.width.max(1.5), ..rect }),
+            // What is less than a pixel apart is one.
+            What::Memory(_) | What::Guard(_) => match blocks.last_mut() {
+                Some(last) if left < last.x + last.width + 1.0 => last.width = right - last.x,
+                _ => blocks.push(rect),
+            },
+        }
+    }
+    for rect in &mut blocks {
+        rect.width = rect.width.max(2.0);
+    }
+    canvas.shape("x", &reserved);
+    canvas.shape("taken", &blocks);
+    let extent = window.taken_extent()?;
+    let (left, right) = (place(extent.start), place(extent.end).max(place(extent.start) + 2.0));
+    let note =
+        format!("{} taken, {} of the range", size(window.taken()), share(window.taken(), window.bytes()));
+    let beside = right + 8.0 + width(&note, 11.0) < x + length;
+    let note_x = if beside { right + 8.0 } else { x + 8.0 };
+    if beside || blocks.iter().all(|block| block.x > note_x + width(&note, 11.0)) {
+        canvas.text("s", note_x, strip + 12.0, &note);
+    }
+    Some(Zoom { left, right, y: strip + HEIGHT })
+}
