@@ -53,7 +53,7 @@ pub struct RelocationSection<'i, 'a> {
 }
 
 impl<'i, 'a> RelocationSection<'i, 'a> {
-    pub(super) fn of(image: &'i Image<'a>, section: &'i Section<'a>) -> Option<RelocationSection<'i, 'a>> {
+    pub(crate) fn of(image: &'i Image<'a>, section: &'i Section<'a>) -> Option<RelocationSection<'i, 'a>> {
         let target = applied_target(image.sections(), image.known(), section)?;
         Some(RelocationSection { section, target, format: image.format() })
     }

@@ -1,23 +1,32 @@
 //! Moving sections to their places (main.c:move_module).
 
 use super::placement::Placement;
-use crate::image::Image;
+use crate::image::{Image, Section};
 use crate::layout::{MemoryKind, PerKind};
 use crate::space::Block;
 
-/// Copies every loaded section but the symbol tables, and zeroes what no section covers: Linux hands out zeroed
-/// blocks, we zero only the gaps.
-pub(super) fn sections<B: Block>(image: &Image<'_>, placement: &mut Placement<B>) {
-    let known = image.known();
-    let strings = image.symbols().strings_section();
-    let mut filled = PerKind::<usize>::default();
-    for section in image.sections() {
-        let Some(place) = placement.layout().place(section.index()) else { continue };
-        if section.index() == known.symtab || section.index() == strings {
-            continue;
-        }
+/// Copies sections, in file order, and zeroes what no section covers: Linux hands out zeroed blocks, we zero only the
+/// gaps.
+pub(super) struct Copier<'i, 'a> {
+    image: &'i Image<'a>,
+    /// Up to where each memory has been filled.
+    filled: PerKind<usize>,
+}
+
+impl<'i, 'a> Copier<'i, 'a> {
+    pub(super) fn new(image: &'i Image<'a>) -> Copier<'i, 'a> {
+        Copier { image, filled: PerKind::default() }
+    }
+
+    /// Copies a section if it is loaded and no symbol table, which are written elsewhere; tells whether it was.
+    pub(super) fn copy<B: Block>(&mut self, section: &Section<'_>, placement: &mut Placement<B>) -> bool {
+        let tables = [self.image.known().symtab, self.image.symbols().strings_section()];
+        let place = match placement.layout().place(section.index()) {
+            Some(place) if !tables.contains(&section.index()) => place,
+            _ => return false,
+        };
         let start = place.offset as usize;
-        let filled = &mut filled[place.kind];
+        let filled = &mut self.filled[place.kind];
         let bytes = placement.bytes_mut(place.kind);
         // Sections of one memory come in ascending order.
         if let Some(gap) = bytes.get_mut(*filled..start) {
@@ -29,8 +38,13 @@ pub(super) fn sections<B: Block>(image: &Image<'_>, placement: &mut Placement<B>
             to.copy_from_slice(data);
         }
         *filled = start + data.len();
+        true
     }
-    zero_tails(placement, &filled);
+
+    /// Zeroes the rest.
+    pub(super) fn finish<B: Block>(self, placement: &mut Placement<B>) {
+        zero_tails(placement, &self.filled);
+    }
 }
 
 /// Zeroes what lies behind the sections, except where the symbol tables will be written.

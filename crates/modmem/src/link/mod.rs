@@ -27,10 +27,11 @@ pub use resolve::{ProviderState, Scope, Uses};
 
 use crate::address::RunAddr;
 use crate::arch::{Machine, x86_64};
-use crate::image::Image;
 use crate::image::elf::{Encoding, with_encoding};
+use crate::image::{Image, RelocationSection};
 use crate::profile::Profile;
 use crate::space::Block;
+use copy::Copier;
 use export_table::ExportTable;
 use resolve::{Resolver, ResolverMemory};
 
@@ -119,15 +120,35 @@ impl Linker {
         resolver.run::<E>(&self.bases, &mut self.values)?;
         let (taints, uses) = (resolver.taints, resolver.uses);
 
-        copy::sections(image, &mut placement);
-        kallsyms::write::<E, B>(image, profile, &mut placement, &self.values)?;
         let mut relocations = 0;
-        for section in image.relocations() {
+        let mut relocate = |section: &RelocationSection<'_, '_>, placement: &mut Placement<B>| {
             let target = section.target();
-            let Some(place) = placement.layout().place(target.index()) else { continue };
+            let Some(place) = placement.layout().place(target.index()) else { return Ok(()) };
             let address = placement.section_address(place);
             let bytes = placement.section_bytes_mut(place, target.size());
-            relocations += engine::apply::<E>(image, table, &section, bytes, address, &self.values)?;
+            relocations += engine::apply::<E>(image, table, section, bytes, address, &self.values)?;
+            Ok(())
+        };
+        // Linkers put a section's relocations right behind it in the header table: applied at once, they find the
+        // bytes that they change in the cache.
+        let mut at_once = false;
+        let mut later = Vec::new();
+        let mut copier = Copier::new(image);
+        for section in image.sections() {
+            if let Some(section) = RelocationSection::of(image, section) {
+                if at_once && section.target().index() + 1 == section.section().index() {
+                    relocate(&section, &mut placement)?;
+                } else {
+                    later.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
+                    later.push(section);
+                }
+            }
+            at_once = copier.copy(section, &mut placement);
+        }
+        copier.finish(&mut placement);
+        kallsyms::write::<E, B>(image, profile, &mut placement, &self.values)?;
+        for section in &later {
+            relocate(section, &mut placement)?;
         }
         let exports = ExportTable::read::<E, B>(image, profile, &placement, options)?;
         let (init, exit) = self.entry_points(image);
