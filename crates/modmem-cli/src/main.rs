@@ -28,12 +28,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // The whole chain on one line each: what failed first, why below.
-            anstream::eprintln!(
-                "{}modmem:{} {error:#}",
-                output::ERROR.render(),
-                output::ERROR.render_reset()
-            );
+            let (style, plain) = (output::ERROR.render(), output::ERROR.render_reset());
+            anstream::eprintln!("{style}modmem:{plain} {}", explain(&error));
             ExitCode::FAILURE
         }
     }

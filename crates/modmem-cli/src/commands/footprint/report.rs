@@ -78,7 +78,9 @@ impl Report {
                     total += footprint;
                     measured.push(ModuleReport { name, path, footprint: FootprintReport(footprint) });
                 }
-                Err(error) => failed.push(FailedReport { module: name, path, reason: format!("{error:#}") }),
+                Err(error) => {
+                    failed.push(FailedReport { module: name, path, reason: crate::explain(&error) })
+                }
             }
         }
         Report {
