@@ -65,7 +65,7 @@ pub(crate) struct SpaceArgs {
     #[arg(long, value_name = "RANGE", value_parser = parse_range)]
     pub(crate) reserve: Vec<Range<RunAddr>>,
 
-    /// Stop before init runs: init memory is still there and nothing is sealed
+    /// Stop before init runs, except in modules that others need: init memory is still there, nothing is sealed
     #[arg(long)]
     pub(crate) before_init: bool,
 

@@ -10,7 +10,7 @@ use modmem::image::{Image, SymbolPlace};
 use modmem::link::{LinkError, LinkOptions, Provider, Reason};
 use modmem::modules::{LoadError, ModuleId, State};
 use modmem::space::SpaceBlock;
-use modmem::{AddressSpace, Linker, Modules, RunAddr};
+use modmem::{AddressSpace, Linker, Modules};
 use modmem_linux::{LoadPlan, ModuleFile, PlannedModule, Why};
 use rayon::prelude::*;
 
@@ -187,11 +187,6 @@ impl Session {
             0 => Ok(()),
             count => bail!("{count} of {} modules could not be loaded", count + self.loaded.len()),
         }
-    }
-
-    /// The range that module memory comes from, for pictures.
-    pub(crate) fn text_range(&self) -> std::ops::Range<RunAddr> {
-        self.space.ranges().text.clone()
     }
 }
 
