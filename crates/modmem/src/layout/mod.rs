@@ -151,6 +151,7 @@ impl Layout {
             let [_, data, .., init_data, _] = &mut sizes.0;
             self.kallsyms = Some(kallsyms::append(image, profile, &mut self.sections, data, init_data)?);
         }
+        self.reserve_blocks(sizes.0.iter().filter(|&&size| size > 0).count())?;
         for kind in MemoryKind::ALL {
             let used = sizes[kind];
             if used > 0 {
@@ -172,6 +173,7 @@ impl Layout {
         };
         let init: &[&[MemoryKind]] = &[&[InitText, InitRoData, InitData]];
         let mut cursors = Vec::new();
+        cursors.try_reserve_exact(core.len() + init.len()).map_err(|_| LayoutError::OutOfMemory)?;
         for kinds in core.iter().chain(init) {
             let mut end = 0;
             for &kind in *kinds {
@@ -206,6 +208,7 @@ impl Layout {
         groups: impl Iterator<Item = &'k &'k [MemoryKind]>,
         sizes: &[u64],
     ) -> Result<(), LayoutError> {
+        self.reserve_blocks(sizes.len())?;
         let mut starts = PerKind::<u64>::default();
         for (kinds, &size) in groups.zip(sizes) {
             let block = self.blocks.len();
@@ -233,6 +236,11 @@ impl Layout {
             kallsyms.rebase(starts[MemoryKind::Data], starts[MemoryKind::InitData]);
         }
         Ok(())
+    }
+
+    /// Makes room, so that adding blocks cannot fail.
+    fn reserve_blocks(&mut self, count: usize) -> Result<(), LayoutError> {
+        self.blocks.try_reserve_exact(count).map_err(|_| LayoutError::OutOfMemory)
     }
 
     fn put(&mut self, section: &Section<'_>, kind: MemoryKind, end: &mut u64) -> Result<(), LayoutError> {
