@@ -25,6 +25,7 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<()> {
     match words {
+        ["freestanding"] => xtask::freestanding::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
         ["whole-package", kernel] => xtask::whole_package::run(kernel),
         _ => bail!("{USAGE}"),
