@@ -40,17 +40,21 @@ impl<'a> Versions<'a> {
     /// The entry at `index`.
     pub fn get(&self, index: usize) -> Option<Version<'a>> {
         let start = index.checked_mul(ENTRY)?;
-        let entry = self.data.get(start..start.checked_add(ENTRY)?)?;
-        with_encoding!(self.format, E => {
-            let name = &entry[if E::IS_64 { 8 } else { 4 }..];
-            let length = length_to_nul(name);
-            Some(Version { name: Name(&name[..length]), crc: E::word(entry, 0) as u32 })
-        })
+        self.data.get(start..)?.first_chunk().map(|entry| self.version(entry))
     }
 
     /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = Version<'a>> + use<'a> {
         let versions = *self;
-        (0..self.len()).filter_map(move |index| versions.get(index))
+        self.data.as_chunks().0.iter().map(move |entry| versions.version(entry))
+    }
+
+    #[inline]
+    fn version(&self, entry: &'a [u8; ENTRY]) -> Version<'a> {
+        with_encoding!(self.format, E => {
+            let name = &entry[if E::IS_64 { 8 } else { 4 }..];
+            let length = length_to_nul(name);
+            Version { name: Name(&name[..length]), crc: E::word(entry, 0) as u32 }
+        })
     }
 }

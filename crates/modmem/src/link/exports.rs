@@ -242,7 +242,7 @@ impl Symbols for Exports {
 
     /// In steps, each of which reads what the one before found out: misses of one step go on side by side.
     fn find_each<'s>(&'s self, names: &[Name<'_>], found: &mut [Option<Definition<'s>>]) {
-        const STEP: usize = 32;
+        const STEP: usize = 64;
         for (names, found) in names.chunks(STEP).zip(found.chunks_mut(STEP)) {
             let mut slots = [None; STEP];
             for (name, slot) in names.iter().zip(&mut slots) {

@@ -97,25 +97,25 @@ fn write_core<E: Encoding>(
     let types = layout.core_types as usize;
     // The layout put records, names and letters one behind the other.
     let (head, types) = data.split_at_mut(types);
-    let (head, strings) = head.split_at_mut(strings);
-    let mut records = head[start..].chunks_exact_mut(E::SYMBOL);
-    let (mut name_offset, mut count) = (0, 0);
+    let (head, mut strings) = head.split_at_mut(strings);
+    let mut kept = head[start..].chunks_exact_mut(E::SYMBOL).zip(types);
     let (names, ends) = (symbols.strings(), image.name_ends());
+    let mut name_offset = 0;
     for ((index, source), &value) in symbols.records().chunks_exact(E::SYMBOL).enumerate().zip(values) {
         let symbol = SymbolRecord::decode::<E>(source);
         if !core.keeps(index, &symbol) {
             continue;
         }
-        let Some(record) = records.next() else { break };
+        let Some((record, letter)) = kept.next() else { break };
         record.copy_from_slice(source);
         SymbolRecord::put_value::<E>(record, value);
-        SymbolRecord::put_name::<E>(record, name_offset as u32);
+        SymbolRecord::put_name::<E>(record, name_offset);
+        *letter = letters.of_symbol(&symbol);
         // The NUL is copied with the name.
         let size = ends.length(symbol.name) + 1;
-        copy_name(&names[symbol.name as usize..], &mut strings[name_offset..], size);
-        name_offset += size;
-        types[count] = letters.of_symbol(&symbol);
-        count += 1;
+        copy_name(&names[symbol.name as usize..], strings, size);
+        strings = &mut strings[size..];
+        name_offset += size as u32;
     }
 }
 

@@ -41,7 +41,7 @@ pub trait Scope: Symbols {
 }
 
 /// Undefined symbols that are looked up together.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 
 /// What resolving needs besides its result, kept from one module to the next.
 #[derive(Debug, Default)]
