@@ -17,7 +17,8 @@ pub fn run(kernel: &str) -> Result<()> {
         .output()
         .context("cargo run")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let total = text.lines().rev().find(|line| line.starts_with("total: ")).context("no total was printed")?;
+    let total =
+        text.lines().rev().find(|line| line.starts_with("total: ")).context("no total was printed")?;
     println!("{kernel}: {total}");
     ensure!(output.status.success(), "some modules could not be loaded");
     Ok(())

@@ -44,16 +44,16 @@ fn sample(path: &str) -> PathBuf {
 fn load_brings_dependencies_first_and_soft_ones_too() {
     let document = json(&["load", "sample_fs", "--json"]);
     assert_eq!((&document["schema"], &document["version"]), (&"modmem.load".into(), &1.into()));
-    let names: Vec<&str> =
-        document["modules"].as_array().unwrap().iter().map(|module| module["name"].as_str().unwrap()).collect();
-    assert_eq!(names, [
-        "sample_lib",
-        "sample_core",
-        "sample_crypto",
-        "sample_fs",
-        "sample_data",
-        "sample_big_align"
-    ]);
+    let names: Vec<&str> = document["modules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|module| module["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["sample_lib", "sample_core", "sample_crypto", "sample_fs", "sample_data", "sample_big_align"]
+    );
     let fs = &document["modules"][3];
     assert_eq!(fs["why"], "requested");
     assert_eq!(fs["memories"][0]["type"], "Text");
@@ -115,7 +115,8 @@ fn lookup_names_module_memory_section_and_symbol() {
 fn lookup_knows_what_was_freed_with_init() {
     let document = json(&["load", "sample_big_align", "--json"]);
     let memories = document["modules"][1]["memories"].as_array().unwrap();
-    let init = memories.iter().find(|memory| memory["type"] == "InitText").unwrap()["address"].as_str().unwrap();
+    let init =
+        memories.iter().find(|memory| memory["type"] == "InitText").unwrap()["address"].as_str().unwrap();
     let text = stdout(&["lookup", init, "sample_big_align"]);
     assert_eq!(text, format!("{init} freed with init of sample_big_align: InitText .init.text+0x0\n"));
 }
@@ -134,10 +135,13 @@ fn lookup_reads_addresses_from_standard_input() {
 #[test]
 fn info_gives_each_section_its_rule() {
     let text = stdout(&["info", "sample_core"]);
-    for expected in ["RoAfterInit", "read-only after init by name", "percpu area", "R_X86_64_PC32", "Parameters: "] {
+    for expected in
+        ["RoAfterInit", "read-only after init by name", "percpu area", "R_X86_64_PC32", "Parameters: "]
+    {
         assert!(text.contains(expected), "{expected}");
     }
-    let document = json(&["info", sample("kernel/drivers/crypto/sample_crypto.ko").to_str().unwrap(), "--json"]);
+    let document =
+        json(&["info", sample("kernel/drivers/crypto/sample_crypto.ko").to_str().unwrap(), "--json"]);
     assert_eq!(document["files"][0]["signature"]["kind"], "PKCS#7");
 }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::image::ImageError;
 use crate::layout::{LayoutError, MemoryKind};
 use crate::link::LinkError;
 use crate::space::SpaceError;
@@ -24,6 +25,9 @@ pub enum LoadError {
         /// The name as shown.
         name: Box<str>,
     },
+    /// Its file is no module; [`Modules::load`](super::Modules::load) takes an image that was read, so this is for
+    /// callers who read and load in one step.
+    Image(ImageError),
     /// It cannot be laid out.
     Layout(LayoutError),
     /// There is no room for it.
@@ -72,6 +76,12 @@ pub enum UnloadError {
     Permanent,
 }
 
+impl From<ImageError> for LoadError {
+    fn from(error: ImageError) -> LoadError {
+        LoadError::Image(error)
+    }
+}
+
 impl From<LayoutError> for LoadError {
     fn from(error: LayoutError) -> LoadError {
         LoadError::Layout(error)
@@ -100,6 +110,7 @@ impl fmt::Display for LoadError {
             LoadError::BadName { name } => {
                 write!(f, "\"{name}\" is no module name: it must be text of 1 to 55 bytes")
             }
+            LoadError::Image(error) => error.fmt(f),
             LoadError::Layout(error) => error.fmt(f),
             LoadError::Space(error) => error.fmt(f),
             LoadError::Link(error) => error.fmt(f),

@@ -114,7 +114,6 @@ impl FreeList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
 
     #[test]
     fn first_fit_takes_the_lowest_hole_and_a_release_joins_its_neighbours() {

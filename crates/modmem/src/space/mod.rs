@@ -71,8 +71,10 @@ pub trait Memory {
     /// A block that it hands out.
     type Block: Block;
 
-    /// Allocates a block. It is writable and not executable, its contents are unspecified, and it is freed when
-    /// dropped.
+    /// Allocates a block of exactly the size that is asked for, which is never 0. It is writable and not executable,
+    /// its contents are unspecified, and it is freed when dropped.
+    ///
+    /// Where it may lie is the implementation's business: a profile's ranges are for [`AddressSpace`] alone.
     ///
     /// # Errors
     /// There is no room; nothing has been taken.
