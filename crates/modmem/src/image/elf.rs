@@ -2,7 +2,7 @@
 //!
 //! Values and names: System V gABI, chapters "Object Files" and "Relocation". A record is decoded from bytes when it
 //! is looked at; nothing is cast, so neither alignment nor byte order of the host matters, and nothing here is
-//! `unsafe`. The hot loops (symbols, relocations) are generic over [`Encoding`] and so cost one load a field.
+//! `unsafe`. The hot loops (symbols, relocations) are generic over `Encoding` and so cost one load a field.
 
 /// Width of addresses in the file (`e_ident[EI_CLASS]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
