@@ -193,44 +193,39 @@ fn outside(section: SectionLabel, header: &SectionHeader, bytes: &[u8]) -> Image
     ImageError::SectionOutsideFile { section, offset, size, length }
 }
 
+#[inline]
 fn check_section<'a>(
     bytes: &'a [u8],
     names: &'a [u8],
     index: usize,
-    mut header: SectionHeader,
+    header: SectionHeader,
 ) -> Result<Section<'a>, ImageError> {
+    let mut section = Section { index, name: Name(b""), header, data: &[] };
     if header.kind == section_type::NULL {
-        let section = Section { index, name: Name(b""), header, data: &[] };
         if index == 0 && (header.size != 0 || header.address != 0) {
-            return Err(section.bad(
-                "sh_size or sh_addr",
-                header.size | header.address,
-                "0 in the first section",
-            ));
+            let value = header.size | header.address;
+            return Err(section.bad("sh_size or sh_addr", value, "0 in the first section"));
         }
         // Inactive: whatever else the header says means nothing, so nothing later sees it.
-        header.flags = 0;
-        header.size = 0;
-        header.alignment = 1;
-        return Ok(Section { index, name: Name(b""), header, data: &[] });
+        section.header.flags = 0;
+        section.header.size = 0;
+        section.header.alignment = 1;
+        return Ok(section);
     }
-    let unnamed = Section { index, name: Name(b""), header, data: &[] };
     if index == 0 {
-        return Err(unnamed.bad("sh_type", u64::from(header.kind), "SHT_NULL in the first section"));
+        return Err(section.bad("sh_type", u64::from(header.kind), "SHT_NULL in the first section"));
     }
     if u64::from(header.name) >= names.len() as u64 {
-        return Err(unnamed.bad("sh_name", u64::from(header.name), "inside the section name table"));
+        return Err(section.bad("sh_name", u64::from(header.name), "inside the section name table"));
     }
-    let name = string_at(names, header.name);
-    let section = Section { name, ..unnamed };
+    section.name = string_at(names, header.name);
     if header.alignment > 1 && !header.alignment.is_power_of_two() {
         return Err(section.bad("sh_addralign", header.alignment, "a power of two"));
     }
-    if header.kind == section_type::NOBITS {
-        return Ok(section);
+    if header.kind != section_type::NOBITS {
+        section.data = file_range(bytes, &header).ok_or_else(|| outside(section.label(), &header, bytes))?;
     }
-    let data = file_range(bytes, &header).ok_or_else(|| outside(section.label(), &header, bytes))?;
-    Ok(Section { data, ..section })
+    Ok(section)
 }
 
 /// Whether the order of sections alone shows that none overlap: linkers write sections in the order of their headers,
@@ -314,16 +309,12 @@ impl Finder {
             b"__kcrctab_gpl" => &mut known.kcrctab_gpl,
             b"__kflagstab" => &mut known.kflagstab,
             b".ctors" => {
-                return {
-                    let _: () = known.has_ctors |= section.is_alloc();
-                    Ok(())
-                };
+                known.has_ctors |= section.is_alloc();
+                return Ok(());
             }
             b".init_array" => {
-                return {
-                    let _: () = known.has_init_array |= section.is_alloc();
-                    Ok(())
-                };
+                known.has_init_array |= section.is_alloc();
+                return Ok(());
             }
             _ => return Ok(()),
         };
