@@ -7,7 +7,7 @@ use crate::names::Names;
 use modmem::image::SymbolPlace;
 use modmem::link::{Export, LinkOptions};
 use modmem::modules::ModuleId;
-use modmem::space::{AddressSpace, Backing, Guard, SpaceBlock};
+use modmem::space::{AddressSpace, Backing, Fresh, Guard, SpaceBlock};
 use modmem::{Image, Linker, Modules, Name, Profile};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -221,12 +221,14 @@ type Free = Rc<RefCell<Vec<Vec<usize>>>>;
 impl Backing for Blocks {
     type Bytes = Slice;
 
-    fn bytes(&mut self, size: usize) -> Option<Slice> {
+    fn bytes(&mut self, size: usize) -> Option<Fresh<Slice>> {
         let pages = size.div_ceil(PAGE);
         let again = self.free.as_ref().and_then(|free| free.borrow_mut().get_mut(pages)?.pop());
+        // The arena is zero before each load; what was used before is not.
+        let zeroed = again.is_none();
         let start = again.or_else(|| self.memory.take(size))?;
         let start = NonNull::new(std::ptr::with_exposed_provenance_mut(start))?;
-        Some(Slice { start, size, free: self.free.clone() })
+        Some(Fresh { bytes: Slice { start, size, free: self.free.clone() }, zeroed })
     }
 }
 

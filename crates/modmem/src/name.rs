@@ -111,3 +111,27 @@ pub(crate) fn hash(name: &[u8]) -> u64 {
     hasher.write(name);
     hasher.finish()
 }
+
+/// A name with its hash, for tables that are asked for the same name in turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HashedName<'a> {
+    name: Name<'a>,
+    hash: u64,
+}
+
+impl<'a> HashedName<'a> {
+    /// Hashes a name.
+    #[inline]
+    pub fn new(name: Name<'a>) -> HashedName<'a> {
+        HashedName { name, hash: hash(name.bytes()) }
+    }
+
+    /// The name.
+    pub fn name(self) -> Name<'a> {
+        self.name
+    }
+
+    pub(crate) fn hash(self) -> u64 {
+        self.hash
+    }
+}

@@ -285,6 +285,9 @@ impl Finder {
         {
             return duplicate("SHT_SYMTAB", first);
         }
+        if matches!(section.kind(), section_type::RELA | section_type::REL | section_type::NULL) {
+            return Ok(());
+        }
         let known = &mut self.known;
         let slot = match section.name.bytes() {
             b".modinfo" => {

@@ -77,7 +77,19 @@ impl<'a> SymbolTable<'a> {
     }
 
     fn check<E: Encoding>(&self, section_count: usize) -> Result<(), ImageError> {
+        // One pass without branches for the common case; the culprit is only looked for where there is one.
+        let (mut last_name, mut last_section) = (0, 0);
+        for record in self.records.chunks_exact(E::SYMBOL) {
+            let symbol = SymbolRecord::decode::<E>(record);
+            last_name = last_name.max(symbol.name);
+            // Reserved indices become small: which of them are allowed is rarely asked.
+            let special = symbol.section == section_index::ABS;
+            last_section = last_section.max(if special { 0 } else { symbol.section });
+        }
         let names = self.strings.len() as u64;
+        if u64::from(last_name) < names && usize::from(last_section) < section_count {
+            return Ok(());
+        }
         for (index, record) in self.records.chunks_exact(E::SYMBOL).enumerate() {
             let symbol = SymbolRecord::decode::<E>(record);
             if u64::from(symbol.name) >= names {

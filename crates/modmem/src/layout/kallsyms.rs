@@ -128,10 +128,20 @@ impl CoreSymbols {
         Ok(CoreSymbols { all: image.modinfo().get("livepatch").is_some(), sections })
     }
 
+    /// Whether the symbols of a section stay.
+    pub(crate) fn keeps_section(&self, section: usize) -> bool {
+        self.sections.get(section).copied().unwrap_or(false)
+    }
+
+    /// Whether a symbol stays, given whether those of its section do.
     #[inline(always)]
-    pub(crate) fn keeps(&self, index: usize, symbol: &SymbolRecord) -> bool {
-        let core = || self.sections.get(usize::from(symbol.section)).copied().unwrap_or(false);
-        index == 0 || self.all || (symbol.name != 0 && core())
+    pub(crate) fn keeps_with(&self, index: usize, symbol: &SymbolRecord, section: bool) -> bool {
+        (section && symbol.name != 0) || index == 0 || self.all
+    }
+
+    #[inline(always)]
+    fn keeps(&self, index: usize, symbol: &SymbolRecord) -> bool {
+        self.keeps_with(index, symbol, self.keeps_section(usize::from(symbol.section)))
     }
 }
 

@@ -5,8 +5,7 @@ use crate::image::{Image, Section};
 use crate::layout::{MemoryKind, PerKind};
 use crate::space::Block;
 
-/// Copies sections, in file order, and zeroes what no section covers: Linux hands out zeroed blocks, we zero only the
-/// gaps.
+/// Copies sections, in file order, and zeroes what no section covers, where the block was not zero to begin with.
 pub(super) struct Copier<'i, 'a> {
     image: &'i Image<'a>,
     /// Up to where each memory has been filled.
@@ -27,9 +26,10 @@ impl<'i, 'a> Copier<'i, 'a> {
         };
         let start = place.offset as usize;
         let filled = &mut self.filled[place.kind];
+        let zeroed = placement.was_zeroed(place.kind);
         let bytes = placement.bytes_mut(place.kind);
         // Sections of one memory come in ascending order.
-        if let Some(gap) = bytes.get_mut(*filled..start) {
+        if let Some(gap) = bytes.get_mut(*filled..start).filter(|_| !zeroed) {
             gap.fill(0);
         }
         // A NOBITS section is zeroed with the gap before the next one.
@@ -57,6 +57,9 @@ fn zero_tails<B: Block>(placement: &mut Placement<B>, filled: &PerKind<usize>) {
         tables[MemoryKind::InitData].start = kallsyms.init_symbols as usize;
     }
     for (kind, table) in tables.iter() {
+        if placement.was_zeroed(kind) {
+            continue;
+        }
         let bytes = placement.bytes_mut(kind);
         for gap in [filled[kind]..table.start, table.end..bytes.len()] {
             if let Some(gap) = bytes.get_mut(gap) {

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use hashbrown::HashTable;
 
 use crate::modules::ModuleId;
-use crate::name::{Name, hash};
+use crate::name::{HashedName, Name, hash};
 
 /// Who defines a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,9 +47,9 @@ pub trait Symbols {
     /// The definitions of many names, each into the place of its name.
     ///
     /// A table that is larger than the caches can give its misses a chance to wait for each other's company.
-    fn find_each<'s>(&'s self, names: &[Name<'_>], found: &mut [Option<Definition<'s>>]) {
+    fn find_each<'s>(&'s self, names: &[HashedName<'_>], found: &mut [Option<Definition<'s>>]) {
         for (name, found) in names.iter().zip(found) {
-            *found = self.find(*name);
+            *found = self.find(name.name());
         }
     }
 }
@@ -241,13 +241,12 @@ impl Symbols for Exports {
     }
 
     /// In steps, each of which reads what the one before found out: misses of one step go on side by side.
-    fn find_each<'s>(&'s self, names: &[Name<'_>], found: &mut [Option<Definition<'s>>]) {
+    fn find_each<'s>(&'s self, names: &[HashedName<'_>], found: &mut [Option<Definition<'s>>]) {
         const STEP: usize = 64;
         for (names, found) in names.chunks(STEP).zip(found.chunks_mut(STEP)) {
             let mut slots = [None; STEP];
             for (name, slot) in names.iter().zip(&mut slots) {
-                let hash = hash(name);
-                *slot = self.table.find(hash, |slot| slot.hash == hash).copied();
+                *slot = self.table.find(name.hash(), |slot| slot.hash == name.hash()).copied();
             }
             for (slot, found) in slots.iter().zip(&mut *found) {
                 let offered = slot.and_then(|slot| self.slot(slot));
@@ -258,8 +257,8 @@ impl Symbols for Exports {
             }
             for (name, found) in names.iter().zip(found) {
                 // Two names with one hash are next to impossible, but must not be mixed up.
-                if found.as_ref().is_some_and(|found| found.export.name != *name) {
-                    *found = self.find(*name);
+                if found.as_ref().is_some_and(|found| found.export.name != name.name()) {
+                    *found = self.find(name.name());
                 }
             }
         }

@@ -20,52 +20,28 @@ pub(super) fn write<E: Encoding, B: Block>(
     values: &[u64],
 ) -> Result<(), LinkError> {
     let Some(layout) = placement.layout().kallsyms().copied() else { return Ok(()) };
-    let letters = Letters::of(image, profile)?;
-    write_all::<E, B>(image, placement, &layout, values, &letters);
-    let core =
-        CoreSymbols::of(image, profile, placement.layout().places()).map_err(|_| LinkError::OutOfMemory)?;
-    write_core::<E>(image, &core, &layout, values, &letters, placement.bytes_mut(MemoryKind::Data));
+    let address = placement.address(MemoryKind::InitData).unwrap_or_default();
+    let core = CoreSymbols::of(image, profile, placement.layout().places());
+    let facts = Facts::of(image, profile, core.map_err(|_| LinkError::OutOfMemory)?)?;
+    let Some([init, data]) = placement.two_bytes_mut(MemoryKind::InitData, MemoryKind::Data) else {
+        return Ok(());
+    };
+    write_strings::<E>(image, &layout, address, init);
+    write_symbols::<E>(image, &layout, values, &facts, init, data);
     Ok(())
 }
 
-fn write_all<E: Encoding, B: Block>(
-    image: &Image<'_>,
-    placement: &mut Placement<B>,
-    layout: &KallsymsLayout,
-    values: &[u64],
-    letters: &Letters,
-) {
-    let symbols = image.symbols();
+/// What stands between and behind the symbols of InitData: the names and the temporary `struct mod_kallsyms`.
+fn write_strings<E: Encoding>(image: &Image<'_>, layout: &KallsymsLayout, address: RunAddr, init: &mut [u8]) {
+    let (symbols, names) = (image.symbols(), image.symbols().strings());
     let (symtab, strtab) = (layout.init_symbols, layout.init_strings);
-    let address = placement.address(MemoryKind::InitData).unwrap_or_default();
-    let bytes = placement.bytes_mut(MemoryKind::InitData);
-
-    let (records, names) = (symbols.records(), symbols.strings());
-    let table = &mut bytes[symtab as usize..][..records.len()];
-    let pairs = table.chunks_exact_mut(E::SYMBOL).zip(records.chunks_exact(E::SYMBOL));
-    for ((record, source), &value) in pairs.zip(values) {
-        record.copy_from_slice(source);
-        SymbolRecord::put_value::<E>(record, value);
-    }
-    let after_table = symtab as usize + records.len();
-    fill_zero(bytes, after_table, strtab);
-    bytes[strtab as usize..][..names.len()].copy_from_slice(names);
-
-    let after_names = strtab as usize + names.len();
-    fill_zero(bytes, after_names, layout.init_struct);
+    fill_zero(init, symtab as usize + symbols.records().len(), strtab);
+    init[strtab as usize..][..names.len()].copy_from_slice(names);
+    fill_zero(init, strtab as usize + names.len(), layout.init_struct);
     let (size, _) = kallsyms_struct_size::<E>();
-    let temporary = &mut bytes[layout.init_struct as usize..][..size as usize];
-    write_struct::<E>(
-        temporary,
-        address + symtab,
-        symbols.len(),
-        address + strtab,
-        address + layout.init_types,
-    );
-    let types = &mut bytes[layout.init_types as usize..][..symbols.len()];
-    for (letter, record) in types.iter_mut().zip(records.chunks_exact(E::SYMBOL)) {
-        *letter = letters.of_symbol(&SymbolRecord::decode::<E>(record));
-    }
+    let temporary = &mut init[layout.init_struct as usize..][..size as usize];
+    let (symtab, strtab, types) = (address + symtab, address + strtab, address + layout.init_types);
+    write_struct::<E>(temporary, symtab, symbols.len(), strtab, types);
 }
 
 /// `struct mod_kallsyms`: symtab, num_symtab, strtab, typetab.
@@ -84,33 +60,39 @@ fn write_struct<E: Encoding>(
     E::put_word(bytes, 3 * word, typetab.0);
 }
 
-fn write_core<E: Encoding>(
+/// The records and type letters of both tables, and the core table's names, in one pass.
+fn write_symbols<E: Encoding>(
     image: &Image<'_>,
-    core: &CoreSymbols,
     layout: &KallsymsLayout,
     values: &[u64],
-    letters: &Letters,
+    facts: &Facts,
+    init: &mut [u8],
     data: &mut [u8],
 ) {
     let symbols = image.symbols();
-    let (start, strings) = (layout.core_symbols as usize, layout.core_strings as usize);
-    let types = layout.core_types as usize;
+    let (all, types) = init.split_at_mut(layout.init_types as usize);
+    let all = all[layout.init_symbols as usize..].chunks_exact_mut(E::SYMBOL).zip(types);
     // The layout put records, names and letters one behind the other.
-    let (head, types) = data.split_at_mut(types);
-    let (head, mut strings) = head.split_at_mut(strings);
-    let mut kept = head[start..].chunks_exact_mut(E::SYMBOL).zip(types);
+    let (head, types) = data.split_at_mut(layout.core_types as usize);
+    let (head, mut strings) = head.split_at_mut(layout.core_strings as usize);
+    let mut core = head[layout.core_symbols as usize..].chunks_exact_mut(E::SYMBOL).zip(types);
     let (names, ends) = (symbols.strings(), image.name_ends());
     let mut name_offset = 0;
-    for ((index, source), &value) in symbols.records().chunks_exact(E::SYMBOL).enumerate().zip(values) {
+    let sources = symbols.records().chunks_exact(E::SYMBOL).zip(values).zip(all);
+    for (index, ((source, &value), (record, letter))) in sources.enumerate() {
         let symbol = SymbolRecord::decode::<E>(source);
-        if !core.keeps(index, &symbol) {
+        let (symbol_letter, kept) = facts.of_symbol(index, &symbol);
+        record.copy_from_slice(source);
+        SymbolRecord::put_value::<E>(record, value);
+        *letter = symbol_letter;
+        if !kept {
             continue;
         }
-        let Some((record, letter)) = kept.next() else { break };
+        let Some((record, letter)) = core.next() else { break };
         record.copy_from_slice(source);
         SymbolRecord::put_value::<E>(record, value);
         SymbolRecord::put_name::<E>(record, name_offset);
-        *letter = letters.of_symbol(&symbol);
+        *letter = symbol_letter;
         // The NUL is copied with the name.
         let size = ends.length(symbol.name) + 1;
         copy_name(&names[symbol.name as usize..], strings, size);
@@ -134,30 +116,33 @@ fn fill_zero(bytes: &mut [u8], from: usize, to: u64) {
     bytes[from..to as usize].fill(0);
 }
 
-/// Type letters as nm prints them, decided once for each section (kallsyms.c:elf_type).
-struct Letters {
-    by_section: Vec<u8>,
+/// What kallsyms says of a symbol, decided once for each section: its type letter as nm prints it
+/// (kallsyms.c:elf_type), and whether it stays after init.
+struct Facts {
+    /// By section index; symbols of no section are past its end, undefined ones at index 0.
+    by_section: Vec<(u8, bool)>,
+    core: CoreSymbols,
 }
 
-impl Letters {
-    fn of(image: &Image<'_>, profile: &Profile) -> Result<Letters, LinkError> {
+impl Facts {
+    fn of(image: &Image<'_>, profile: &Profile, core: CoreSymbols) -> Result<Facts, LinkError> {
         let mut by_section = Vec::new();
         by_section.try_reserve_exact(image.sections().len()).map_err(|_| LinkError::OutOfMemory)?;
         let percpu = image.known().percpu.filter(|_| profile.switches.smp);
-        by_section.extend(image.sections().iter().take(usize::from(section_index::LORESERVE)).map(
-            |section| {
-                match section.index() {
-                    // No symbol is in the first section: its index stands for "undefined".
-                    0 => b'U',
-                    index if percpu == Some(index) => b'a',
-                    _ => Letters::of_section(image, section),
-                }
-            },
-        ));
-        Ok(Letters { by_section })
+        let sections = image.sections().iter().take(usize::from(section_index::LORESERVE));
+        by_section.extend(sections.map(|section| {
+            let letter = match section.index() {
+                // No symbol is in the first section: its index stands for "undefined".
+                0 => b'U',
+                index if percpu == Some(index) => b'a',
+                _ => Facts::letter_of_section(image, section),
+            };
+            (letter, core.keeps_section(section.index()))
+        }));
+        Ok(Facts { by_section, core })
     }
 
-    fn of_section(image: &Image<'_>, section: &Section<'_>) -> u8 {
+    fn letter_of_section(image: &Image<'_>, section: &Section<'_>) -> u8 {
         let known = image.known();
         let mut flags = section.flags();
         // By now Linux has cleared ALLOC of what it does not keep and set it for what kallsyms keeps.
@@ -181,15 +166,17 @@ impl Letters {
         }
     }
 
+    /// The letter of a symbol, and whether it stays.
     #[inline(always)]
-    fn of_symbol(&self, symbol: &SymbolRecord) -> u8 {
+    fn of_symbol(&self, index: usize, symbol: &SymbolRecord) -> (u8, bool) {
+        let (mut letter, core) = match self.by_section.get(usize::from(symbol.section)) {
+            Some(&facts) => facts,
+            None if symbol.section == section_index::ABS => (b'a', false),
+            None => (b'?', false),
+        };
         if symbol.binding() == binding::WEAK {
-            return if symbol.kind() == symbol_type::OBJECT { b'v' } else { b'w' };
+            letter = if symbol.kind() == symbol_type::OBJECT { b'v' } else { b'w' };
         }
-        match self.by_section.get(usize::from(symbol.section)) {
-            Some(&letter) => letter,
-            None if symbol.section == section_index::ABS => b'a',
-            None => b'?',
-        }
+        (letter, self.core.keeps_with(index, symbol, core))
     }
 }

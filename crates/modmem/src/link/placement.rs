@@ -78,6 +78,23 @@ impl<B: Block> Placement<B> {
         block.and_then(|block| block.bytes_mut().get_mut(range)).unwrap_or_default()
     }
 
+    /// Whether a memory is zero where nobody has written to it.
+    pub(crate) fn was_zeroed(&self, kind: MemoryKind) -> bool {
+        let block = self.blocks.get(self.layout.memories()[kind].block).and_then(Option::as_ref);
+        block.is_some_and(Block::was_zeroed)
+    }
+
+    /// The bytes of two memories of different blocks.
+    pub(crate) fn two_bytes_mut(&mut self, first: MemoryKind, second: MemoryKind) -> Option<[&mut [u8]; 2]> {
+        let memories = [first, second].map(|kind| self.layout.memories()[kind]);
+        let blocks = self.blocks.get_disjoint_mut(memories.map(|memory| memory.block)).ok()?;
+        let mut parts = blocks.into_iter().zip(memories).map(|(block, memory)| {
+            let range = memory.offset as usize..(memory.offset + memory.allocated) as usize;
+            block.as_mut().and_then(|block| block.bytes_mut().get_mut(range))
+        });
+        Some([parts.next()??, parts.next()??])
+    }
+
     /// The bytes of a section of that size.
     pub(crate) fn section_bytes(&self, place: SectionPlace, size: u64) -> &[u8] {
         self.bytes(place.kind).get(byte_range(place, size)).unwrap_or_default()

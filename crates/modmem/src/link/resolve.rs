@@ -9,7 +9,7 @@ use super::version_join::VersionJoin;
 use crate::image::elf::{Encoding, SymbolRecord, binding, section_index};
 use crate::image::{Image, Versions};
 use crate::modules::ModuleId;
-use crate::name::Name;
+use crate::name::{HashedName, Name};
 use crate::profile::Profile;
 
 /// Where a module's undefined symbols came from.
@@ -132,13 +132,13 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
     fn resolve<E: Encoding>(&mut self, batch: &[u32], values: &mut [u64]) -> Result<(), LinkError> {
         let symbols = self.image.symbols();
         let record = |index: u32| &symbols.records()[index as usize * E::SYMBOL..][..E::SYMBOL];
-        let mut names = [Name::default(); BATCH];
+        let mut names = [HashedName::default(); BATCH];
         let mut found = [None; BATCH];
         let (names, found) = (&mut names[..batch.len()], &mut found[..batch.len()]);
         for (name, &index) in names.iter_mut().zip(batch) {
             let start = SymbolRecord::decode::<E>(record(index)).name;
             let length = self.image.name_ends().length(start);
-            *name = Name(&symbols.strings()[start as usize..][..length]);
+            *name = HashedName::new(Name(&symbols.strings()[start as usize..][..length]));
         }
         self.scope.find_each(names, found);
         for ((&index, &name), definition) in batch.iter().zip(&*names).zip(&*found) {
@@ -159,7 +159,7 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
     fn undefined(
         &mut self,
         symbol: &SymbolRecord,
-        name: Name<'_>,
+        name: HashedName<'_>,
         definition: Option<&Definition<'_>>,
     ) -> Result<u64, LinkError> {
         let reason = match definition {
@@ -173,6 +173,7 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             },
         };
         let absent = matches!(reason, Reason::Absent | Reason::GplOnly | Reason::ProprietaryOwner);
+        let name = name.name();
         let optional = symbol.binding() == binding::WEAK || name == "_GLOBAL_OFFSET_TABLE_";
         if absent && optional {
             self.uses.weak_unresolved += 1;
@@ -184,7 +185,7 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
     }
 
     /// Linux's conditions, in its order (main.c:resolve_symbol).
-    fn admit(&mut self, name: Name<'_>, definition: &Definition<'_>) -> Result<(), Reason> {
+    fn admit(&mut self, name: HashedName<'_>, definition: &Definition<'_>) -> Result<(), Reason> {
         let export = &definition.export;
         if export.gpl_only && self.taints.proprietary {
             return Err(Reason::GplOnly);

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::image::Versions;
-use crate::name::{Name, hash};
+use crate::name::{HashedName, hash};
 
 /// Index of a module's versions by name; memory is kept from one module to the next.
 #[derive(Debug, Default)]
@@ -30,27 +30,38 @@ impl VersionJoin {
         self.slots.try_reserve(size).ok()?;
         self.slots.resize(size, Slot::default());
         for (version, entry) in versions.iter().zip(1..) {
-            let hash = hash(&version.name);
-            let mut at = hash as usize & (size - 1);
-            while self.slots[at].entry != 0 {
+            let (mut at, tag) = self.start(hash(&version.name));
+            while let Some(other) = self.slots[at].entry.checked_sub(1) {
+                // Linux finds the first entry of a name: later ones have no place here.
+                let same = self.slots[at].tag == tag
+                    && versions.get(other as usize).is_some_and(|other| other.name == version.name);
+                if same {
+                    break;
+                }
                 at = (at + 1) & (size - 1);
             }
-            self.slots[at] = Slot { tag: (hash >> 32) as u32, entry };
+            if self.slots[at].entry == 0 {
+                self.slots[at] = Slot { tag, entry };
+            }
         }
         Some(())
     }
 
+    /// Where the search for a hash starts, and the part of the hash that its slot has.
+    fn start(&self, hash: u64) -> (usize, u32) {
+        (hash as usize & (self.slots.len() - 1), (hash >> 32) as u32)
+    }
+
     /// The CRC that the module was built against, of the first entry of that name; `versions` as in `fill`.
-    pub(super) fn find(&self, versions: Versions<'_>, name: Name<'_>) -> Option<u32> {
-        let hash = hash(&name);
+    pub(super) fn find(&self, versions: Versions<'_>, name: HashedName<'_>) -> Option<u32> {
         let mask = self.slots.len().checked_sub(1)?;
-        let mut at = hash as usize & mask;
+        let (mut at, tag) = self.start(name.hash());
         loop {
             let slot = self.slots[at];
             let entry = slot.entry.checked_sub(1)?;
-            if slot.tag == (hash >> 32) as u32
+            if slot.tag == tag
                 && let Some(version) = versions.get(entry as usize)
-                && version.name == name
+                && version.name == name.name()
             {
                 return Some(version.crc);
             }

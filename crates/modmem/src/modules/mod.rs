@@ -26,7 +26,7 @@ use crate::link::{
     Definition, Export, Exports, LinkOptions, Linked, Linker, Placement, Provider, ProviderState, Scope,
     Symbols,
 };
-use crate::name::{self, Name};
+use crate::name::{self, HashedName, Name};
 use crate::profile::Profile;
 use crate::space::{Block, Memory, PerCpuSpace};
 
@@ -356,7 +356,7 @@ impl<B: Block> Symbols for Modules<B> {
         self.exports.find(name)
     }
 
-    fn find_each<'s>(&'s self, names: &[Name<'_>], found: &mut [Option<Definition<'s>>]) {
+    fn find_each<'s>(&'s self, names: &[HashedName<'_>], found: &mut [Option<Definition<'s>>]) {
         self.exports.find_each(names, found);
     }
 }

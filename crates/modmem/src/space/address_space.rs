@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-use super::backing::{Backing, HeapBacking};
+use super::backing::{Backing, Fresh, HeapBacking};
 use super::free_list::FreeList;
 use super::held::{HeldRange, SharedRanges};
 use super::{Block, Memory, Protection, Request, SpaceError};
@@ -122,8 +122,8 @@ impl<B: Backing> Memory for AddressSpace<B> {
         }
         let held = held.ok_or_else(no_room)?;
         let length = usize::try_from(size).map_err(|_| SpaceError::NoBytes { size })?;
-        let bytes = self.backing.bytes(length).ok_or(SpaceError::NoBytes { size })?;
-        Ok(SpaceBlock { bytes, held })
+        let Fresh { bytes, zeroed } = self.backing.bytes(length).ok_or(SpaceError::NoBytes { size })?;
+        Ok(SpaceBlock { bytes, zeroed, held })
     }
 }
 
@@ -136,6 +136,7 @@ impl<B: Backing> fmt::Debug for AddressSpace<B> {
 /// A block of an [`AddressSpace`].
 pub struct SpaceBlock<T> {
     bytes: T,
+    zeroed: bool,
     held: HeldRange,
 }
 
@@ -150,6 +151,10 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Block for SpaceBlock<T> {
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         self.bytes.as_mut()
+    }
+
+    fn was_zeroed(&self) -> bool {
+        self.zeroed
     }
 
     fn protect(&mut self, _part: Range<u64>, _protection: Protection) -> Result<(), SpaceError> {

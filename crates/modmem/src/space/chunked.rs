@@ -22,6 +22,8 @@ pub(crate) struct ChunkedMap<V> {
 
 #[derive(Clone, Debug)]
 struct Chunk<V> {
+    /// Key of the first entry: the search among chunks looks at nothing else.
+    first: u64,
     /// Never empty; ascending keys.
     entries: Vec<(u64, V)>,
     /// The largest summary of an entry, kept by whoever changes entries.
@@ -34,11 +36,9 @@ pub(crate) trait Summary {
 }
 
 impl<V: Copy + Summary> Chunk<V> {
-    fn first(&self) -> u64 {
-        self.entries.first().map_or(0, |entry| entry.0)
-    }
-
+    /// Brings what the chunk remembers of its entries up to date.
     fn summarise(&mut self) {
+        self.first = self.entries.first().map_or(self.first, |entry| entry.0);
         self.summary = self.entries.iter().map(|(key, value)| value.summary(*key)).max().unwrap_or(0);
     }
 }
@@ -54,60 +54,46 @@ impl<V: Copy + Summary> ChunkedMap<V> {
 
     /// The chunk that holds `key` or would: the last one that starts at or before it, else the first.
     fn chunk_for(&self, key: u64) -> usize {
-        self.chunks.partition_point(|chunk| chunk.first() <= key).saturating_sub(1)
-    }
-
-    /// Makes sure that the next insertion cannot fail, whatever its key is.
-    pub(crate) fn reserve_one(&mut self, key: u64) -> Result<(), OutOfMemory> {
-        self.chunks.try_reserve(1).map_err(|_| OutOfMemory)?;
-        let chunk = self.chunk_for(key);
-        match self.chunks.get_mut(chunk) {
-            Some(chunk) if chunk.entries.len() < CHUNK => {
-                chunk.entries.try_reserve_exact(CHUNK - chunk.entries.len()).map_err(|_| OutOfMemory)
-            }
-            Some(full) => {
-                // Splitting ahead of need leaves the insertion itself with nothing that can fail.
-                let mut upper = Vec::new();
-                upper.try_reserve_exact(CHUNK).map_err(|_| OutOfMemory)?;
-                // Ascending insertion is the common case: then the old chunk stays full.
-                let at = if full.entries.last().is_some_and(|last| last.0 < key) { CHUNK } else { CHUNK / 2 };
-                if at == CHUNK {
-                    return Ok(());
-                }
-                upper.extend(full.entries.drain(at..));
-                full.summarise();
-                let mut upper = Chunk { entries: upper, summary: 0 };
-                upper.summarise();
-                self.chunks.insert(chunk + 1, upper);
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        self.chunks.partition_point(|chunk| chunk.first <= key).saturating_sub(1)
     }
 
     /// Inserts a key that is not in the map.
     pub(crate) fn insert(&mut self, key: u64, value: V) -> Result<(), OutOfMemory> {
-        self.reserve_one(key)?;
         let index = self.chunk_for(key);
-        let summary = value.summary(key);
+        let index = match self.chunks.get(index) {
+            Some(chunk) if chunk.entries.len() < CHUNK => index,
+            _ => self.make_room(index, key)?,
+        };
+        let chunk = &mut self.chunks[index];
+        let at = chunk.entries.partition_point(|entry| entry.0 < key);
+        // Every chunk was given room for all of its entries.
+        chunk.entries.insert(at, (key, value));
+        chunk.first = chunk.first.min(key);
+        chunk.summary = chunk.summary.max(value.summary(key));
         self.len += 1;
-        if let Some(chunk) = self.chunks.get_mut(index)
-            && chunk.entries.len() < CHUNK
-        {
-            let at = chunk.entries.partition_point(|entry| entry.0 < key);
-            chunk.entries.insert(at, (key, value));
-            chunk.summary = chunk.summary.max(summary);
-            return Ok(());
-        }
-        let mut entries = Vec::new();
-        if entries.try_reserve_exact(CHUNK).is_err() {
-            self.len -= 1;
-            return Err(OutOfMemory);
-        }
-        entries.push((key, value));
-        let at = if self.chunks.is_empty() { 0 } else { index + 1 };
-        self.chunks.insert(at, Chunk { entries, summary });
         Ok(())
+    }
+
+    /// Puts a new chunk behind a full one, and half of its entries into it; the chunk that `key` belongs to now.
+    #[cold]
+    fn make_room(&mut self, index: usize, key: u64) -> Result<usize, OutOfMemory> {
+        self.chunks.try_reserve(1).map_err(|_| OutOfMemory)?;
+        let mut entries = Vec::new();
+        entries.try_reserve_exact(CHUNK).map_err(|_| OutOfMemory)?;
+        let Some(full) = self.chunks.get_mut(index) else {
+            self.chunks.push(Chunk { first: key, entries, summary: 0 });
+            return Ok(0);
+        };
+        // Ascending insertion is the common case: then the old chunk stays full.
+        if full.entries.last().is_some_and(|last| key < last.0) {
+            entries.extend(full.entries.drain(CHUNK / 2..));
+            full.summarise();
+        }
+        let mut upper = Chunk { first: key, entries, summary: 0 };
+        upper.summarise();
+        let index = if key < upper.first { index } else { index + 1 };
+        self.chunks.insert(if key < upper.first { index + 1 } else { index }, upper);
+        Ok(index)
     }
 
     /// Removes a key; its value if it was there.
@@ -118,7 +104,7 @@ impl<V: Copy + Summary> ChunkedMap<V> {
         let (_, value) = chunk.entries.remove(at);
         if chunk.entries.is_empty() {
             self.chunks.remove(index);
-        } else if value.summary(key) == chunk.summary {
+        } else if at == 0 || (chunk.summary != 0 && value.summary(key) == chunk.summary) {
             chunk.summarise();
         }
         self.len -= 1;

@@ -15,7 +15,7 @@ use core::fmt;
 use core::ops::Range;
 
 pub use address_space::{AddressSpace, Guard, SpaceBlock};
-pub use backing::{Backing, HeapBacking};
+pub use backing::{Backing, Fresh, HeapBacking};
 pub(crate) use chunked::{ChunkedMap, Summary};
 pub use percpu::{PerCpuPlace, PerCpuSpace};
 
@@ -93,6 +93,12 @@ pub trait Block {
     ///
     /// The loader writes only to parts that are [`Protection::ReadWrite`].
     fn bytes_mut(&mut self) -> &mut [u8];
+
+    /// Whether the block was all zero when it was allocated. If it was, the loader leaves what no section covers as it
+    /// is; otherwise it zeroes that, as every byte of a module that is not from its file is zero.
+    fn was_zeroed(&self) -> bool {
+        false
+    }
 
     /// Changes the protection of the bytes `part`, whose ends are multiples of the page size, at their run address,
     /// and makes what was written there visible to instruction fetches if it is now executable.
