@@ -65,7 +65,7 @@ fn block_addresses(
     for section in image.sections().iter().filter(|section| section.size() > 0) {
         let Some(place) = layout.place(section.index()) else { continue };
         let memory = layout.memories()[place.kind];
-        let kind = layout.blocks()[memory.block].kind;
+        let kind = layout.blocks()[memory.block.expect("a block")].kind;
         let address = oracle.sections[name][&section.name().to_text()];
         addresses.insert(kind, address - place.offset - memory.offset);
     }

@@ -84,9 +84,10 @@ impl Golden {
                     section.data = self.symbol_table();
                 }
                 STRTAB => {
-                    section.data = vec![b'x'; self.strtab_size as usize];
-                    section.data[0] = 0;
-                    *section.data.last_mut().unwrap() = 0;
+                    // One string at the end, whose tails are all the names.
+                    let size = self.strtab_size as usize;
+                    section.data = vec![0; size];
+                    section.data[size - size.min(200)..size - 1].fill(b'x');
                 }
                 _ => section.data = vec![0; size as usize],
             }

@@ -102,6 +102,15 @@ pub enum ImageError {
         /// Which section.
         section: SectionLabel,
     },
+    /// A string table has a name that is longer than any that Linux takes.
+    LongName {
+        /// Which section.
+        section: SectionLabel,
+        /// Where in it the name starts, or earlier.
+        offset: u64,
+        /// Bytes that a name may have.
+        bound: u64,
+    },
     /// Linux needs this section exactly once and the file has none.
     MissingSection {
         /// Its name or type.
@@ -187,6 +196,9 @@ impl fmt::Display for ImageError {
                 write!(f, "{section}: {field} is {value:#x}, must be {expected}")
             }
             Unterminated { section } => write!(f, "{section}: does not end with a NUL byte"),
+            LongName { section, offset, bound } => {
+                write!(f, "{section}: the name at {offset:#x} has more than {bound} bytes")
+            }
             MissingSection { name, meaning } => write!(f, "no {name} section: {meaning}"),
             DuplicateSection { name, first, second } => {
                 write!(f, "two {name} sections ({first} and {second}); Linux takes a module with exactly one")

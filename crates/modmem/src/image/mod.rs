@@ -20,6 +20,7 @@ use alloc::vec::Vec;
 
 pub use error::{ImageError, SectionLabel};
 pub use modinfo::{ModInfo, ModInfoField};
+use name_ends::LONGEST_NAME;
 pub(crate) use name_ends::NameEnds;
 pub use parameters::{Argument, Arguments, Parameter};
 pub use relocations::{Relocation, RelocationSection};
@@ -85,6 +86,10 @@ impl<'a> Image<'a> {
         }
         let symbols = SymbolTable::read::<E>(&sections, &known, format)?;
         let name_ends = NameEnds::of(symbols.strings())?;
+        if let Some(offset) = name_ends.long_name() {
+            let section = sections[symbols.strings_section()].label();
+            return Err(ImageError::LongName { section, offset, bound: LONGEST_NAME as u64 });
+        }
         check_relocations::<E>(&sections, &known, &symbols)?;
         let modinfo = ModInfo::read(&sections, &known)?;
         let flags = header.flags;
@@ -180,7 +185,8 @@ impl<'a> Image<'a> {
         Versions::new(data, self.format)
     }
 
-    /// The relocation sections that the loader applies: those whose target stays in memory, in file order.
+    /// The relocation sections whose targets are loaded, in file order. Those of percpu data are among them, although
+    /// Linux applies these only where percpu data is ordinary data (without SMP), and from 6.16 on.
     pub fn relocations(&self) -> impl Iterator<Item = RelocationSection<'_, 'a>> {
         self.sections.iter().filter_map(|section| RelocationSection::of(self, section))
     }

@@ -8,6 +8,10 @@ use alloc::vec::Vec;
 
 use super::error::ImageError;
 
+/// Bytes that a name may have: as many as Linux has room for (include/linux/kallsyms.h:KSYM_NAME_LEN), rounded to what
+/// is quickly checked.
+pub(super) const LONGEST_NAME: usize = 512;
+
 /// A bit for each byte of a string table: set where the byte is NUL.
 #[derive(Clone, Debug)]
 pub(crate) struct NameEnds {
@@ -27,6 +31,14 @@ impl NameEnds {
         words.push(nuls(&last));
         words.push(u64::MAX);
         Ok(NameEnds { words })
+    }
+
+    /// Where a name may begin that has more than [`LONGEST_NAME`] bytes: names may share their ends, so a file could
+    /// otherwise have more bytes of names than anybody has memory.
+    pub(super) fn long_name(&self) -> Option<u64> {
+        let empty =
+            self.words.windows(LONGEST_NAME / 64).position(|words| words.iter().all(|&word| word == 0));
+        empty.map(|word| word as u64 * 64)
     }
 
     /// Bytes from `offset` to the next NUL. The table ends with one, so there always is.

@@ -106,8 +106,8 @@ impl<'i, 'a> RelocationSection<'i, 'a> {
 }
 
 /// The section that Linux would relocate with `section` (main.c:apply_relocations), if it applies it at all: not for
-/// debug sections, not livepatch's own, and not the percpu section, which is set aside before relocation starts
-/// (fixed in Linux 6.16 only).
+/// debug sections, not livepatch's own, not for what it reads and does not keep. Whether percpu data is relocated
+/// depends on the kernel, which is not known here.
 fn applied_target<'i, 'a>(
     sections: &'i [Section<'a>],
     known: &WellKnown,
@@ -119,7 +119,7 @@ fn applied_target<'i, 'a>(
         return None;
     }
     let target = sections.get(section.info() as usize)?;
-    let set_aside = [known.percpu, known.modinfo, known.versions].contains(&Some(target.index()));
+    let set_aside = [known.modinfo, known.versions].contains(&Some(target.index()));
     (target.is_alloc() && !set_aside).then_some(target)
 }
 

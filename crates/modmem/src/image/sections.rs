@@ -5,7 +5,11 @@ use core::ops::Range;
 
 use super::elf::{Encoding, FileHeader, SectionHeader, section_flag, section_type};
 use super::error::{ImageError, SectionLabel};
+use super::name_ends::{LONGEST_NAME, NameEnds};
 use crate::name::{Name, string_at};
+
+/// Bytes of section names that take no time to read, however often they are shared.
+const FEW_NAMES: usize = 64 << 10;
 
 /// One section of a module.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +110,7 @@ pub(crate) struct WellKnown {
     pub(crate) percpu: Option<usize>,
     pub(crate) ro_after_init: Option<usize>,
     pub(crate) jump_table: Option<usize>,
+    pub(crate) static_call_sites: Option<usize>,
     pub(crate) ksymtab: Option<usize>,
     pub(crate) ksymtab_gpl: Option<usize>,
     pub(crate) kcrctab: Option<usize>,
@@ -177,10 +182,15 @@ fn section_names<'a, E: Encoding>(
         return Err(ImageError::BadSection { section, field: "sh_type", value, expected: "SHT_STRTAB (3)" });
     }
     let data = file_range(bytes, &names).ok_or_else(|| outside(label(), &names, bytes))?;
-    match data.last() {
-        Some(0) => Ok(data),
-        _ => Err(ImageError::Unterminated { section: label() }),
+    if data.last() != Some(&0) {
+        return Err(ImageError::Unterminated { section: label() });
     }
+    if data.len() > FEW_NAMES
+        && let Some(offset) = NameEnds::of(data)?.long_name()
+    {
+        return Err(ImageError::LongName { section: label(), offset, bound: LONGEST_NAME as u64 });
+    }
+    Ok(data)
 }
 
 fn file_range<'a>(bytes: &'a [u8], header: &SectionHeader) -> Option<&'a [u8]> {
@@ -306,6 +316,7 @@ impl Finder {
             b".data..percpu" => &mut known.percpu,
             b".data..ro_after_init" => &mut known.ro_after_init,
             b"__jump_table" => &mut known.jump_table,
+            b".static_call_sites" => &mut known.static_call_sites,
             b"__ksymtab" => &mut known.ksymtab,
             b"__ksymtab_gpl" => &mut known.ksymtab_gpl,
             b"__kcrctab" => &mut known.kcrctab,

@@ -93,16 +93,16 @@ pub(super) fn split(file: &[u8]) -> Result<(&[u8], Option<Signature<'_>>), Image
     };
     let [algorithm, hash, id_type, signer_length, key_id_length, pad @ .., s0, s1, s2, s3] = trailer;
     let size = u32::from_be_bytes([*s0, *s1, *s2, *s3]) as usize;
-    if *id_type != PKCS7 {
-        return Err(bad("id_type is not 2 (PKCS#7), the only kind that Linux takes"));
-    }
-    if [algorithm, hash, signer_length, key_id_length].into_iter().chain(pad).any(|&byte| byte != 0) {
+    if *id_type == PKCS7
+        && [algorithm, hash, signer_length, key_id_length].into_iter().chain(pad).any(|&byte| byte != 0)
+    {
         return Err(bad("a field that must be zero in a PKCS#7 signature is not"));
     }
     match rest.len().checked_sub(size) {
         Some(split) if split > 0 => {
             let (module, message) = rest.split_at(split);
-            Ok((module, Some(Signature { message })))
+            // A signature of another kind counts as none, as in Linux (-ENOPKG, which is tolerated).
+            Ok((module, (*id_type == PKCS7).then_some(Signature { message })))
         }
         _ => Err(bad("sig_len is larger than the file")),
     }

@@ -52,10 +52,18 @@ pub struct MemoryLayout {
     pub used: u64,
     /// Bytes that it takes of its block: `used` rounded up as Linux rounds; 0 if the module has no such memory.
     pub allocated: u64,
-    /// Which block it is cut from, an index into [`Layout::blocks`].
-    pub block: usize,
+    /// Which block it is cut from, an index into [`Layout::blocks`]; `None` if there is no such block.
+    pub block: Option<usize>,
     /// Where in that block it starts.
     pub offset: u64,
+}
+
+impl MemoryLayout {
+    /// The bytes of its block that it is.
+    pub(crate) fn range_in_block(&self) -> Range<usize> {
+        // Sizes are kept below 4 GiB.
+        self.offset as usize..(self.offset + self.allocated) as usize
+    }
 }
 
 /// One block that the allocator is asked for.
@@ -124,6 +132,16 @@ impl Layout {
         &self.blocks
     }
 
+    /// Whether this is the layout of `image`, or of one so alike that nothing can end up outside of its place.
+    pub(crate) fn is_of(&self, image: &Image<'_>) -> bool {
+        let strings = &image.sections()[image.symbols().strings_section()];
+        let symbols = self.kallsyms.is_none_or(|kallsyms| {
+            kallsyms.init_count == image.symbols().len() as u64
+                && kallsyms.init_strings + strings.size() <= kallsyms.init_struct
+        });
+        symbols && self.sections.len() == image.sections().len()
+    }
+
     /// Where the symbol tables that stay in memory lie.
     pub fn kallsyms(&self) -> Option<&KallsymsLayout> {
         self.kallsyms.as_ref()
@@ -156,7 +174,8 @@ impl Layout {
             let used = sizes[kind];
             if used > 0 {
                 let allocated = self.page_align(kind, used)?;
-                self.memories[kind] = MemoryLayout { used, allocated, block: self.blocks.len(), offset: 0 };
+                self.memories[kind] =
+                    MemoryLayout { used, allocated, block: Some(self.blocks.len()), offset: 0 };
                 self.blocks.push(BlockLayout { kind, size: allocated });
             }
         }
@@ -183,8 +202,7 @@ impl Layout {
                         self.put(section, kind, &mut end)?;
                     }
                 }
-                self.memories[kind] =
-                    MemoryLayout { used: end, allocated: 0, block: cursors.len(), offset: start };
+                self.memories[kind] = MemoryLayout { used: end, allocated: 0, block: None, offset: start };
                 end = self.strict_align(kind, end, profile)?;
             }
             cursors.push(end);
@@ -211,21 +229,18 @@ impl Layout {
         self.reserve_blocks(sizes.len())?;
         let mut starts = PerKind::<u64>::default();
         for (kinds, &size) in groups.zip(sizes) {
-            let block = self.blocks.len();
+            let block = (size > 0).then_some(self.blocks.len());
+            // The last memory of a block has the rest of the block's last page too.
+            let size = self.page_align(kinds[0], size)?;
             for (index, &kind) in kinds.iter().enumerate() {
                 let start = self.memories[kind].offset;
                 let end = kinds.get(index + 1).map_or(size, |&next| self.memories[next].offset);
                 starts[kind] = start;
-                self.memories[kind] = match end - start {
-                    0 => MemoryLayout::default(),
-                    allocated => {
-                        let used = self.memories[kind].used - start;
-                        MemoryLayout { used, allocated, block, offset: start }
-                    }
-                };
+                // An empty memory still has a place in its block: symbols of empty sections point there.
+                let used = self.memories[kind].used - start;
+                self.memories[kind] = MemoryLayout { used, allocated: end - start, block, offset: start };
             }
             if size > 0 {
-                let size = self.page_align(kinds[0], size)?;
                 self.blocks.push(BlockLayout { kind: kinds[0], size });
             }
         }
@@ -310,7 +325,7 @@ fn check(image: &Image<'_>, profile: &Profile) -> Result<(), LayoutError> {
         if switches.strict_module_rwx && section.flags() & writable_code == writable_code {
             return Err(LayoutError::WritableAndExecutable { section: section.label() });
         }
-        if section.alignment() > profile.page_size && laid_out_kind(image, profile, section).is_some() {
+        if section.alignment() > profile.page_size && classify(image, profile, section).is_ok() {
             let (section, alignment) = (section.label(), section.alignment());
             return Err(LayoutError::Alignment { section, alignment, page_size: profile.page_size });
         }

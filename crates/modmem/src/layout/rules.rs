@@ -102,13 +102,11 @@ fn is_init(profile: &Profile, section: &Section<'_>) -> bool {
         || (!profile.switches.module_unload && has_prefix(section.name(), ".exit"))
 }
 
+/// Whether Linux marks a section SHF_RO_AFTER_INIT: the first of each of these names (main.c:layout_and_allocate).
 fn is_read_only_after_init(image: &Image<'_>, profile: &Profile, section: &Section<'_>) -> bool {
-    // Only the first section of each name (main.c:find_sec), which differs from a plain comparison of names only in
-    // odd modules; the common answer is no and costs two comparisons.
     let known = image.known();
     let index = Some(section.index());
     index == known.ro_after_init
         || index == known.jump_table
-        || (profile.ro_after_init_sections.len() > 2
-            && profile.ro_after_init_sections[2..].iter().any(|name| section.name() == *name))
+        || (profile.static_calls_ro_after_init && index == known.static_call_sites)
 }

@@ -45,6 +45,13 @@ impl Taints {
         }
     }
 
+    /// Lets a module in that does not say what it was built for, if the kernel does so at all
+    /// (main.c:try_to_force_load).
+    pub(crate) fn force_load(&mut self, profile: &Profile) -> bool {
+        self.forced |= profile.switches.module_force_load;
+        profile.switches.module_force_load
+    }
+
     /// The letters in Linux's order (kernel/panic.c:taint_flags), as /proc/modules shows them.
     pub fn letters(&self) -> String {
         let all = [
@@ -64,10 +71,20 @@ fn is_gpl_compatible(licence: Option<Name<'_>>) -> bool {
     licence.is_some_and(|licence| GPL_COMPATIBLE.iter().any(|good| licence == *good))
 }
 
-/// Compares version magic (main.c:early_mod_check, same_magic): without the release where CRCs tell better.
-pub(crate) fn check_version_magic(image: &Image<'_>, profile: &Profile) -> Result<(), LinkError> {
+/// Compares version magic (main.c:early_mod_check, same_magic): without the release where CRCs tell better. With
+/// `force`, the module's counts as missing.
+pub(crate) fn check_version_magic(
+    image: &Image<'_>,
+    profile: &Profile,
+    force: bool,
+    taints: &mut Taints,
+) -> Result<(), LinkError> {
     let Some(kernel) = profile.vermagic.as_deref() else { return Ok(()) };
-    let module = image.modinfo().get("vermagic").unwrap_or_default();
+    let module = image.modinfo().get("vermagic").filter(|_| !force);
+    if module.is_none() && taints.force_load(profile) {
+        return Ok(());
+    }
+    let module = module.unwrap_or_default();
     let skip_release = !image.versions().is_empty() && profile.switches.modversions;
     let tail = |magic: &[u8]| match skip_release {
         true => magic.iter().position(|&byte| byte == b' ').map_or(magic.len(), |at| at),

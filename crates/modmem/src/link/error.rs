@@ -20,6 +20,8 @@ pub enum LinkError {
         /// The kernel's.
         kernel: Box<str>,
     },
+    /// The placement was made from the layout of another image.
+    OtherImage,
     /// Symbols that the module needs and cannot have: all of them.
     Unresolved(Vec<Unresolved>),
     /// A symbol is SHN_COMMON.
@@ -64,7 +66,7 @@ pub enum Reason {
     Absent,
     /// Only GPL-compatible modules may use it and this one is not.
     GplOnly,
-    /// It is GPL-only and comes from a module that has become proprietary.
+    /// It comes from a proprietary module, and this one uses symbols that are for GPL-compatible modules only.
     ProprietaryOwner,
     /// Its CRC differs from the one that the module was built against.
     Version {
@@ -133,7 +135,7 @@ impl fmt::Display for Reason {
             Reason::Absent => f.write_str("nobody exports it"),
             Reason::GplOnly => f.write_str("exported to GPL-compatible modules only"),
             Reason::ProprietaryOwner => {
-                f.write_str("exported GPL-only by a module that uses proprietary ones")
+                f.write_str("from a proprietary module, and the module uses GPL-only symbols")
             }
             Reason::Version { module, provider } => {
                 write!(f, "disagrees about its version: built against {module:#010x}, found {provider:#010x}")
@@ -184,6 +186,7 @@ impl fmt::Display for LinkError {
             LinkError::VersionMagic { module, kernel } => {
                 write!(f, "version magic \"{module}\" should be \"{kernel}\"")
             }
+            LinkError::OtherImage => f.write_str("the placement was made for another image"),
             LinkError::Unresolved(symbols) => {
                 let plural = if symbols.len() == 1 { "" } else { "s" };
                 write!(f, "{} symbol{plural} cannot be resolved:", symbols.len())?;

@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use super::LinkOptions;
+use super::admission::Taints;
 use super::error::LinkError;
 use super::exports::Export;
 use super::placement::Placement;
@@ -56,7 +56,7 @@ impl ExportTable {
         image: &Image<'_>,
         profile: &Profile,
         placement: &Placement<B>,
-        options: LinkOptions,
+        taints: &mut Taints,
     ) -> Result<ExportTable, LinkError> {
         let known = image.known();
         let section = |index: Option<usize>| index.map(|index| &image.sections()[index]);
@@ -65,7 +65,8 @@ impl ExportTable {
         let mut exports = ExportTable::default();
         for (symbols, versions, flags, gpl_only) in [plain, gpl] {
             let Some(symbols) = symbols.filter(|symbols| symbols.size() > 0) else { continue };
-            if versions.is_none() && profile.switches.modversions && !options.force {
+            // main.c:check_export_symbol_versions
+            if versions.is_none() && profile.switches.modversions && !taints.force_load(profile) {
                 return Err(LinkError::ExportsWithoutVersions { section: symbols.label() });
             }
             let table = Table { symbols, versions, flags, gpl_only };

@@ -38,7 +38,9 @@ use resolve::{Resolver, ResolverMemory};
 /// What a user may override when a module is linked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LinkOptions {
-    /// Take a module built for another kernel: compare neither version magic nor CRCs (`modprobe --force`).
+    /// Take a module built for another kernel: its version magic and CRCs count as missing, which taints (F), or is
+    /// refused by a kernel without MODULE_FORCE_LOAD. This is `modprobe --force` but for two things that Linux does as
+    /// well then: it keeps `__versions` in RoData, and takes the module for unsigned.
     pub force: bool,
 }
 
@@ -110,19 +112,20 @@ impl Linker {
         options: LinkOptions,
     ) -> Result<Linked<B>, LinkError> {
         let table = relocations_of(image.machine())?;
-        let mut taints = Taints::of(image, profile);
-        taints.forced = options.force;
-        if !options.force {
-            admission::check_version_magic(image, profile)?;
+        if !placement.layout().is_of(image) {
+            return Err(LinkError::OtherImage);
         }
+        let mut taints = Taints::of(image, profile);
+        admission::check_version_magic(image, profile, options.force, &mut taints)?;
         self.fill_bases(image, &placement)?;
-        let mut resolver = Resolver::new(image, profile, scope, &mut self.resolving, taints);
+        let mut resolver = Resolver::new(image, profile, scope, &mut self.resolving, taints, options);
         resolver.run::<E>(&self.bases, &mut self.values)?;
-        let (taints, uses) = (resolver.taints, resolver.uses);
+        let (mut taints, uses) = (resolver.taints, resolver.uses);
 
         let mut relocations = 0;
         let mut relocate = |section: &RelocationSection<'_, '_>, placement: &mut Placement<B>| {
             let target = section.target();
+            // Percpu data was set aside before relocation starts (fixed in Linux 6.16 only).
             let Some(place) = placement.layout().place(target.index()) else { return Ok(()) };
             let address = placement.section_address(place);
             let bytes = placement.section_bytes_mut(place, target.size());
@@ -150,7 +153,7 @@ impl Linker {
         for section in &later {
             relocate(section, &mut placement)?;
         }
-        let exports = ExportTable::read::<E, B>(image, profile, &placement, options)?;
+        let exports = ExportTable::read::<E, B>(image, profile, &placement, &mut taints)?;
         let (init, exit) = self.entry_points(image);
         Ok(Linked { placement, exports, uses, taints, relocations, init, exit })
     }

@@ -28,7 +28,13 @@ impl<B: Block> Placement<B> {
         blocks.try_reserve_exact(layout.blocks().len()).map_err(|_| SpaceError::OutOfMemory)?;
         let alignment = layout.page_size();
         for block in layout.blocks() {
-            blocks.push(Some(memory.allocate(Request { kind: block.kind, size: block.size, alignment })?));
+            let size = block.size;
+            let block = memory.allocate(Request { kind: block.kind, size, alignment })?;
+            // Everything that is written later relies on this.
+            if (block.bytes().len() as u64) < size {
+                return Err(SpaceError::NoBytes { size });
+            }
+            blocks.push(Some(block));
         }
         Ok(Placement { layout, blocks, percpu: PerCpuPlace::given(0) })
     }
@@ -50,47 +56,49 @@ impl<B: Block> Placement<B> {
         self.percpu.base()
     }
 
+    fn block(&self, kind: MemoryKind) -> Option<&B> {
+        self.blocks.get(self.layout.memories()[kind].block?)?.as_ref()
+    }
+
+    fn block_mut(&mut self, kind: MemoryKind) -> Option<&mut B> {
+        self.blocks.get_mut(self.layout.memories()[kind].block?)?.as_mut()
+    }
+
     /// Where a memory starts, if the module has it.
     pub fn address(&self, kind: MemoryKind) -> Option<RunAddr> {
         let memory = self.layout.memories()[kind];
-        let block = self.blocks.get(memory.block).filter(|_| memory.allocated > 0)?;
-        Some(block.as_ref()?.address() + memory.offset)
+        let block = self.block(kind).filter(|_| memory.allocated > 0)?;
+        Some(block.address() + memory.offset)
     }
 
-    /// Where a section starts.
+    /// Where a section starts. One of size 0 may lie in a memory that has no block: Linux leaves such a base NULL.
     pub(crate) fn section_address(&self, place: SectionPlace) -> RunAddr {
-        // A section of size 0 may lie in a memory that is otherwise empty; Linux leaves such a base NULL.
-        self.address(place.kind).unwrap_or_default() + place.offset
+        let start = self.block(place.kind).map(Block::address).unwrap_or_default();
+        start + self.layout.memories()[place.kind].offset + place.offset
     }
 
     /// The bytes of a memory; none if the module has no such memory.
     pub fn bytes(&self, kind: MemoryKind) -> &[u8] {
-        let memory = self.layout.memories()[kind];
-        let range = memory.offset as usize..(memory.offset + memory.allocated) as usize;
-        let block = self.blocks.get(memory.block).and_then(Option::as_ref);
-        block.and_then(|block| block.bytes().get(range)).unwrap_or_default()
+        let range = self.layout.memories()[kind].range_in_block();
+        self.block(kind).and_then(|block| block.bytes().get(range)).unwrap_or_default()
     }
 
     pub(crate) fn bytes_mut(&mut self, kind: MemoryKind) -> &mut [u8] {
-        let memory = self.layout.memories()[kind];
-        let range = memory.offset as usize..(memory.offset + memory.allocated) as usize;
-        let block = self.blocks.get_mut(memory.block).and_then(Option::as_mut);
-        block.and_then(|block| block.bytes_mut().get_mut(range)).unwrap_or_default()
+        let range = self.layout.memories()[kind].range_in_block();
+        self.block_mut(kind).and_then(|block| block.bytes_mut().get_mut(range)).unwrap_or_default()
     }
 
     /// Whether a memory is zero where nobody has written to it.
     pub(crate) fn was_zeroed(&self, kind: MemoryKind) -> bool {
-        let block = self.blocks.get(self.layout.memories()[kind].block).and_then(Option::as_ref);
-        block.is_some_and(Block::was_zeroed)
+        self.block(kind).is_some_and(Block::was_zeroed)
     }
 
     /// The bytes of two memories of different blocks.
     pub(crate) fn two_bytes_mut(&mut self, first: MemoryKind, second: MemoryKind) -> Option<[&mut [u8]; 2]> {
-        let memories = [first, second].map(|kind| self.layout.memories()[kind]);
-        let blocks = self.blocks.get_disjoint_mut(memories.map(|memory| memory.block)).ok()?;
-        let mut parts = blocks.into_iter().zip(memories).map(|(block, memory)| {
-            let range = memory.offset as usize..(memory.offset + memory.allocated) as usize;
-            block.as_mut().and_then(|block| block.bytes_mut().get_mut(range))
+        let [first, second] = [first, second].map(|kind| self.layout.memories()[kind]);
+        let blocks = self.blocks.get_disjoint_mut([first.block?, second.block?]).ok()?;
+        let mut parts = blocks.into_iter().zip([first, second]).map(|(block, memory)| {
+            block.as_mut().and_then(|block| block.bytes_mut().get_mut(memory.range_in_block()))
         });
         Some([parts.next()??, parts.next()??])
     }
@@ -115,7 +123,7 @@ impl<B: Block> Placement<B> {
     /// Changes the protection of a memory at its run address.
     pub(crate) fn protect(&mut self, kind: MemoryKind, protection: Protection) -> Result<(), SpaceError> {
         let memory = self.layout.memories()[kind];
-        match self.blocks.get_mut(memory.block).and_then(Option::as_mut) {
+        match self.block_mut(kind) {
             Some(block) if memory.allocated > 0 => {
                 block.protect(memory.offset..memory.offset + memory.allocated, protection)
             }
@@ -123,11 +131,19 @@ impl<B: Block> Placement<B> {
         }
     }
 
+    /// What the block itself says of the first and the last byte of a memory, if it keeps track.
+    pub(crate) fn block_protections(&self, kind: MemoryKind) -> impl Iterator<Item = Protection> {
+        let memory = self.layout.memories()[kind];
+        let ends = [memory.offset, (memory.offset + memory.allocated).saturating_sub(1)];
+        let block = self.block(kind).filter(|_| memory.allocated > 0);
+        ends.into_iter().filter_map(move |offset| block?.protection(offset))
+    }
+
     /// Gives back the blocks that hold nothing but init memories.
     pub(crate) fn release_init(&mut self) {
         for (index, block) in self.blocks.iter_mut().enumerate() {
             let mut kinds =
-                self.layout.memories().iter().filter(|(_, m)| m.allocated > 0 && m.block == index);
+                self.layout.memories().iter().filter(|(_, m)| m.allocated > 0 && m.block == Some(index));
             if kinds.all(|(kind, _)| kind.is_init()) {
                 *block = None;
             }

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::LinkOptions;
 use super::admission::Taints;
 use super::error::{LinkError, Reason, Unresolved};
 use super::exports::{Definition, Provider, Symbols};
@@ -57,7 +58,9 @@ pub(super) struct Resolver<'r, 'a, S> {
     scope: &'r S,
     memory: &'r mut ResolverMemory,
     versions: Versions<'a>,
-    check_versions: bool,
+    has_versions: bool,
+    /// Whether any symbol so far was for GPL-compatible modules only (`using_gplonly_symbols`).
+    uses_gpl_only: bool,
     pub(super) taints: Taints,
     pub(super) uses: Uses,
     unresolved: Vec<Unresolved>,
@@ -70,6 +73,7 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
         scope: &'r S,
         memory: &'r mut ResolverMemory,
         taints: Taints,
+        options: LinkOptions,
     ) -> Resolver<'r, 'a, S> {
         let versions = image.versions();
         Resolver {
@@ -77,8 +81,9 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             profile,
             scope,
             memory,
-            check_versions: profile.switches.modversions && !versions.is_empty() && !taints.forced,
+            has_versions: !versions.is_empty() && !options.force,
             versions,
+            uses_gpl_only: false,
             taints,
             uses: Uses::default(),
             unresolved: Vec::new(),
@@ -90,9 +95,10 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
     /// `bases` has the address of each section, by index.
     pub(super) fn run<E: Encoding>(&mut self, bases: &[u64], values: &mut Vec<u64>) -> Result<(), LinkError> {
         self.define::<E>(bases, values)?;
-        if self.check_versions {
+        if self.has_versions && self.profile.switches.modversions {
             self.memory.versions.fill(self.versions).ok_or(LinkError::OutOfMemory)?;
         }
+        self.check_structures()?;
         let undefined = core::mem::take(&mut self.memory.undefined);
         let resolved = undefined.chunks(BATCH).try_for_each(|batch| self.resolve::<E>(batch, values));
         self.memory.undefined = undefined;
@@ -190,23 +196,18 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
         if export.gpl_only && self.taints.proprietary {
             return Err(Reason::GplOnly);
         }
+        self.uses_gpl_only |= export.gpl_only;
         let owner = match definition.provider {
             Provider::Kernel => None,
             Provider::Module(id) => self.scope.provider(id),
         };
         if owner.is_some_and(|owner| owner.proprietary) {
-            if export.gpl_only {
+            if self.uses_gpl_only {
                 return Err(Reason::ProprietaryOwner);
             }
             self.taints.proprietary = true;
         }
-        if let (true, Some(provider)) = (self.check_versions, export.crc) {
-            match self.memory.versions.find(self.versions, name) {
-                None => return Err(Reason::NoVersion),
-                Some(module) if module != provider => return Err(Reason::Version { module, provider }),
-                Some(_) => {}
-            }
-        }
+        self.check_version(name, export.crc)?;
         if !export.namespace.is_empty() && !self.profile.switches.allow_missing_namespace_imports {
             let mut imports = self.image.modinfo().all("import_ns");
             if !imports.any(|import| import == export.namespace) {
@@ -217,6 +218,29 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             Some(owner) if !owner.live => Err(Reason::Busy(owner.name.into())),
             _ => Ok(()),
         }
+    }
+
+    /// The module's CRC against the provider's (kernel/module/version.c:check_version).
+    fn check_version(&mut self, name: HashedName<'_>, crc: Option<u32>) -> Result<(), Reason> {
+        let Some(provider) = crc.filter(|_| self.profile.switches.modversions) else { return Ok(()) };
+        if !self.has_versions {
+            return if self.taints.force_load(self.profile) { Ok(()) } else { Err(Reason::NoVersion) };
+        }
+        match self.memory.versions.find(self.versions, name) {
+            None => Err(Reason::NoVersion),
+            Some(module) if module != provider => Err(Reason::Version { module, provider }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The layout of the loader's own structures has a version too, under the name of a function that nobody calls
+    /// (kernel/module/version.c:check_modstruct_version).
+    fn check_structures(&mut self) -> Result<(), LinkError> {
+        let name = HashedName::new(Name(b"module_layout"));
+        let crc = self.scope.find(name.name()).and_then(|definition| definition.export.crc);
+        self.check_version(name, crc).map_err(|reason| {
+            LinkError::Unresolved([Unresolved { symbol: name.name().to_text().into(), reason }].into())
+        })
     }
 
     fn count(&mut self, provider: Provider) -> Result<(), LinkError> {

@@ -53,6 +53,13 @@ pub enum LoadError {
         /// What it returned, a negative errno.
         code: i32,
     },
+    /// Its read-only-after-init memory stayed writable; otherwise it is live and well.
+    NotSealed(SpaceError),
+    /// Its memories share pages that would need different protections: 5.18 to 6.3 without STRICT_MODULE_RWX.
+    SharedPages {
+        /// A memory that does not begin and end with a page.
+        kind: MemoryKind,
+    },
     /// It is not waiting for its init to run.
     NotComing,
     /// No memory for our own bookkeeping.
@@ -72,6 +79,8 @@ pub enum UnloadError {
     },
     /// It is on its way in or out.
     Busy,
+    /// The kernel was built without MODULE_UNLOAD.
+    NoUnloading,
     /// It has an init and no exit, so it stays for good.
     Permanent,
 }
@@ -122,6 +131,11 @@ impl fmt::Display for LoadError {
                 write!(f, "its {kind} was placed where another module lies")
             }
             LoadError::Init { code } => write!(f, "init returned {code}"),
+            LoadError::NotSealed(error) => write!(f, "loaded, but not sealed after init: {error}"),
+            LoadError::SharedPages { kind } => write!(
+                f,
+                "{kind} shares pages with other memories, which this kernel does without STRICT_MODULE_RWX: it can be laid out, not loaded"
+            ),
             LoadError::NotComing => f.write_str("the module is not waiting for its init to run"),
             LoadError::OutOfMemory => f.write_str("out of memory while loading"),
         }
@@ -140,6 +154,7 @@ impl fmt::Display for UnloadError {
                 Ok(())
             }
             UnloadError::Busy => f.write_str("the module is being loaded or unloaded"),
+            UnloadError::NoUnloading => f.write_str("the kernel does not unload modules (no MODULE_UNLOAD)"),
             UnloadError::Permanent => f.write_str("the module has an init but no exit and stays for good"),
         }
     }

@@ -46,6 +46,7 @@ pub struct Modules<B> {
     exports: Exports,
     index: SortedIndex,
     percpu: PerCpuSpace,
+    can_unload: bool,
 }
 
 #[derive(Debug)]
@@ -64,6 +65,7 @@ impl<B: Block> Modules<B> {
             exports: Exports::new(),
             index: SortedIndex::new(),
             percpu: PerCpuSpace::new(percpu_end, profile.percpu_reserve),
+            can_unload: profile.switches.module_unload,
         }
     }
 
@@ -150,7 +152,8 @@ impl<B: Block> Modules<B> {
     /// `init` is given the address of the init function, if there is one, and returns what it returned.
     ///
     /// # Errors
-    /// Init returned an error, and the module has been unloaded; or the module is not waiting to be started.
+    /// Init returned an error, and the module has been unloaded; or the module is not waiting to be started; or its
+    /// read-only-after-init memory could not be sealed, which for Linux is a warning: the module is live then.
     pub fn start(
         &mut self,
         id: ModuleId,
@@ -165,7 +168,8 @@ impl<B: Block> Modules<B> {
             return Err(LoadError::Init { code });
         }
         module.state = State::Live;
-        module.protect(MemoryKind::RoAfterInit, MemoryKind::RoAfterInit.final_protection())?;
+        let kind = MemoryKind::RoAfterInit;
+        let sealed = module.protect(kind, kind.final_protection());
         let init = [MemoryKind::InitText, MemoryKind::InitData, MemoryKind::InitRoData];
         for address in init.map(|kind| module.address(kind)).into_iter().flatten() {
             self.index.remove(address);
@@ -173,7 +177,7 @@ impl<B: Block> Modules<B> {
         if let Some(module) = self.get_mut(id) {
             module.discard_init();
         }
-        Ok(())
+        sealed.map_err(LoadError::NotSealed)
     }
 
     /// Unloads a module.
@@ -181,9 +185,12 @@ impl<B: Block> Modules<B> {
     /// `exit` is given the address of the exit function, if there is one.
     ///
     /// # Errors
-    /// Other modules use it, it is not live, or it has an init but no exit (then Linux keeps it for good).
+    /// The kernel does not unload modules, other modules use it, it is not live, or it has an init but no exit (then Linux keeps it for good).
     pub fn unload(&mut self, id: ModuleId, exit: impl FnOnce(Option<RunAddr>)) -> Result<(), UnloadError> {
         let module = self.get(id).ok_or(UnloadError::NotLoaded)?;
+        if !self.can_unload {
+            return Err(UnloadError::NoUnloading);
+        }
         if !module.users.is_empty() {
             let users = module.users.iter().filter_map(|&user| Some(self.get(user)?.name().into())).collect();
             return Err(UnloadError::InUse { users });
@@ -316,7 +323,12 @@ impl<B: Block> Modules<B> {
             })?;
             module.indexed[kind] = true;
         }
-        MemoryKind::ALL.into_iter().try_for_each(|kind| Ok(module.protect(kind, kind.formed_protection())?))
+        MemoryKind::ALL.into_iter().try_for_each(|kind| {
+            if !module.begins_and_ends_with_pages(kind) {
+                return Err(LoadError::SharedPages { kind });
+            }
+            Ok(module.protect(kind, kind.formed_protection())?)
+        })
     }
 
     /// Takes a module out of the index and the export table: all that others could find it by.

@@ -221,6 +221,12 @@ impl<B: Block> Module<B> {
         Ok(())
     }
 
+    pub(super) fn begins_and_ends_with_pages(&self, kind: MemoryKind) -> bool {
+        let memory = self.layout().memories()[kind];
+        let page = self.layout().page_size();
+        memory.offset.is_multiple_of(page) && memory.allocated.is_multiple_of(page)
+    }
+
     pub(super) fn discard_init(&mut self) {
         self.linked.placement.release_init();
     }
@@ -231,7 +237,9 @@ impl<B: Block> Module<B> {
                 State::Coming => kind.formed_protection(),
                 State::Live | State::Going => kind.final_protection(),
             };
+            let placement = &self.linked.placement;
             self.protections[kind] != expected
+                || placement.block_protections(kind).any(|found| found != expected)
         })
     }
 }

@@ -46,6 +46,8 @@ pub struct Switches {
     pub module_unload: bool,
     /// MODVERSIONS: CRCs of symbols are compared.
     pub modversions: bool,
+    /// MODULE_FORCE_LOAD: a module without version magic or CRCs is loaded and taints, instead of being refused.
+    pub module_force_load: bool,
     /// MODULE_SIG: unsigned modules taint.
     pub module_sig: bool,
     /// KALLSYMS: symbol tables stay in module memory.
@@ -88,8 +90,9 @@ pub struct Profile {
     pub model: MemoryModel,
     /// Bytes of a page.
     pub page_size: u64,
-    /// Sections that become read-only after init, by name (main.c:layout_and_allocate and its successors).
-    pub ro_after_init_sections: &'static [&'static str],
+    /// Whether `.static_call_sites` is read-only after init, as `__jump_table` and `.data..ro_after_init` are: from
+    /// 6.16 on (da33e97b02ee).
+    pub static_calls_ro_after_init: bool,
     /// `sizeof(struct module)`, which `.gnu.linkonce.this_module` must have; `None` takes any.
     pub this_module_size: Option<u64>,
     /// The kernel's version magic; `None` takes any module's.
@@ -133,10 +136,6 @@ impl fmt::Display for ProfileError {
 
 impl core::error::Error for ProfileError {}
 
-const RO_AFTER_INIT: &[&str] = &[".data..ro_after_init", "__jump_table"];
-/// From 6.16 on static call sites are read-only after init as well (da33e97b02ee).
-const RO_AFTER_INIT_6_16: &[&str] = &[".data..ro_after_init", "__jump_table", ".static_call_sites"];
-
 impl Profile {
     /// The profile of Debian's configuration of a Linux version on x86-64, by name: `6.12`, `6.1`, or a whole
     /// release such as `6.12.117+deb12-amd64`.
@@ -161,10 +160,7 @@ impl Profile {
             machine: Machine::X86_64,
             model,
             page_size: 4096,
-            ro_after_init_sections: match version >= KernelVersion::new(6, 16) {
-                true => RO_AFTER_INIT_6_16,
-                false => RO_AFTER_INIT,
-            },
+            static_calls_ro_after_init: version >= KernelVersion::new(6, 16),
             this_module_size: None,
             vermagic: None,
             switches: Switches::debian(),
@@ -218,6 +214,7 @@ impl Switches {
             smp: true,
             module_unload: true,
             modversions: true,
+            module_force_load: true,
             module_sig: true,
             kallsyms: true,
             kallsyms_all: true,
@@ -234,6 +231,7 @@ impl Switches {
             smp: config.is_set("SMP"),
             module_unload: config.is_set("MODULE_UNLOAD"),
             modversions: config.is_set("MODVERSIONS"),
+            module_force_load: config.is_set("MODULE_FORCE_LOAD"),
             module_sig: config.is_set("MODULE_SIG"),
             kallsyms: config.is_set("KALLSYMS"),
             kallsyms_all: config.is_set("KALLSYMS_ALL"),

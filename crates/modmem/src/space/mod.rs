@@ -100,6 +100,12 @@ pub trait Block {
         false
     }
 
+    /// The protection of the byte at `offset`, if the block keeps track of it: what
+    /// [`Modules::protection_violation`](crate::Modules::protection_violation) compares with what ought to be.
+    fn protection(&self, _offset: u64) -> Option<Protection> {
+        None
+    }
+
     /// Changes the protection of the bytes `part`, whose ends are multiples of the page size, at their run address,
     /// and makes what was written there visible to instruction fetches if it is now executable.
     ///
