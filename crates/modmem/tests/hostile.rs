@@ -235,3 +235,38 @@ fn a_module_of_every_class_and_byte_order_can_be_read() {
         assert!(matches!(refused, Err(LoadError::Layout(_))), "no module of another machine is loaded");
     }
 }
+
+#[test]
+fn a_name_that_every_symbol_shares_is_bounded() {
+    // Symbols may share a name: 600,000 of one of 16 MiB would be terabytes of names.
+    let mut strings = vec![b'x'; 16 << 20];
+    strings[0] = 0;
+    *strings.last_mut().unwrap() = 0;
+    let mut elf = Elf::x86_64();
+    elf.add_module_parts("hostile", &vec![Symbol { name: 1, ..Symbol::default() }; 60_000], &strings);
+    assert!(matches!(Image::parse(&elf.build()), Err(ImageError::LongName { bound: 512, .. })));
+}
+
+#[test]
+fn versions_of_one_name_take_no_time() {
+    let mut elf = module(ALLOC | EXEC, 16, &[]);
+    let entry: Vec<u8> = [&[0; 8][..], b"symbol\0", &[0; 49]].concat();
+    elf.sections.push(Section::new("__versions", PROGBITS, ALLOC, 8, entry.repeat(400_000)));
+    survive(&elf.build()).unwrap();
+}
+
+#[test]
+fn a_symbol_table_is_aligned_to_a_page_at_most() {
+    let mut elf = module(ALLOC | EXEC, 16, &[]);
+    elf.sections[4].alignment = 1 << 30;
+    assert!(survive(&elf.build()).unwrap_err().contains("alignment 0x40000000 is larger than a page"));
+}
+
+#[test]
+fn a_signature_of_another_kind_counts_as_none() {
+    let mut file = module(ALLOC | EXEC, 16, &[]).build();
+    file.extend([1, 2, 3, 4]);
+    file.extend([0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 4]);
+    file.extend(b"~Module signature appended~\n");
+    assert!(Image::parse(&file).unwrap().signature().is_none());
+}

@@ -370,3 +370,90 @@ fn arguments_are_split_as_linux_splits_them() {
     assert_eq!(arguments[1].value, Some("two words"));
     assert_eq!((arguments[2].name, arguments[2].value), ("quiet", None));
 }
+
+#[test]
+fn a_plain_symbol_of_a_proprietary_module_only_taints() {
+    let mut kernel = Kernel::new();
+    kernel.start(&patch(lib(), b"license=", b"license-"));
+    let file = read("updates/sample_vendor.ko");
+    let gpl = patch(file, b"license=Proprietary", b"license=GPL\0\0\0\0\0\0\0\0");
+    let id = kernel.load(&gpl).unwrap_or_else(|error| panic!("{error}"));
+    assert!(kernel.modules.get(id).unwrap().taints().proprietary);
+}
+
+#[test]
+fn without_versions_a_module_is_loaded_by_force_or_not_at_all() {
+    let unversioned = patch(lib(), b"__versions\0", b"__versionz\0");
+    let mut kernel = Kernel::new();
+    let id = kernel.load(&unversioned).unwrap();
+    assert!(kernel.modules.get(id).unwrap().taints().forced);
+    let mut strict = Profile::named("6.12").unwrap();
+    strict.switches.module_force_load = false;
+    let refused = Kernel::with(strict).refused(&unversioned);
+    assert!(refused.iter().all(|(_, reason)| *reason == Reason::NoVersion) && !refused.is_empty());
+}
+
+#[test]
+fn the_layout_of_the_loaders_structures_has_a_version_too() {
+    let file = lib();
+    let image = Image::parse(&file).unwrap();
+    let version = image.versions().iter().find(|version| version.name == "module_layout").unwrap();
+    let entry = [&u64::from(version.crc).to_le_bytes()[..], b"module_layout\0"].concat();
+    let other = [&u64::from(version.crc ^ 1).to_le_bytes()[..], b"module_layout\0"].concat();
+    let refused = Kernel::new().refused(&patch(file.clone(), &entry, &other));
+    let reason = Reason::Version { module: version.crc ^ 1, provider: version.crc };
+    assert_eq!(refused, [("module_layout".to_owned(), reason)]);
+}
+
+#[test]
+fn a_kernel_without_module_unload_keeps_its_modules() {
+    let mut profile = Profile::named("6.12").unwrap();
+    profile.switches.module_unload = false;
+    let mut kernel = Kernel::with(profile);
+    let id = kernel.start(&lib());
+    assert_eq!(kernel.unload(id), Err(UnloadError::NoUnloading));
+}
+
+#[test]
+fn without_smp_percpu_data_is_data_and_relocated() {
+    let mut profile = Profile::named("6.12").unwrap();
+    profile.switches.smp = false;
+    let mut kernel = Kernel::with(profile);
+    kernel.start(&lib());
+    let file = core();
+    let with = Kernel::new();
+    let image = Image::parse(&file).unwrap();
+    let percpu = image.relocations().find(|section| section.target().name() == ".data..percpu").unwrap();
+    let id = kernel.load(&file).unwrap();
+    let alone = kernel.modules.get(id).unwrap();
+    assert!(
+        alone.sections().any(|section| section.name == ".data..percpu" && section.kind == MemoryKind::Data)
+    );
+    let mut smp = with;
+    smp.start(&lib());
+    let id = smp.load(&file).unwrap();
+    let relocations = smp.modules.get(id).unwrap().relocations();
+    assert_eq!(alone.relocations(), relocations + percpu.len());
+}
+
+#[test]
+fn linux_6_1_without_strict_rwx_is_laid_out_and_not_loaded() {
+    let mut profile = Profile::named("6.1").unwrap();
+    profile.switches.strict_module_rwx = false;
+    let mut kernel = Kernel::with(profile);
+    let before = kernel.state();
+    assert!(matches!(kernel.load(&lib()), Err(LoadError::SharedPages { .. })));
+    assert_eq!(kernel.state(), before);
+}
+
+#[test]
+fn a_placement_of_another_image_is_refused() {
+    let (lib, core) = (lib(), core());
+    let (lib, core) = (Image::parse(&lib).unwrap(), Image::parse(&core).unwrap());
+    let mut kernel = Kernel::new();
+    let layout = modmem::Layout::of(&lib, &kernel.profile).unwrap();
+    let placement = modmem::Placement::allocate(layout, &mut kernel.space).unwrap();
+    let options = LinkOptions::default();
+    let linked = Linker::new().link(&core, &kernel.profile, placement, &kernel.modules, options);
+    assert_eq!(linked.map(|_| ()).unwrap_err(), LinkError::OtherImage);
+}

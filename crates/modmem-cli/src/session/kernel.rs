@@ -171,6 +171,9 @@ impl OpenKernel {
         if !self.has_config {
             remarks.push("no config file: Debian's configuration is assumed".into());
         }
+        if !self.symbols.symbols.is_empty() && !self.symbols.licences_known {
+            remarks.push("nothing tells the licences and CRCs of kernel symbols: neither is checked".into());
+        }
         if self.invented > 0 {
             remarks.push(format!(
                 "{} kernel symbols have synthetic addresses, the same in every run; give --symbols FILE for real ones",

@@ -11,7 +11,7 @@ use modmem::link::{LinkError, LinkOptions, Provider, Reason};
 use modmem::modules::{LoadError, ModuleId, State};
 use modmem::space::SpaceBlock;
 use modmem::{AddressSpace, Linker, Modules};
-use modmem_linux::{LoadPlan, ModuleFile, PlannedModule, Why};
+use modmem_linux::{LoadPlan, MissingDependency, ModuleFile, PlannedModule, Why};
 use rayon::prelude::*;
 
 pub(crate) use kernel::{OpenKernel, open_files};
@@ -55,6 +55,8 @@ pub(crate) struct Session {
     pub(crate) loaded: Vec<Loaded>,
     /// Only with `--all`; otherwise the first failure ends the run.
     pub(crate) failed: Vec<Failed>,
+    /// What modules say that they need and nobody has.
+    missing: Vec<MissingDependency>,
 }
 
 impl Session {
@@ -62,7 +64,7 @@ impl Session {
     pub(crate) fn load(words: &[String], kernel: &KernelArgs, space: &SpaceArgs) -> Result<Session> {
         let bars = Bars::new();
         let request = Request::parse(words)?;
-        let (mut kernel, plan) =
+        let (mut kernel, mut plan) =
             OpenKernel::open(kernel, bars.clone(), |kernel| plan(kernel, &request, space.all))?;
         if let Some(first) = plan.modules.iter().find(|planned| !planned.module.is_outside()) {
             kernel.learn_from(&first.contents()?);
@@ -75,8 +77,9 @@ impl Session {
         let mut modules = Modules::new(&profile, kernel.percpu_end());
         kernel.add_symbols(&mut modules)?;
         kernel.profile = profile;
-        let mut session =
-            Session { kernel, space: address_space, modules, loaded: Vec::new(), failed: Vec::new() };
+        let missing = std::mem::take(&mut plan.missing);
+        let (loaded, failed) = (Vec::new(), Vec::new());
+        let mut session = Session { kernel, space: address_space, modules, loaded, failed, missing };
         session.load_plan(plan, &request, space, &bars)?;
         Ok(session)
     }
@@ -142,7 +145,9 @@ impl Session {
     ) -> Result<ModuleId> {
         let image = Image::parse(file)?;
         self.kernel.invent_symbols(&image, &mut self.modules)?;
-        self.start_providers(&image)?;
+        if space.before_init {
+            self.start_providers(&image)?;
+        }
         let options = LinkOptions { force: space.force };
         let loaded = self.modules.load(&image, &self.kernel.profile, &mut self.space, linker, options);
         let id = match loaded {
@@ -175,7 +180,10 @@ impl Session {
 
     /// What the user should know about how far the result can be trusted.
     pub(crate) fn remarks(&self) -> Vec<String> {
-        self.kernel.remarks()
+        let missing = self.missing.iter();
+        let missing =
+            missing.map(|m| format!("{} says that it needs {}, which is nowhere", m.module, m.needs));
+        self.kernel.remarks().into_iter().chain(missing).collect()
     }
 
     /// Ends the run: with an error that counts the modules that could not be loaded, if there are any.

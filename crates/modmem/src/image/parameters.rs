@@ -1,5 +1,7 @@
 //! Module parameters: those that a module declares, and the grammar of those that a user gives.
 
+use alloc::collections::BTreeMap;
+
 use super::modinfo::ModInfo;
 use crate::name::Name;
 
@@ -16,21 +18,23 @@ pub struct Parameter<'a> {
 
 /// Declared parameters: every `parmtype`, then every `parm` that describes a name without a type.
 pub(super) fn declared<'a>(modinfo: &ModInfo<'a>) -> impl Iterator<Item = Parameter<'a>> + use<'a> {
-    let modinfo = *modinfo;
-    let find = move |key: &'static str, name: Name<'a>| {
-        modinfo.all(key).filter_map(split_colon).find(|(n, _)| *n == name).map(|(_, text)| text)
+    let first_of = |key| {
+        let mut first = BTreeMap::new();
+        for (name, text) in modinfo.all(key).filter_map(split_colon) {
+            first.entry(name).or_insert(text);
+        }
+        first
     };
+    let (kinds, descriptions) = (first_of("parmtype"), first_of("parm"));
+    let modinfo = *modinfo;
+    let untyped =
+        modinfo.all("parm").filter_map(split_colon).filter(move |(name, _)| !kinds.contains_key(name));
     let typed = modinfo.all("parmtype").filter_map(split_colon).map(move |(name, kind)| Parameter {
         name,
         kind: Some(kind),
-        description: find("parm", name),
+        description: descriptions.get(&name).copied(),
     });
-    let untyped = modinfo
-        .all("parm")
-        .filter_map(split_colon)
-        .filter(move |(name, _)| find("parmtype", *name).is_none())
-        .map(|(name, text)| Parameter { name, kind: None, description: Some(text) });
-    typed.chain(untyped)
+    typed.chain(untyped.map(|(name, text)| Parameter { name, kind: None, description: Some(text) }))
 }
 
 fn split_colon(value: Name<'_>) -> Option<(Name<'_>, Name<'_>)> {

@@ -84,21 +84,37 @@ impl<B: Block> Module<B> {
             .into_iter()
             .find(|&kind| self.range(kind).is_some_and(|range| range.contains(&address)))?;
         let range = self.range(kind)?;
-        let mut best: Option<ModuleSymbol<'_>> = None;
-        let mut next = range.end.0;
-        for symbol in self.symbols().filter(|symbol| !symbol.undefined && !is_mapping_symbol(symbol.name)) {
-            if !(range.start.0..range.end.0).contains(&symbol.value) {
-                continue;
-            }
-            if symbol.value > address.0 {
-                next = next.min(symbol.value);
-            } else if best.is_none_or(|best| symbol.value > best.value) {
-                best = Some(symbol);
-            }
-        }
-        let best = best?;
-        Some(FoundSymbol { name: best.name, offset: address.0 - best.value, size: next - best.value })
+        let tables = self.tables()?;
+        with_encoding!(self.format(), E => nearest::<E>(&tables, range.start.0..range.end.0, address.0))
     }
+}
+
+/// The last symbol at or before `address`, among those whose values lie in `range`. Names are looked at only where a
+/// symbol would be better than the best so far, which is rare.
+fn nearest<'m, E: Encoding>(tables: &Tables<'m>, range: Range<u64>, address: u64) -> Option<FoundSymbol<'m>> {
+    let mut best: Option<(u64, Name<'m>)> = None;
+    let mut next = range.end;
+    for record in tables.records.chunks_exact(E::SYMBOL) {
+        let symbol = SymbolRecord::decode::<E>(record);
+        let better = match symbol.value {
+            value if !range.contains(&value) || symbol.section == section_index::UNDEF => false,
+            value if value > address => value < next,
+            value => best.is_none_or(|(best, _)| value > best),
+        };
+        if !better {
+            continue;
+        }
+        let name = string_at(tables.strings, symbol.name);
+        if name.is_empty() || is_mapping_symbol(name) {
+            continue;
+        }
+        match symbol.value {
+            value if value > address => next = value,
+            value => best = Some((value, name)),
+        }
+    }
+    let (value, name) = best?;
+    Some(FoundSymbol { name, offset: address - value, size: next - value })
 }
 
 struct Symbols<'m> {

@@ -193,9 +193,9 @@ fn work(module: &ModuleReport) -> String {
 
 fn total_work(total: &Total) -> String {
     format!(
-        "{} relocations; {} symbols resolved ({} kernel, {} modules); init discard gave back {}",
-        grouped(total.relocations as u64),
-        grouped((total.symbols_from_kernel + total.symbols_from_modules) as u64),
+        "{}; {} resolved ({} kernel, {} modules); init discard gave back {}",
+        counted(total.relocations, "relocation"),
+        counted(total.symbols_from_kernel + total.symbols_from_modules, "symbol"),
         grouped(total.symbols_from_kernel as u64),
         grouped(total.symbols_from_modules as u64),
         bytes(total.given_back),
