@@ -211,6 +211,23 @@ fn sections_may_not_share_bytes_of_the_file() {
 }
 
 #[test]
+fn many_parameters_take_no_time() {
+    const COUNT: usize = 100_000;
+    let mut elf = Elf::x86_64();
+    elf.add_module_parts("hostile", &[], b"\0");
+    for index in 0..COUNT {
+        elf.sections[0].data.extend(format!("parmtype=p{index}:int\0parm=p{index}:text\0").bytes());
+    }
+    elf.sections[0].data.extend(b"parm=p7:second\0parm=other:untyped\0");
+    let file = elf.build();
+    let image = Image::parse(&file).unwrap();
+    let parameters: Vec<_> = image.parameters().collect();
+    assert_eq!(parameters.len(), COUNT + 1);
+    assert_eq!(parameters[7].description, Some(Name(b"text")));
+    assert_eq!((parameters[COUNT].name, parameters[COUNT].kind), (Name(b"other"), None));
+}
+
+#[test]
 fn a_module_of_every_class_and_byte_order_can_be_read() {
     for (is_64, big, machine) in [(false, false, 40), (false, true, 20), (true, false, 183), (true, true, 22)]
     {

@@ -21,6 +21,10 @@ use crate::space::Block;
 /// Bit 0 of a `__kflagstab` byte: for GPL-compatible modules only.
 const FLAG_GPL_ONLY: u8 = 1;
 
+/// Bytes that a name may have (include/linux/kallsyms.h:KSYM_NAME_LEN). Names may share their ends: without a bound a
+/// small file could have more bytes of names than anybody has memory.
+const LONGEST_NAME: usize = 512;
+
 /// A module's exports; names stay in the module's own memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExportTable {
@@ -149,6 +153,6 @@ impl ExportTable {
 fn string<B: Block>(placement: &Placement<B>, address: RunAddr) -> Option<Text> {
     let (kind, offset) = placement.locate(address)?;
     let bytes = placement.bytes(kind).get(offset as usize..)?;
-    let length = memchr::memchr(0, bytes)?;
+    let length = memchr::memchr(0, bytes.get(..=LONGEST_NAME).unwrap_or(bytes))?;
     Some(Text { kind, start: u32::try_from(offset).ok()?, length: u32::try_from(length).ok()? })
 }

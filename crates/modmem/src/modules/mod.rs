@@ -304,7 +304,8 @@ impl<B: Block> Modules<B> {
             Err(ExportsError::Duplicate { name, owner }) => {
                 let owner = match owner {
                     Provider::Kernel => "the kernel".into(),
-                    Provider::Module(id) => self.get(id).map_or("?".into(), |module| module.name().into()),
+                    // Nobody has that id yet but the module itself, which exports the name twice.
+                    Provider::Module(id) => self.get(id).map_or(module.name(), Module::name).into(),
                 };
                 return Err(LoadError::DuplicateExport { symbol: name.to_text().into(), owner });
             }
