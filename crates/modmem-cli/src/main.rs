@@ -29,22 +29,28 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let (style, plain) = (output::ERROR.render(), output::ERROR.render_reset());
-            anstream::eprintln!("{style}modmem:{plain} {}", explain(&error));
+            output::tell(&format!("{style}modmem:{plain} {}", explain(&error)));
             ExitCode::FAILURE
         }
     }
 }
 
-/// What failed and why. Some errors say their cause themselves; nothing is said twice.
+/// What failed and why. Some errors say their cause themselves; nothing is said twice. What files or users had in it
+/// for the terminal is made visible.
 pub(crate) fn explain(error: &anyhow::Error) -> String {
     let mut text = String::new();
+    // Whatever is read or written elsewhere says where.
+    if error.is::<std::io::Error>() {
+        text.push_str("standard output");
+    }
     for cause in error.chain().map(ToString::to_string) {
         if !text.contains(&cause) {
             text.push_str(if text.is_empty() { "" } else { ": " });
             text.push_str(&cause);
         }
     }
-    text
+    let lines: Vec<String> = text.split('\n').map(output::harmless).collect();
+    lines.join("\n")
 }
 
 /// Whoever reads our output may stop at any time (`modmem load --all | head`); that is no failure.

@@ -169,3 +169,67 @@ fn a_kernel_older_than_5_18_is_refused_in_one_line() {
     let error = failure(&["info", file.to_str().unwrap(), "--profile", "5.10"]);
     assert!(error.contains("older than 5.18") && error.trim_end().lines().count() == 1, "{error}");
 }
+
+/// A sample module whose name is another of the same length.
+fn renamed(to: &str) -> PathBuf {
+    let mut file = std::fs::read(sample("kernel/lib/sample_lib.ko")).unwrap();
+    let (from, to) = (b"name=sample_lib\0", format!("name={to}\0"));
+    assert_eq!(from.len(), to.len());
+    let at = file.windows(from.len()).position(|bytes| bytes == from).expect("the field is there");
+    file[at..at + to.len()].copy_from_slice(to.as_bytes());
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("renamed.ko");
+    std::fs::write(&path, file).unwrap();
+    path
+}
+
+#[test]
+fn no_module_s_name_writes_to_a_terminal() {
+    let path = renamed("a\x1b[31m\nb\x07c");
+    let path = path.to_str().unwrap();
+    let commands: [&[&str]; 5] = [
+        &["load", path],
+        &["load", "-v", path],
+        &["info", path],
+        &["map", path],
+        &["lookup", path, "0xffffffffc0000000"],
+    ];
+    for words in commands {
+        // Otherwise a pipe gets no escape sequences, ours or theirs.
+        let output = modmem(words).env("CLICOLOR_FORCE", "1").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.contains("a\\u{1b}[31m\\nb\\u{7}c"), "{words:?}: {text}");
+        assert!(!text.contains("\x1b[31m\n") && !text.contains('\x07'), "{words:?}: {text:?}");
+    }
+    let output = modmem(&["load", path, "x\x1b]0;y\x07"]).env("CLICOLOR_FORCE", "1").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("x\\u{1b}]0;y\\u{7}") && !error.contains('\x07'), "{error:?}");
+}
+
+#[test]
+fn a_line_that_never_ends_is_no_address() {
+    let mut child = modmem(&["lookup", "sample_lib"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // It goes on until the other side hangs up, long before this is all.
+    let line = [b'a'; 1 << 16];
+    let hung_up = (0..1 << 14).any(|_| std::io::Write::write_all(&mut input, &line).is_err());
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(hung_up && output.status.code() == Some(1) && error.contains("line 1"), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn outputs_that_cannot_be_written_end_in_status_1() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = modmem(&["load", "sample_lib"]).stdout(full()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("standard output: "));
+    let status = modmem(&["load", "no-such-module"]).stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}

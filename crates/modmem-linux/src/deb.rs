@@ -14,6 +14,7 @@ use crate::{
 };
 use liblzma::stream::MtStreamBuilder;
 use std::{
+    cell::Cell,
     collections::HashSet,
     fmt::Write as _,
     fs::{self, File, OpenOptions},
@@ -31,6 +32,10 @@ const AR_HEADER: u64 = 60;
 /// A kernel with all its modules has a few thousand files and under a gigabyte.
 const MAX_FILES: usize = 200_000;
 const MAX_TOTAL: u64 = 16 << 30;
+
+/// Bytes between the end of one file in the archive and the next: headers, long names and the like, which the archive's
+/// reader keeps in memory whatever their size says.
+const MAX_BETWEEN: u64 = 4 << 20;
 
 /// Memory for decoding several blocks at once. dpkg's blocks are 24 MiB, and each in work needs about twice that; with
 /// less than two at once the second core would idle.
@@ -157,13 +162,17 @@ impl Deb {
         };
         let file_name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let phase = Phase::begin(progress, &format!("unpacking {file_name}"), total);
-        let counted = Counted { inner: unpacked, phase: &phase };
+        let left = Cell::new(MAX_BETWEEN);
+        let counted = Counted { inner: unpacked, phase: &phase, left: &left };
         let mut archive = tar::Archive::new(BufReader::with_capacity(1 << 20, counted));
         let mut unpacker =
             Unpacker { package: &shown, format: name, folder, list, folders: HashSet::new(), total: 0 };
         for entry in archive.entries().map_err(|error| Error::corrupt(&shown, name, error))? {
-            unpacker.entry(entry.map_err(|error| Error::corrupt(&shown, name, error))?)?;
+            let entry = entry.map_err(|error| Error::corrupt(&shown, name, error))?;
+            left.set(entry.size().saturating_add(MAX_BETWEEN));
+            unpacker.entry(entry)?;
         }
+        left.set(MAX_TOTAL);
         // The stream's own checksum comes after the archive's last block.
         let mut rest = archive.into_inner();
         let drained = io::copy(&mut (&mut rest).take(MAX_TOTAL), &mut io::sink());
@@ -172,15 +181,23 @@ impl Deb {
     }
 }
 
-/// Counts for the progress bar.
+/// Counts for the progress bar, and stops where a header is larger than any that is honest.
 struct Counted<'p, R> {
     inner: R,
     phase: &'p Phase<'p>,
+    /// Bytes that may still be read before the next entry.
+    left: &'p Cell<u64>,
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
+        let left = self.left.get();
+        if left == 0 && !buffer.is_empty() {
+            return Err(io::Error::other("a header of more than 4 MiB"));
+        }
+        let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = self.inner.read(&mut buffer[..wanted])?;
+        self.left.set(left - read as u64);
         self.phase.advance(read as u64);
         Ok(read)
     }
@@ -197,6 +214,12 @@ struct Unpacker<'u> {
 
 impl Unpacker<'_> {
     fn entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<(), Error> {
+        // What is not wanted has to be unpacked all the same, to come to what follows it.
+        let size = entry.size();
+        self.total = self.total.saturating_add(size);
+        if self.total > MAX_TOTAL {
+            return Err(Error::TooLarge { file: self.package.to_owned(), limit: MAX_TOTAL });
+        }
         let path = entry.path_bytes();
         let kind = entry.header().entry_type();
         let wanted = wanted(&path).map_err(|Escape| self.escapes(&path))?;
@@ -214,9 +237,7 @@ impl Unpacker<'_> {
         if !kind.is_file() {
             return Ok(());
         }
-        let size = entry.size();
-        self.total = self.total.saturating_add(size);
-        if size > LIMIT || self.total > MAX_TOTAL || self.list.files.len() >= MAX_FILES {
+        if size > LIMIT || self.list.files.len() >= MAX_FILES {
             return Err(Error::TooLarge { file: format!("{} in {}", name, self.package), limit: LIMIT });
         }
         let target = self.folder.join(&name);

@@ -165,8 +165,20 @@ impl Error {
     }
 
     pub(crate) fn corrupt(file: &str, format: &'static str, detail: impl ToString) -> Error {
-        Error::Corrupt { file: file.to_owned(), format, detail: detail.to_string() }
+        Error::Corrupt { file: file.to_owned(), format, detail: printable(&detail.to_string()) }
     }
+}
+
+/// What decoders say may quote the data: control characters are escaped, so that no file can write to a terminal.
+fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => safe.extend(character.escape_default()),
+            false => safe.push(character),
+        }
+    }
+    safe
 }
 
 fn did_you_mean(suggestions: &[String]) -> String {

@@ -10,6 +10,10 @@ use object::{Object, ObjectSection, ObjectSymbol};
 use rayon::prelude::*;
 use std::fmt::Write as _;
 
+/// Bytes of all names in a symbol table, far above any module's. Names may share their ends, so that a small file could
+/// have more bytes of names than anybody has memory.
+const MAX_NAMES: usize = 64 << 20;
+
 /// One module as the scan saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scanned {
@@ -31,8 +35,16 @@ impl Scanned {
         {
             scanned.info = Modinfo::parse(data);
         }
+        let mut room = MAX_NAMES;
         for symbol in file.symbols() {
-            let Ok(name) = symbol.name() else {
+            let Ok(name) = symbol.name_bytes() else {
+                continue;
+            };
+            let Some(rest) = room.checked_sub(name.len()) else {
+                break;
+            };
+            room = rest;
+            let Ok(name) = std::str::from_utf8(name) else {
                 continue;
             };
             if let Some(exported) = name.strip_prefix("__ksymtab_") {
@@ -59,7 +71,8 @@ fn is_word(text: &str) -> bool {
 
 /// The release in a module's `vermagic`.
 pub(crate) fn vermagic_release(bytes: &[u8]) -> Option<String> {
-    Scanned::of(bytes).info.vermagic?.split_whitespace().next().map(str::to_owned)
+    let vermagic = Scanned::of(bytes).info.vermagic?;
+    vermagic.split_whitespace().next().filter(|release| is_word(release)).map(str::to_owned)
 }
 
 /// Reads all of `modules`; one that cannot be read counts as one that says nothing.

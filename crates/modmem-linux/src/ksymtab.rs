@@ -19,6 +19,10 @@ const FLAG_GPL_ONLY: u8 = 1;
 /// More exports than any kernel has; a hostile file must not make us believe in more.
 const MAX_SYMBOLS: usize = 1 << 20;
 
+/// Longer than any name in a kernel (KSYM_NAME_LEN). Names may share their ends: without a bound a small file could
+/// have more bytes of names than anybody has memory.
+const MAX_NAME: usize = 1024;
+
 struct Section<'d> {
     name: &'static str,
     address: u64,
@@ -237,6 +241,7 @@ fn string_at<'s>(strings: &'s Section<'_>, address: u64) -> Option<&'s str> {
     let offset = usize::try_from(address.checked_sub(strings.address)?).ok()?;
     // The linker lets a name share the end of a longer one: any place in the section may start a name.
     let rest = strings.data.get(offset..)?;
+    let rest = rest.get(..MAX_NAME).unwrap_or(rest);
     let end = rest.iter().position(|&byte| byte == 0)?;
     std::str::from_utf8(&rest[..end]).ok()
 }

@@ -218,7 +218,8 @@ fn names_in(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
-    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| !name.contains(char::is_control)).collect()
 }
 
 fn boot_files(boot: &Path, release: &str, found: &mut Vec<(String, Place)>) {
@@ -246,8 +247,8 @@ fn walk_modules(folder: &Path, found: &mut Vec<(String, Place)>) -> Result<(), E
 }
 
 /// Collects modules below `folder`, and all files right in it. Does not follow links to folders.
-fn walk(folder: &Path, found: &mut Vec<(String, Place)>) -> Result<(), Error> {
-    let mut folders = vec![(folder.to_path_buf(), String::from("modules"), 0)];
+fn walk(top: &Path, found: &mut Vec<(String, Place)>) -> Result<(), Error> {
+    let mut folders = vec![(top.to_path_buf(), String::from("modules"), 0)];
     let mut entries = 0;
     while let Some((folder, name, depth)) = folders.pop() {
         let reading = fs::read_dir(&folder);
@@ -261,10 +262,14 @@ fn walk(folder: &Path, found: &mut Vec<(String, Place)>) -> Result<(), Error> {
         };
         for entry in reading.flatten() {
             entries += 1;
+            if entries > MAX_ENTRIES {
+                let problem = "more than a million files in it; give the folder of one kernel";
+                return Err(Error::malformed(top.display().to_string(), problem));
+            }
             let (Ok(kind), Ok(file)) = (entry.file_type(), entry.file_name().into_string()) else {
                 continue;
             };
-            if entries > MAX_ENTRIES || file.contains(char::is_control) {
+            if file.contains(char::is_control) {
                 continue;
             }
             let key = format!("{name}/{file}");

@@ -118,7 +118,8 @@ fn of_path(path: &Path, options: &OpenOptions, cache: &Cache) -> Result<Root, Er
     if metadata.is_dir() {
         return Root::of_folder(path);
     }
-    if !Deb::is_at(path) {
+    // Opening a pipe would wait for somebody to write to it.
+    if !metadata.is_file() || !Deb::is_at(path) {
         let module = crate::module_file::module_name(&path.to_string_lossy()).is_some();
         let problem = if module {
             "a module, not a kernel; give it as a module"

@@ -120,7 +120,8 @@ impl Kernel {
             if let Some(table) = self.kept_table(path) {
                 return Ok(Some(table));
             }
-            match read_file(path, LIMIT) {
+            // Read as the cache's list has it: a file cut short in the cache says so.
+            match self.image().unwrap_or_else(|| read_file(path, LIMIT)) {
                 Ok(bytes) => return self.image_table(&shown, path, bytes).map(Some),
                 // Some systems let only root read the running kernel's image.
                 Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {}

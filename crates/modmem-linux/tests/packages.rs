@@ -134,6 +134,43 @@ fn a_damaged_stream_is_an_error_and_leaves_nothing() {
 }
 
 #[test]
+fn a_header_larger_than_any_honest_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("linux.deb");
+    for kind in [tar::EntryType::GNULongName, tar::EntryType::XHeader] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(64 << 20);
+        header.set_cksum();
+        let mut data = header.as_bytes().to_vec();
+        data.resize(512 + (64 << 20), b'x');
+        data.extend(tar(&kernel_entries()));
+        fs::write(&path, deb_of("data.tar.zst", zstd(&data))).unwrap();
+        let error = open(folder.path(), &[&path]).unwrap_err().to_string();
+        assert!(error.contains("linux.deb") && error.contains("more than 4 MiB"), "{error}");
+        assert_eq!(files_below(folder.path()), [""; 0]);
+    }
+    // As much that is no header does no harm.
+    let mut entries = kernel_entries();
+    entries.insert(0, ("./usr/share/doc/changelog", Entry::File(vec![0; 64 << 20])));
+    entries.insert(0, ("./boot/System.map-6.12.1-test", Entry::File(vec![0; 16 << 20])));
+    fs::write(&path, deb_of("data.tar.zst", zstd(&tar(&entries)))).unwrap();
+    assert_eq!(names(&open(folder.path(), &[&path]).unwrap()), ["a", "b"]);
+}
+
+#[test]
+fn an_error_that_quotes_a_package_cannot_write_to_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("linux.deb");
+    let mut data = tar(&kernel_entries());
+    // The first header's checksum field.
+    data[148..156].copy_from_slice(b"\x1b[31mxyz");
+    fs::write(&path, deb_of("data.tar", data)).unwrap();
+    let error = open(folder.path(), &[&path]).unwrap_err().to_string();
+    assert!(error.contains("\\u{1b}") && !error.contains(char::is_control), "{error:?}");
+}
+
+#[test]
 fn paths_and_links_that_leave_the_package_are_refused() {
     let evil = "./lib/modules/6.12.1-test/kernel/evil.ko";
     let cases = [

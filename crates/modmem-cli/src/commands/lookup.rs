@@ -1,17 +1,20 @@
 //! `modmem lookup`: which module, memory, section and symbol an address belongs to.
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, Write as _};
+use std::io::{BufRead, Read as _, Write as _};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use modmem::RunAddr;
 use modmem::modules::{Lookup, Place};
+use modmem::{Name, RunAddr};
 
 use crate::args::{LookupArgs, parse_address};
 use crate::output::json::{self, Address, Kind};
 use crate::session::{LoadedModules, Session};
+
+/// Bytes of a line of standard input: no address is that long, and what is no address must not fill the memory.
+const LONGEST_LINE: u64 = 256;
 
 pub(crate) fn run(arguments: &LookupArgs) -> Result<()> {
     let (addresses, modules) = split(&arguments.words);
@@ -29,20 +32,7 @@ pub(crate) fn run(arguments: &LookupArgs) -> Result<()> {
         Ok(())
     };
     if addresses.is_empty() {
-        for (number, text) in std::io::stdin().lock().lines().enumerate() {
-            let text = text.context("standard input")?;
-            if text.trim().is_empty() {
-                continue;
-            }
-            let Some(address) = parse_address(text.trim()) else {
-                bail!(
-                    "standard input, line {}: \"{}\" is no address",
-                    number + 1,
-                    text.trim().escape_debug()
-                );
-            };
-            answer(address)?;
-        }
+        read_addresses(std::io::stdin().lock(), &mut answer)?;
     } else {
         addresses.into_iter().try_for_each(answer)?;
     }
@@ -50,6 +40,28 @@ pub(crate) fn run(arguments: &LookupArgs) -> Result<()> {
         json::print("lookup", Answers { addresses: answers })?;
     }
     session.finish()
+}
+
+/// Reads addresses, one a line.
+fn read_addresses(mut input: impl BufRead, answer: &mut impl FnMut(RunAddr) -> Result<()>) -> Result<()> {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).context("standard input")?;
+        if line.is_empty() {
+            break;
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim();
+        if text.is_empty() {
+            continue;
+        }
+        match parse_address(text) {
+            Some(address) => answer(address)?,
+            None => bail!("standard input, line {number}: \"{text}\" is no address"),
+        }
+    }
+    Ok(())
 }
 
 /// Parts words into addresses and modules.
@@ -69,8 +81,10 @@ fn line(address: RunAddr, lookup: &Lookup<'_>, modules: &LoadedModules) -> Strin
     match lookup {
         Lookup::Nothing if modules.is_empty() => format!("{address} no module (none is loaded)"),
         Lookup::Nothing => format!("{address} no module"),
-        Lookup::Module(place) => format!("{address} {} {}", place.module, describe(place)),
-        Lookup::Freed(place) => format!("{address} freed with init of {}: {}", place.module, describe(place)),
+        Lookup::Module(place) => format!("{address} {} {}", Name::from(place.module), describe(place)),
+        Lookup::Freed(place) => {
+            format!("{address} freed with init of {}: {}", Name::from(place.module), describe(place))
+        }
     }
 }
 
@@ -127,7 +141,7 @@ impl Answer {
             Lookup::Nothing => ("none", None),
         };
         let place = place.map(|place| PlaceReport {
-            module: place.module.to_owned(),
+            module: Name::from(place.module).to_text(),
             kind: Kind(place.kind),
             offset: place.offset,
             section: place.section.map(|(name, offset)| Inside { name: name.to_text(), offset, size: None }),

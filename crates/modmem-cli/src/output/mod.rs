@@ -4,12 +4,12 @@ pub(crate) mod json;
 mod progress;
 mod text;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
 pub(crate) use progress::Bars;
-pub(crate) use text::{Column, address, bytes, grouped, table};
+pub(crate) use text::{Column, address, bytes, grouped, harmless, table};
 
 /// Style of the program's name in front of errors.
 pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -20,6 +20,11 @@ pub(crate) const DIM: Style = Style::new().dimmed();
 
 /// Columns below which a table is not readable.
 const WIDE: u16 = 76;
+
+/// Says something on standard error. Where nobody listens there is nobody to tell, and the exit status says the rest.
+pub(crate) fn tell(message: &str) {
+    let _ = writeln!(anstream::stderr(), "{message}");
+}
 
 /// Whether standard output is a terminal that is wide enough for tables.
 pub(crate) fn is_wide_terminal() -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use modmem::image::{Image, SymbolPlace};
 use modmem::link::Export;
 use modmem::profile::{KernelConfig, Profile, Standing};
@@ -197,11 +197,19 @@ pub(crate) fn open_files(arguments: &KernelArgs, bars: Arc<Bars>) -> Result<Kern
 }
 
 /// The kernel's profile, and whether its configuration was there to make it from.
-fn profile_of(files: &Kernel) -> Result<(Profile, bool)> {
+pub(crate) fn profile_of(files: &Kernel) -> Result<(Profile, bool)> {
     let config = files.config();
     let profile = match &config {
-        Some(text) => {
-            Profile::from_config(&KernelConfig::parse(&String::from_utf8_lossy(text)), files.release())
+        Some(bytes) => {
+            let text = String::from_utf8_lossy(bytes);
+            // One that is empty or garbage would pass for a kernel with everything switched off.
+            if !text.lines().any(|line| line.starts_with("CONFIG_")) {
+                bail!(
+                    "kernel {}: its config file has no line that starts with CONFIG_ (damaged?)",
+                    files.release()
+                );
+            }
+            Profile::from_config(&KernelConfig::parse(&text), files.release())
         }
         None => Profile::named(files.release()),
     };

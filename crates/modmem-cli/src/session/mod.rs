@@ -14,11 +14,11 @@ use modmem::{AddressSpace, Linker, Modules};
 use modmem_linux::{LoadPlan, MissingDependency, ModuleFile, PlannedModule, Why};
 use rayon::prelude::*;
 
-pub(crate) use kernel::{OpenKernel, open_files};
+pub(crate) use kernel::{OpenKernel, open_files, profile_of};
 pub(crate) use request::Request;
 
 use crate::args::{KernelArgs, SpaceArgs};
-use crate::output::Bars;
+use crate::output::{Bars, harmless};
 
 /// Modules that are decompressed ahead of the one that is loaded: enough to keep all cores busy, few enough not to
 /// hold a whole package in memory.
@@ -189,7 +189,7 @@ impl Session {
     /// Ends the run: with an error that counts the modules that could not be loaded, if there are any.
     pub(crate) fn finish(&self) -> Result<()> {
         for Failed { name, reason } in &self.failed {
-            anstream::eprintln!("{name}: {reason}");
+            crate::output::tell(&format!("{}: {reason}", harmless(name)));
         }
         match self.failed.len() {
             0 => Ok(()),

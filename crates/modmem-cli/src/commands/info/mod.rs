@@ -9,12 +9,12 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use modmem::image::Image;
-use modmem::profile::{KernelConfig, Profile};
+use modmem::profile::Profile;
 use modmem_linux::{Kernel, read_module_file};
 
 use crate::args::InfoArgs;
-use crate::output::{Bars, json};
-use crate::session::open_files;
+use crate::output::{self, Bars, harmless, json};
+use crate::session::{open_files, profile_of};
 use report::FileReport;
 
 pub(crate) fn run(arguments: &InfoArgs) -> Result<()> {
@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &InfoArgs) -> Result<()> {
                 Err(error) if arguments.files.len() == 1 => return Err(error.context(path)),
                 Err(error) => {
                     failures += 1;
-                    anstream::eprintln!("{path}: {}", crate::explain(&error));
+                    output::tell(&format!("{}: {}", harmless(&path), crate::explain(&error)));
                 }
             }
         }
@@ -83,13 +83,7 @@ fn describe(path: &str, file: &[u8], asked: Option<Profile>, kernel: Option<&Ker
 /// The kernel's profile, or that of the version that the module was built for.
 fn profile(image: &Image<'_>, kernel: Option<&Kernel>) -> Result<Profile> {
     if let Some(kernel) = kernel {
-        let config = kernel.config();
-        let config = config.as_ref().map(|text| String::from_utf8_lossy(text));
-        let profile = match &config {
-            Some(text) => Profile::from_config(&KernelConfig::parse(text), kernel.release()),
-            None => Profile::named(kernel.release()),
-        };
-        return Ok(profile?);
+        return Ok(profile_of(kernel)?.0);
     }
     let vermagic = image.modinfo().get("vermagic").unwrap_or_default().to_text();
     let hint = || "the module does not say for which kernel it was built; give --profile VERSION".to_owned();

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use super::report::{FileReport, SectionReport};
-use crate::output::{Column, TITLE, grouped, table, terminal_width};
+use crate::output::{Column, TITLE, grouped, harmless, table, terminal_width};
 
 pub(crate) fn page(report: &FileReport) -> String {
     let mut page = Page::default();
     let FileReport { file, name, machine, class, byte_order, .. } = report;
-    page.title(&format!("{file}: {name}"));
+    page.title(&format!("{}: {name}", harmless(file)));
     page.line(&format!("  {machine}, {class}, {byte_order} endian, {} bytes", grouped(report.size as u64)));
     let proven = if report.proven { "" } else { " (unproven)" };
     page.line(&format!("  laid out for {}{proven}", report.profile));

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use modmem::Name;
 use modmem::layout::MemoryKind;
 use modmem::modules::{Module, State};
 use modmem::space::Block;
@@ -173,11 +174,11 @@ impl ModuleReport {
             MemoryKind::ALL.into_iter().filter_map(|kind| MemoryReport::of(module, kind)).collect();
         let uses = module.uses();
         let provider = |&(id, symbols): &(modmem::ModuleId, usize)| {
-            let module = modules.get(id)?.name().to_owned();
+            let module = shown(modules.get(id)?.name());
             Some(ProviderReport { module, symbols })
         };
         ModuleReport {
-            name: module.name().to_owned(),
+            name: shown(module.name()),
             path: loaded.path.clone(),
             why: loaded.why.to_string(),
             arguments: loaded.arguments.clone(),
@@ -228,6 +229,11 @@ impl MemoryReport {
             discarded: module.address(kind).is_none(),
         })
     }
+}
+
+/// A module's name as all names from files are shown.
+fn shown(name: &str) -> String {
+    Name::from(name).to_text()
 }
 
 fn section_reports<B: Block>(module: &Module<B>) -> Vec<SectionReport> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::report::{MemoryReport, ModuleReport, Report, SectionReport, Total};
-use crate::output::{Column, DIM, TITLE, address, bytes, grouped, table};
+use crate::output::{Column, DIM, TITLE, address, bytes, grouped, harmless, table};
 
 /// For people: a paragraph a module.
 pub(crate) fn tables(report: &Report) -> String {
@@ -11,10 +11,8 @@ pub(crate) fn tables(report: &Report) -> String {
     for module in &report.modules {
         let (title, plain) = (TITLE.render(), TITLE.render_reset());
         let (dim, bright) = (DIM.render(), DIM.render_reset());
-        push(
-            &mut text,
-            &format!("{title}{}{plain}  {dim}{}, {}{bright}", heading(module), module.why, module.path),
-        );
+        let (why, path) = (harmless(&module.why), harmless(&module.path));
+        push(&mut text, &format!("{title}{}{plain}  {dim}{why}, {path}{bright}", heading(module)));
         push(&mut text, &memory_table(&module.memories));
         if !module.sections.is_empty() {
             push(&mut text, &section_table(&module.sections));
@@ -84,7 +82,7 @@ fn heading(module: &ModuleReport) -> String {
     let mut heading = module.name.clone();
     for argument in &module.arguments {
         heading.push(' ');
-        heading.push_str(argument);
+        heading.push_str(&harmless(argument));
     }
     if !module.taints.is_empty() {
         // Writing to a string cannot fail.

@@ -1,5 +1,7 @@
 //! Sizes and shares in words, the same on the terminal and in pictures.
 
+pub(crate) use crate::output::harmless;
+
 use crate::output::grouped;
 
 /// A number of bytes in the unit that reads best.
@@ -42,21 +44,6 @@ pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
-/// Text from a file with what could steer a terminal, or reorder what stands around it, made visible.
-pub(crate) fn harmless(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        let reorders = matches!(character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        if character.is_control() || reorders {
-            safe.extend(character.escape_default());
-        } else {
-            safe.push(character);
-        }
-    }
-    safe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,10 +67,5 @@ mod tests {
         assert_eq!(share(0, 7), "0 %");
         assert_eq!(share(0, 0), "0 %");
         assert_eq!(share(1, 8), "12.5 %");
-    }
-
-    #[test]
-    fn escape_sequences_and_reordering_marks_become_visible() {
-        assert_eq!(harmless("a\u{1b}[31m\u{202e}b"), "a\\u{1b}[31m\\u{202e}b");
     }
 }
