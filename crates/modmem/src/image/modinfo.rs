@@ -39,7 +39,9 @@ impl<'a> ModInfo<'a> {
     fn new(data: &'a [u8]) -> ModInfo<'a> {
         let mut modinfo = ModInfo { data, asked: [None; ASKED.len()] };
         for field in modinfo.fields() {
-            if let Some(at) = ASKED.iter().position(|key| field.key == *key) {
+            // Most fields are aliases, which no load asks for: a look at the length saves the comparisons.
+            let asked = |key: &&str| key.len() == field.key.len() && field.key == **key;
+            if let Some(at) = ASKED.iter().position(asked) {
                 modinfo.asked[at].get_or_insert(field.value);
             }
         }

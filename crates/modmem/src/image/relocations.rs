@@ -163,14 +163,15 @@ fn check_entries<E: Encoding, const ADDEND: bool>(
     symbol_count: u64,
 ) -> Result<(), ImageError> {
     // One pass without branches for the common case; the culprit is only looked for where there is one.
-    let (mut last_offset, mut last_symbol) = (0, 0);
+    // The symbol is the upper part of `r_info`, so the largest of these has the largest symbol.
+    let (mut last_offset, mut last_info) = (0, 0);
     let records = section.data().chunks_exact(Relocation::size::<E>(ADDEND));
     for record in records.clone() {
-        let relocation = Relocation::decode::<E, ADDEND>(record);
-        last_offset = last_offset.max(relocation.offset);
-        last_symbol = last_symbol.max(relocation.symbol);
+        last_offset = last_offset.max(E::word(record, 0));
+        last_info = last_info.max(E::word(record, if E::IS_64 { 8 } else { 4 }));
     }
-    if section.data().is_empty() || (last_offset < target.size() && u64::from(last_symbol) < symbol_count) {
+    let last_symbol = last_info >> if E::IS_64 { 32 } else { 8 };
+    if section.data().is_empty() || (last_offset < target.size() && last_symbol < symbol_count) {
         return Ok(());
     }
     for (entry, record) in records.enumerate() {

@@ -187,6 +187,7 @@ pub(super) fn declared_exports<'a>(image: &Image<'a>) -> impl Iterator<Item = (N
 }
 
 /// Whether a section's name begins with `prefix`, the only test that Linux knows for "init" and "exit".
+#[inline(always)]
 pub(crate) fn has_prefix(name: Name<'_>, prefix: &str) -> bool {
     name.bytes().starts_with(prefix.as_bytes())
 }

@@ -3,13 +3,10 @@
 //! While it loads, a module has its whole symbol and string table in InitData; for good, it has those of its core
 //! symbols at the end of Data.
 
-use alloc::vec::Vec;
-
 use super::error::LayoutError;
 use super::kind::MemoryKind;
 use super::{SectionPlace, advance};
 use crate::image::Image;
-use crate::image::elf::section_flag::EXECINSTR;
 use crate::image::elf::{Encoding, SymbolRecord, with_encoding};
 use crate::profile::Profile;
 
@@ -72,7 +69,7 @@ pub(super) fn append(
         let init_symbols = advance(init_data, init, symtab.size(), symtab.alignment())?;
         places[symtab.index()] = Some(SectionPlace { kind: init, offset: init_symbols });
 
-        let (core_count, core_strings_size) = core_size::<E>(image, profile, places)?;
+        let (core_count, core_strings_size) = core_size::<E>(image, profile, places);
         let kind = MemoryKind::Data;
         let core_symbols = advance(data, kind, core_count * E::SYMBOL as u64, symtab.alignment())?;
         let core_strings = advance(data, kind, core_strings_size, 1)?;
@@ -99,66 +96,65 @@ pub(super) fn append(
 }
 
 /// Which symbols stay after init (kallsyms.c:is_core_symbol).
-#[derive(Debug)]
-pub(crate) struct CoreSymbols {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CoreSymbols<'p> {
     /// Livepatch modules keep every symbol.
     all: bool,
-    /// By section index; symbols of no section (undefined, absolute) are past its end or at index 0.
-    sections: Vec<bool>,
+    /// Without KALLSYMS_ALL only functions stay.
+    data_too: bool,
+    percpu: Option<usize>,
+    /// By section index. The symbol tables have no place yet, or are in InitData.
+    places: &'p [Option<SectionPlace>],
 }
 
-impl CoreSymbols {
+impl<'p> CoreSymbols<'p> {
     /// `places` has the place of each section that is loaded, by index.
     pub(crate) fn of(
         image: &Image<'_>,
         profile: &Profile,
-        places: &[Option<SectionPlace>],
-    ) -> Result<CoreSymbols, LayoutError> {
-        let (known, switches) = (image.known(), &profile.switches);
-        let tables = [known.symtab, image.symbols().strings_section()];
-        let mut sections = Vec::new();
-        sections.try_reserve_exact(image.sections().len()).map_err(|_| LayoutError::OutOfMemory)?;
-        sections.extend(image.sections().iter().zip(places).map(|(section, place)| match place {
-            _ if tables.contains(&section.index()) => false,
-            Some(place) => {
-                !place.kind.is_init() && (switches.kallsyms_all || section.flags() & EXECINSTR != 0)
-            }
-            None => switches.kallsyms_all && switches.smp && known.percpu == Some(section.index()),
-        }));
-        Ok(CoreSymbols { all: image.modinfo().get("livepatch").is_some(), sections })
+        places: &'p [Option<SectionPlace>],
+    ) -> CoreSymbols<'p> {
+        let data_too = profile.switches.kallsyms_all;
+        let percpu = image.known().percpu.filter(|_| data_too && profile.switches.smp);
+        CoreSymbols { all: image.modinfo().get("livepatch").is_some(), data_too, percpu, places }
     }
 
     /// Whether the symbols of a section stay.
+    #[inline(always)]
     pub(crate) fn keeps_section(&self, section: usize) -> bool {
-        self.sections.get(section).copied().unwrap_or(false)
+        match self.places.get(section) {
+            Some(Some(place)) => !place.kind.is_init() && (self.data_too || place.kind.is_text()),
+            Some(None) => section != 0 && self.percpu == Some(section),
+            None => false,
+        }
     }
 
-    /// Whether a symbol stays, given whether those of its section do.
-    #[inline(always)]
-    pub(crate) fn keeps_with(&self, index: usize, symbol: &SymbolRecord, section: bool) -> bool {
-        (section && symbol.name != 0) || index == 0 || self.all
-    }
-
-    #[inline(always)]
-    fn keeps(&self, index: usize, symbol: &SymbolRecord) -> bool {
-        self.keeps_with(index, symbol, self.keeps_section(usize::from(symbol.section)))
+    /// Whether all symbols stay, whatever their sections are.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.all
     }
 }
+
+/// As many sections as most modules have.
+const FEW_SECTIONS: usize = 128;
 
 fn core_size<E: Encoding>(
     image: &Image<'_>,
     profile: &Profile,
     places: &[Option<SectionPlace>],
-) -> Result<(u64, u64), LayoutError> {
-    let core = CoreSymbols::of(image, profile, places)?;
+) -> (u64, u64) {
+    let core = CoreSymbols::of(image, profile, places);
+    // Nearly all symbols are of the first sections: what these say is looked up, not found out again.
+    let few: [bool; FEW_SECTIONS] = ::core::array::from_fn(|section| core.keeps_section(section));
+    let kept = |section: usize| few.get(section).copied().unwrap_or_else(|| core.keeps_section(section));
     let (symbols, ends) = (image.symbols(), image.name_ends());
     let (mut count, mut strings) = (0, 0);
     for (index, record) in symbols.records().chunks_exact(E::SYMBOL).enumerate() {
         let symbol = SymbolRecord::decode::<E>(record);
-        if core.keeps(index, &symbol) {
+        if (symbol.name != 0 && kept(usize::from(symbol.section))) || index == 0 || core.all {
             count += 1;
             strings += ends.length(symbol.name) as u64 + 1;
         }
     }
-    Ok((count, strings))
+    (count, strings)
 }

@@ -22,7 +22,7 @@ pub(super) fn write<E: Encoding, B: Block>(
     let Some(layout) = placement.layout().kallsyms().copied() else { return Ok(()) };
     let address = placement.address(MemoryKind::InitData).unwrap_or_default();
     let core = CoreSymbols::of(image, profile, placement.layout().places());
-    let facts = Facts::of(image, profile, core.map_err(|_| LinkError::OutOfMemory)?)?;
+    let facts = Facts::of(image, profile, core)?;
     let Some([init, data]) = placement.two_bytes_mut(MemoryKind::InitData, MemoryKind::Data) else {
         return Ok(());
     };
@@ -121,11 +121,12 @@ fn fill_zero(bytes: &mut [u8], from: usize, to: u64) {
 struct Facts {
     /// By section index; symbols of no section are past its end, undefined ones at index 0.
     by_section: Vec<(u8, bool)>,
-    core: CoreSymbols,
+    /// Livepatch modules keep every symbol.
+    all: bool,
 }
 
 impl Facts {
-    fn of(image: &Image<'_>, profile: &Profile, core: CoreSymbols) -> Result<Facts, LinkError> {
+    fn of(image: &Image<'_>, profile: &Profile, core: CoreSymbols<'_>) -> Result<Facts, LinkError> {
         let mut by_section = Vec::new();
         by_section.try_reserve_exact(image.sections().len()).map_err(|_| LinkError::OutOfMemory)?;
         let percpu = image.known().percpu.filter(|_| profile.switches.smp);
@@ -139,7 +140,7 @@ impl Facts {
             };
             (letter, core.keeps_section(section.index()))
         }));
-        Ok(Facts { by_section, core })
+        Ok(Facts { by_section, all: core.keeps_all() })
     }
 
     fn letter_of_section(image: &Image<'_>, section: &Section<'_>) -> u8 {
@@ -177,6 +178,6 @@ impl Facts {
         if symbol.binding() == binding::WEAK {
             letter = if symbol.kind() == symbol_type::OBJECT { b'v' } else { b'w' };
         }
-        (letter, self.core.keeps_with(index, symbol, core))
+        (letter, (core && symbol.name != 0) || index == 0 || self.all)
     }
 }

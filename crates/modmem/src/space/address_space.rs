@@ -123,7 +123,8 @@ impl<B: Backing> Memory for AddressSpace<B> {
         let held = held.ok_or_else(no_room)?;
         let length = usize::try_from(size).map_err(|_| SpaceError::NoBytes { size })?;
         let Fresh { bytes, zeroed } = self.backing.bytes(length).ok_or(SpaceError::NoBytes { size })?;
-        Ok(SpaceBlock { bytes, zeroed, protections: Vec::new(), held })
+        let protection = Protection::ReadWrite;
+        Ok(SpaceBlock { bytes, zeroed, protection, parts: Vec::new(), held })
     }
 }
 
@@ -137,8 +138,9 @@ impl<B: Backing> fmt::Debug for AddressSpace<B> {
 pub struct SpaceBlock<T> {
     bytes: T,
     zeroed: bool,
-    /// Changes of protection, the latest last; before them everything could be read and written.
-    protections: Vec<(Range<u64>, Protection)>,
+    /// Protection of the whole block, and of parts that were changed after it, the latest last.
+    protection: Protection,
+    parts: Vec<(Range<u64>, Protection)>,
     held: HeldRange,
 }
 
@@ -160,18 +162,19 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Block for SpaceBlock<T> {
     }
 
     fn protection(&self, offset: u64) -> Option<Protection> {
-        let latest = self.protections.iter().rev().find(|(part, _)| part.contains(&offset));
-        Some(latest.map_or(Protection::ReadWrite, |&(_, protection)| protection))
+        let latest = self.parts.iter().rev().find(|(part, _)| part.contains(&offset));
+        Some(latest.map_or(self.protection, |&(_, protection)| protection))
     }
 
+    /// Modelled memory never runs: the protection is remembered, for whoever checks.
     fn protect(&mut self, part: Range<u64>, protection: Protection) -> Result<(), SpaceError> {
-        // Modelled memory never runs: the protection is remembered, for whoever checks. What is as it was before
-        // needs no memory.
-        if self.protection(part.start) == Some(protection) && self.protections.is_empty() {
+        if part.start == 0 && part.end == self.bytes.as_ref().len() as u64 {
+            self.parts.clear();
+            self.protection = protection;
             return Ok(());
         }
-        self.protections.try_reserve(1).map_err(|_| SpaceError::OutOfMemory)?;
-        self.protections.push((part, protection));
+        self.parts.try_reserve(1).map_err(|_| SpaceError::OutOfMemory)?;
+        self.parts.push((part, protection));
         Ok(())
     }
 }
