@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -43,7 +44,7 @@ pub(crate) struct KernelArgs {
 
     /// Folder for downloaded and unpacked packages [default: the user's cache folder]
     #[arg(long, value_name = "DIR", env = "MODMEM_CACHE", global = true)]
-    pub(crate) cache: Option<PathBuf>,
+    pub(crate) cache: Option<OsString>,
 
     /// Use no network: of downloaded packages take the newest that fits
     #[arg(long, global = true)]

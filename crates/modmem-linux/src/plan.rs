@@ -175,7 +175,11 @@ impl<'k> Planner<'k> {
                     .map(|module| module.read().map(|bytes| (Scanned::of(&bytes), bytes)))
                     .collect();
                 for (module, scan) in part.iter().zip(scans) {
-                    let (scanned, bytes) = scan?;
+                    // What cannot be read needs nothing; loading it says why, and may go on without it.
+                    let Ok((scanned, bytes)) = scan else {
+                        facts.insert(module.clone(), Scanned::default());
+                        continue;
+                    };
                     facts.insert(module.clone(), scanned);
                     if self.kept_bytes + bytes.len() <= KEPT {
                         self.kept_bytes += bytes.len();

@@ -187,8 +187,8 @@ impl OpenKernel {
 /// Opens a kernel's files alone.
 pub(crate) fn open_files(arguments: &KernelArgs, bars: Arc<Bars>) -> Result<Kernel> {
     let mut options = OpenOptions { sample: sample::FILES, progress: bars, ..OpenOptions::default() };
-    if let Some(cache) = &arguments.cache {
-        options.cache = Some(cache.clone());
+    if let Some(cache) = arguments.cache.as_ref().filter(|cache| !cache.is_empty()) {
+        options.cache = Some(cache.into());
     }
     options.offline = arguments.offline;
     options.refresh = arguments.refresh;
