@@ -353,8 +353,8 @@ impl Kernel {
 }
 
 const IMAGE_NAMES: [&str; 2] = ["boot/vmlinuz", "modules/vmlinuz"];
-const SYMVERS_NAMES: [&str; 4] =
-    ["symvers", "modules/symvers.gz", "modules/symvers.xz", "modules/symvers.zst"];
+const SYMVERS_NAMES: [&str; 5] =
+    ["symvers", "modules/Module.symvers", "modules/symvers.gz", "modules/symvers.xz", "modules/symvers.zst"];
 
 fn aliases_of(modules: &[ModuleFile], scanned: &[Scanned]) -> Aliases {
     let mut aliases = Aliases::default();

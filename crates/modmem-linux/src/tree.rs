@@ -13,6 +13,9 @@ use std::{
     path::Path,
 };
 
+/// Modules that are asked for which kernel they are, where no folder's name says it.
+const MODULES_ASKED: usize = 64;
+
 /// One kernel's files by the names that [`root`](crate::root) gives them.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -43,8 +46,9 @@ impl Tree {
         }
         if release.is_empty() {
             // Only plain folders: the modules themselves say for which kernel they are.
-            let first = files.iter().find_map(|(name, place)| Some((module_name(name)?, name, place)));
-            let vermagic = first.and_then(|(module, name, place)| {
+            // The first that can be read and says so: one damaged file does not hide the others.
+            let modules = files.iter().filter_map(|(name, place)| Some((module_name(name)?, name, place)));
+            let vermagic = modules.take(MODULES_ASKED).find_map(|(module, name, place)| {
                 vermagic_release(&ModuleFile::inside(module, name.clone(), place.clone()).read().ok()?)
             });
             release = vermagic.unwrap_or_else(|| "unknown".to_owned());
