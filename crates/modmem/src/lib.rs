@@ -9,6 +9,26 @@
 //! Each stage is a value that the next one takes; each can be used alone; dropping one undoes all that it stands
 //! for. What is computed is what a running Linux has in memory, for the kernel that a [`profile::Profile`] states.
 //!
+//! ```
+//! # use modmem::{AddressSpace, Image, Layout, LinkOptions, Linker, LoadError, Modules, Placement, Profile, RunAddr};
+//! # fn run(_: Option<RunAddr>) -> i32 { 0 }
+//! # fn load(file: &[u8], profile: Profile, address: RunAddr) -> Result<(), LoadError> {
+//! # let (mut space, mut linker) = (AddressSpace::new(&profile), Linker::new());
+//! # let mut modules = Modules::new(&profile, 0);
+//! let image     = Image::parse(&file)?;                       // a validated view, borrowed
+//! let layout    = Layout::of(&image, &profile)?;              // sections -> seven memories
+//! let placement = Placement::allocate(layout, &mut space)?;   // run addresses, owned blocks
+//! let linked    = linker.link(&image, &profile, placement, &modules, LinkOptions::default())?;
+//! let id        = modules.commit(&image, linked)?;            // registered, found by address
+//! modules.start(id, |init| run(init))?;                       // seals ro-after-init, gives init memory back
+//!
+//! if let Some(hit) = modules.find(address) {                  // Copy: {module, memory type, offset}
+//!     println!("{:?} +{:#x}", hit.owner.kind, hit.offset);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The crate needs `alloc` and nothing else: it knows of no files, no threads and no host machine.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -87,7 +87,7 @@ impl OpenKernel {
             crc: symbol.crc,
             namespace: Name::from(symbol.namespace.as_deref().unwrap_or_default()),
         });
-        modules.add_kernel_symbols(exports).map_err(|error| anyhow!("the kernel's symbols: {error:?}"))
+        modules.add_kernel_symbols(exports).map_err(|error| anyhow!("the kernel's symbols: {error}"))
     }
 
     /// Where nothing tells what the kernel exports, whatever a module needs and nobody has is taken for the kernel's.
@@ -110,7 +110,7 @@ impl OpenKernel {
             crc: None,
             namespace,
         });
-        modules.add_kernel_symbols(exports).map_err(|error| anyhow!("{error:?}"))
+        modules.add_kernel_symbols(exports).map_err(|error| anyhow!("the kernel's symbols: {error}"))
     }
 
     /// Which modules of the kernel would provide symbols that nobody loaded has.

@@ -1,6 +1,8 @@
 //! Exported symbols: who offers which name, at which address and on which terms.
 
 use alloc::vec::Vec;
+use core::fmt;
+
 use hashbrown::HashTable;
 
 use crate::modules::ModuleId;
@@ -128,6 +130,17 @@ pub enum ExportsError<'a> {
     /// No memory for the table.
     OutOfMemory,
 }
+
+impl fmt::Display for ExportsError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExportsError::Duplicate { name, .. } => write!(f, "{name} is exported twice"),
+            ExportsError::OutOfMemory => f.write_str("out of memory for the table of exports"),
+        }
+    }
+}
+
+impl core::error::Error for ExportsError<'_> {}
 
 /// Names what a provider has been given, to take it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
