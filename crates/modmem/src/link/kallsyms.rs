@@ -23,11 +23,10 @@ pub(super) fn write<E: Encoding, B: Block>(
     let address = placement.address(MemoryKind::InitData).unwrap_or_default();
     let core = CoreSymbols::of(image, profile, placement.layout().places());
     let facts = Facts::of(image, profile, core)?;
-    let Some([init, data]) = placement.two_bytes_mut(MemoryKind::InitData, MemoryKind::Data) else {
-        return Ok(());
-    };
+    let init = placement.bytes_mut(MemoryKind::InitData);
+    write_all::<E>(image, &layout, values, &facts, init);
     write_strings::<E>(image, &layout, address, init);
-    write_symbols::<E>(image, &layout, values, &facts, init, data);
+    write_core::<E>(image, &layout, values, &facts, placement.bytes_mut(MemoryKind::Data));
     Ok(())
 }
 
@@ -60,39 +59,51 @@ fn write_struct<E: Encoding>(
     E::put_word(bytes, 3 * word, typetab.0);
 }
 
-/// The records and type letters of both tables, and the core table's names, in one pass.
-fn write_symbols<E: Encoding>(
+/// The records and type letters of all symbols.
+fn write_all<E: Encoding>(
     image: &Image<'_>,
     layout: &KallsymsLayout,
     values: &[u64],
     facts: &Facts,
     init: &mut [u8],
+) {
+    let (all, types) = init.split_at_mut(layout.init_types as usize);
+    let all = all[layout.init_symbols as usize..].chunks_exact_mut(E::SYMBOL).zip(types);
+    let sources = image.symbols().records().chunks_exact(E::SYMBOL).zip(values).zip(all);
+    for ((source, &value), (record, letter)) in sources {
+        let symbol = SymbolRecord::decode::<E>(source);
+        record.copy_from_slice(source);
+        SymbolRecord::put_value::<E>(record, value);
+        *letter = facts.letter(&symbol);
+    }
+}
+
+/// The records, type letters and names of the symbols that stay. A pass of its own: one for both tables, with six
+/// places to write to in turn, is slower.
+fn write_core<E: Encoding>(
+    image: &Image<'_>,
+    layout: &KallsymsLayout,
+    values: &[u64],
+    facts: &Facts,
     data: &mut [u8],
 ) {
     let symbols = image.symbols();
-    let (all, types) = init.split_at_mut(layout.init_types as usize);
-    let all = all[layout.init_symbols as usize..].chunks_exact_mut(E::SYMBOL).zip(types);
     // The layout put records, names and letters one behind the other.
     let (head, types) = data.split_at_mut(layout.core_types as usize);
     let (head, mut strings) = head.split_at_mut(layout.core_strings as usize);
     let mut core = head[layout.core_symbols as usize..].chunks_exact_mut(E::SYMBOL).zip(types);
     let (names, ends) = (symbols.strings(), image.name_ends());
     let mut name_offset = 0;
-    let sources = symbols.records().chunks_exact(E::SYMBOL).zip(values).zip(all);
-    for (index, ((source, &value), (record, letter))) in sources.enumerate() {
+    for ((index, source), &value) in symbols.records().chunks_exact(E::SYMBOL).enumerate().zip(values) {
         let symbol = SymbolRecord::decode::<E>(source);
-        let (symbol_letter, kept) = facts.of_symbol(index, &symbol);
-        record.copy_from_slice(source);
-        SymbolRecord::put_value::<E>(record, value);
-        *letter = symbol_letter;
-        if !kept {
+        if !facts.keeps(index, &symbol) {
             continue;
         }
         let Some((record, letter)) = core.next() else { break };
         record.copy_from_slice(source);
         SymbolRecord::put_value::<E>(record, value);
         SymbolRecord::put_name::<E>(record, name_offset);
-        *letter = symbol_letter;
+        *letter = facts.letter(&symbol);
         // The NUL is copied with the name.
         let size = ends.length(symbol.name) + 1;
         copy_name(&names[symbol.name as usize..], strings, size);
@@ -167,17 +178,21 @@ impl Facts {
         }
     }
 
-    /// The letter of a symbol, and whether it stays.
     #[inline(always)]
-    fn of_symbol(&self, index: usize, symbol: &SymbolRecord) -> (u8, bool) {
-        let (mut letter, core) = match self.by_section.get(usize::from(symbol.section)) {
-            Some(&facts) => facts,
-            None if symbol.section == section_index::ABS => (b'a', false),
-            None => (b'?', false),
-        };
+    fn letter(&self, symbol: &SymbolRecord) -> u8 {
         if symbol.binding() == binding::WEAK {
-            letter = if symbol.kind() == symbol_type::OBJECT { b'v' } else { b'w' };
+            return if symbol.kind() == symbol_type::OBJECT { b'v' } else { b'w' };
         }
-        (letter, (core && symbol.name != 0) || index == 0 || self.all)
+        match self.by_section.get(usize::from(symbol.section)) {
+            Some(&(letter, _)) => letter,
+            None if symbol.section == section_index::ABS => b'a',
+            None => b'?',
+        }
+    }
+
+    #[inline(always)]
+    fn keeps(&self, index: usize, symbol: &SymbolRecord) -> bool {
+        let core = || self.by_section.get(usize::from(symbol.section)).is_some_and(|&(_, core)| core);
+        index == 0 || self.all || (symbol.name != 0 && core())
     }
 }

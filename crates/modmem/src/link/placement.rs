@@ -93,16 +93,6 @@ impl<B: Block> Placement<B> {
         self.block(kind).is_some_and(Block::was_zeroed)
     }
 
-    /// The bytes of two memories of different blocks.
-    pub(crate) fn two_bytes_mut(&mut self, first: MemoryKind, second: MemoryKind) -> Option<[&mut [u8]; 2]> {
-        let [first, second] = [first, second].map(|kind| self.layout.memories()[kind]);
-        let blocks = self.blocks.get_disjoint_mut([first.block?, second.block?]).ok()?;
-        let mut parts = blocks.into_iter().zip([first, second]).map(|(block, memory)| {
-            block.as_mut().and_then(|block| block.bytes_mut().get_mut(memory.range_in_block()))
-        });
-        Some([parts.next()??, parts.next()??])
-    }
-
     /// The bytes of a section of that size.
     pub(crate) fn section_bytes(&self, place: SectionPlace, size: u64) -> &[u8] {
         self.bytes(place.kind).get(byte_range(place, size)).unwrap_or_default()
