@@ -66,7 +66,7 @@ pub(crate) struct SpaceArgs {
     #[arg(long, value_name = "RANGE", value_parser = parse_range)]
     pub(crate) reserve: Vec<Range<RunAddr>>,
 
-    /// Stop before init runs, except in modules that others need: init memory is still there, nothing is sealed
+    /// Stop before the inits of the modules named here run: their init memory is still there, nothing is sealed
     #[arg(long)]
     pub(crate) before_init: bool,
 

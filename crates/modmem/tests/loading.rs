@@ -365,6 +365,19 @@ fn percpu_data_that_does_not_fit_the_reserved_chunk_is_refused_as_linux_refuses_
 }
 
 #[test]
+fn percpu_data_without_a_place_is_not_linked() {
+    let file = core();
+    let image = Image::parse(&file).unwrap();
+    let mut kernel = Kernel::new();
+    kernel.start(&lib());
+    let layout = modmem::Layout::of(&image, &kernel.profile).unwrap();
+    let placement = modmem::Placement::allocate(layout, &mut kernel.space).unwrap();
+    let options = LinkOptions::default();
+    let linked = Linker::new().link(&image, &kernel.profile, placement, &kernel.modules, options);
+    assert_eq!(linked.map(|_| ()).unwrap_err(), LinkError::NoPerCpuPlace);
+}
+
+#[test]
 fn arguments_are_split_as_linux_splits_them() {
     let arguments: Vec<_> = Arguments::new("level=3 label=\"two words\" quiet").collect();
     assert_eq!(arguments[1].value, Some("two words"));

@@ -10,6 +10,7 @@ use modmem::modules::{Lookup, Place};
 use modmem::{Name, RunAddr};
 
 use crate::args::{LookupArgs, parse_address};
+use crate::output;
 use crate::output::json::{self, Address, Kind};
 use crate::session::{LoadedModules, Session};
 
@@ -20,6 +21,9 @@ pub(crate) fn run(arguments: &LookupArgs) -> Result<()> {
     let (addresses, modules) = split(&arguments.words);
     let mut space = arguments.space.clone();
     space.all |= modules.is_empty();
+    if modules.is_empty() {
+        output::tell("note: no modules are named, so all of the kernel's are loaded, in its build's order");
+    }
     let session = Session::load(&modules, &arguments.kernel, &space)?;
     let mut answers = Vec::new();
     let mut out = anstream::stdout().lock();

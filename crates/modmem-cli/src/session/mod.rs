@@ -160,7 +160,8 @@ impl Session {
             }
             Err(error) => return Err(error.into()),
         };
-        if !space.before_init {
+        // Whoever is loaded for others, softly too, has run its init when they come: as modprobe does it.
+        if !space.before_init || planned.why != Why::Requested {
             // Nothing runs here: init is taken to succeed.
             self.modules.start(id, |_| 0).with_context(|| format!("starting {}", planned.module.name()))?;
         }

@@ -169,9 +169,7 @@ impl fmt::Display for ImageError {
             Truncated { what, end, length } => {
                 write!(f, "truncated: the {what} would end at byte {end:#x}, the file has {length:#x}")
             }
-            NotElf => {
-                f.write_str("not an ELF file (compressed? modmem reads .ko, .ko.xz, .ko.zst and .ko.gz)")
-            }
+            NotElf => f.write_str("not an ELF file"),
             BadIdent { field, value } => write!(f, "ELF header: {field} is {value}, which no ELF file has"),
             NotRelocatable { kind } => {
                 let what = match kind {

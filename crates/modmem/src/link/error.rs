@@ -22,6 +22,9 @@ pub enum LinkError {
     },
     /// The placement was made from the layout of another image.
     OtherImage,
+    /// The module has percpu data and the placement has no place for it
+    /// ([`Placement::with_percpu`](super::Placement::with_percpu)).
+    NoPerCpuPlace,
     /// Symbols that the module needs and cannot have: all of them.
     Unresolved(Vec<Unresolved>),
     /// A symbol is SHN_COMMON.
@@ -186,6 +189,7 @@ impl fmt::Display for LinkError {
             LinkError::VersionMagic { module, kernel } => {
                 write!(f, "version magic \"{module}\" should be \"{kernel}\"")
             }
+            LinkError::NoPerCpuPlace => f.write_str("the module's percpu data has been given no place"),
             LinkError::OtherImage => f.write_str("the placement was made for another image"),
             LinkError::Unresolved(symbols) => {
                 let plural = if symbols.len() == 1 { "" } else { "s" };

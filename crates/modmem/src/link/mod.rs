@@ -115,6 +115,9 @@ impl Linker {
         if !placement.layout().is_of(image) {
             return Err(LinkError::OtherImage);
         }
+        if placement.lacks_percpu() {
+            return Err(LinkError::NoPerCpuPlace);
+        }
         let mut taints = Taints::of(image, profile);
         admission::check_version_magic(image, profile, options.force, &mut taints)?;
         self.fill_bases(image, &placement)?;

@@ -12,7 +12,7 @@ pub struct Placement<B> {
     layout: Layout,
     /// In the layout's order; a block that was given back early is `None`.
     blocks: Vec<Option<B>>,
-    percpu: PerCpuPlace,
+    percpu: Option<PerCpuPlace>,
 }
 
 impl<B: Block> Placement<B> {
@@ -36,13 +36,13 @@ impl<B: Block> Placement<B> {
             }
             blocks.push(Some(block));
         }
-        Ok(Placement { layout, blocks, percpu: PerCpuPlace::given(0) })
+        Ok(Placement { layout, blocks, percpu: None })
     }
 
-    /// Gives the module's percpu data its place.
+    /// Gives the module's percpu data its place; a module that has such data cannot be linked without.
     #[must_use]
     pub fn with_percpu(mut self, place: PerCpuPlace) -> Placement<B> {
-        self.percpu = place;
+        self.percpu = Some(place);
         self
     }
 
@@ -51,9 +51,14 @@ impl<B: Block> Placement<B> {
         &self.layout
     }
 
-    /// Value of a symbol at the start of the module's percpu data.
+    /// Value of a symbol at the start of the module's percpu data; 0 if that has been given no place.
     pub fn percpu(&self) -> u64 {
-        self.percpu.base()
+        self.percpu.as_ref().map_or(0, PerCpuPlace::base)
+    }
+
+    /// Whether the module has percpu data and that has been given no place.
+    pub(crate) fn lacks_percpu(&self) -> bool {
+        self.layout.percpu().is_some() && self.percpu.is_none()
     }
 
     fn block(&self, kind: MemoryKind) -> Option<&B> {

@@ -85,12 +85,18 @@ impl<B: Block> Modules<B> {
         &self.exports
     }
 
+    /// Where the percpu data of modules comes from.
+    pub fn percpu_space(&self) -> &PerCpuSpace {
+        &self.percpu
+    }
+
     /// The index of addresses.
     pub fn index(&self) -> &SortedIndex {
         &self.index
     }
 
-    /// Loads a module up to the point where its init would run: lays it out, places it, links it, registers it.
+    /// Loads a module up to the point where its init would run: lays it out, places it and its percpu data, links it,
+    /// registers it.
     ///
     /// # Errors
     /// What any of the stages says, or that the name is taken. Nothing is left behind.

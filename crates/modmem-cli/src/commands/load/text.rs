@@ -53,7 +53,7 @@ pub(crate) fn lines(report: &Report) -> String {
             let (kind, start) = (section.kind.0, address(section.address.0));
             push(&mut text, &format!("{} section {start} {kind} {offset:#x} {size:#x} {name}", module.name));
         }
-        push(&mut text, &format!("{}: {}", module.name, work(module)));
+        push(&mut text, &format!("{}: {}", heading(module), work(module)));
     }
     for sum in &report.total.memories {
         let (kind, used, allocated) = (sum.kind.0, sum.used, sum.allocated);
@@ -203,7 +203,10 @@ fn total_work(total: &Total) -> String {
 fn kernel(report: &Report) -> String {
     let kernel = &report.kernel;
     let mut text = format!("kernel {} from {}, profile {}", kernel.release, kernel.source, kernel.profile);
-    let _ = write!(text, "\n{} kernel symbols from {}", grouped(kernel.symbol_count as u64), kernel.symbols);
+    let _ = match kernel.symbol_count {
+        0 => write!(text, "\nno kernel symbols: nothing of the kernel's tells them"),
+        count => write!(text, "\n{} from {}", counted(count, "kernel symbol"), kernel.symbols),
+    };
     for remark in &kernel.remarks {
         let _ = write!(text, "\nnote: {remark}");
     }
