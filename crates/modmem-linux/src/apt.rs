@@ -19,16 +19,58 @@ use std::{
 /// With this key Debian signs its archive; on Debian it is there, elsewhere it is a package.
 const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Every suite of Debian's archive that has kernels, under names that outlive releases.
-const DEBIAN_SUITES: &str = "\
-deb [signed-by=KEYS] http://deb.debian.org/debian oldstable main
-deb [signed-by=KEYS] http://deb.debian.org/debian oldstable-backports main
-deb [signed-by=KEYS] http://deb.debian.org/debian-security oldstable-security main
-deb [signed-by=KEYS] http://deb.debian.org/debian stable main
-deb [signed-by=KEYS] http://deb.debian.org/debian stable-backports main
-deb [signed-by=KEYS] http://deb.debian.org/debian-security stable-security main
-deb [signed-by=KEYS] http://deb.debian.org/debian sid main
-";
+/// Every suite of Debian's archive that has kernels, under names that outlive releases; which archive each is in.
+const DEBIAN_SUITES: [(&str, Archive); 7] = [
+    ("oldstable", Archive::Main),
+    ("oldstable-backports", Archive::Main),
+    ("oldstable-security", Archive::Security),
+    ("stable", Archive::Main),
+    ("stable-backports", Archive::Main),
+    ("stable-security", Archive::Security),
+    ("sid", Archive::Main),
+];
+
+/// Debian's archives, by how the addresses of their mirrors end.
+#[derive(Clone, Copy, Debug)]
+enum Archive {
+    Main,
+    Security,
+}
+
+impl Archive {
+    const fn ending(self) -> &'static str {
+        match self {
+            Archive::Main => "/debian",
+            Archive::Security => "/debian-security",
+        }
+    }
+
+    /// The first mirror of this archive that the system's own sources name.
+    fn mirror(self, sources: &str) -> Option<&str> {
+        let addresses = sources.split_whitespace().filter(|word| word.starts_with("http"));
+        addresses.map(|word| word.trim_end_matches('/')).find(|word| word.ends_with(self.ending()))
+    }
+}
+
+/// The text of the system's sources, in both formats that apt has.
+fn system_sources() -> String {
+    let parts = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
+    let files = parts.map(|part| part.path()).chain([PathBuf::from("/etc/apt/sources.list")]);
+    let texts = files.filter_map(|file| fs::read_to_string(file).ok());
+    let lines: Vec<String> =
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let used = lines.iter().filter(|line| !line.trim_start().starts_with('#'));
+    used.cloned().collect::<Vec<_>>().join("\n")
+}
+
+/// A list of all suites, from the mirrors in `sources`; `None` if there is none of Debian's.
+fn all_suites(sources: &str) -> Option<String> {
+    let line = |(suite, archive): (&str, Archive)| {
+        Some(format!("deb [signed-by={DEBIAN_KEYS}] {} {suite} main\n", archive.mirror(sources)?))
+    };
+    let list: String = DEBIAN_SUITES.into_iter().filter_map(line).collect();
+    (!list.is_empty()).then_some(list)
+}
 
 /// apt, with the package lists it is to use.
 #[derive(Debug)]
@@ -50,13 +92,13 @@ impl Apt {
         Apt { lists: Some(folder.join("system")), sources: None }
     }
 
-    /// All of Debian's suites, with lists in `folder`. `None` where Debian's key is not known.
+    /// All of Debian's suites, from the mirrors that the system uses, with lists in `folder`. `None` where there are
+    /// none, or Debian's key is not known.
     pub(crate) fn all_of_debian(folder: &Path) -> Result<Option<Apt>, Error> {
-        if !Path::new(DEBIAN_KEYS).exists() {
-            return Ok(None);
-        }
+        let list = all_suites(&system_sources()).filter(|_| Path::new(DEBIAN_KEYS).exists());
+        let Some(list) = list else { return Ok(None) };
         let sources = folder.join("debian.list");
-        fs::write(&sources, DEBIAN_SUITES.replace("KEYS", DEBIAN_KEYS)).map_err(Error::write(&sources))?;
+        fs::write(&sources, list).map_err(Error::write(&sources))?;
         Ok(Some(Apt { lists: Some(folder.join("debian")), sources: Some(sources) }))
     }
 
@@ -229,6 +271,18 @@ mod tests {
         );
         assert_eq!((&*described.version, described.size), ("7.2-1", 12345));
         assert_eq!(described.parts("7.2-amd64"), ["linux-binary-7.2-amd64", "linux-modules-7.2-amd64"]);
+    }
+
+    #[test]
+    fn all_suites_come_from_the_mirrors_that_the_system_uses() {
+        let list = all_suites(
+            "Types: deb\nURIs: http://mirror.example/debian/\nSuites: stable\n\
+             deb https://mirror.example/debian-security stable-security main\n",
+        );
+        let list = list.unwrap();
+        assert!(list.contains("] http://mirror.example/debian sid main\n"), "{list}");
+        assert!(list.contains("] https://mirror.example/debian-security stable-security main\n"), "{list}");
+        assert_eq!(all_suites("deb http://mirror.example/ubuntu noble main\n"), None);
     }
 
     #[test]

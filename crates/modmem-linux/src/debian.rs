@@ -186,7 +186,7 @@ fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<S
     }
     updated.map_err(failed)?;
     Err(request.error(
-        "apt's sources have no such kernel; give a .deb file from https://packages.debian.org, a folder, or sample",
+        "apt's sources have no such kernel; give a .deb file from Debian's archive, a folder, or sample",
     ))
 }
 
