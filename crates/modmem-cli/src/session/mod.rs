@@ -57,6 +57,8 @@ pub(crate) struct Session {
     pub(crate) failed: Vec<Failed>,
     /// What modules say that they need and nobody has.
     missing: Vec<MissingDependency>,
+    /// Modules that say that they were built for another release, and for which.
+    foreign: Vec<(String, String)>,
 }
 
 impl Session {
@@ -79,7 +81,8 @@ impl Session {
         kernel.profile = profile;
         let missing = std::mem::take(&mut plan.missing);
         let (loaded, failed) = (Vec::new(), Vec::new());
-        let mut session = Session { kernel, space: address_space, modules, loaded, failed, missing };
+        let mut session =
+            Session { kernel, space: address_space, modules, loaded, failed, missing, foreign: Vec::new() };
         session.load_plan(plan, &request, space, &bars)?;
         Ok(session)
     }
@@ -156,16 +159,35 @@ impl Session {
                 let absent = symbols.iter().filter(|symbol| symbol.reason == Reason::Absent);
                 let advice = self.kernel.who_provides(absent.map(|symbol| &*symbol.symbol), &self.modules);
                 let error = LinkError::Unresolved(symbols);
-                return Err(anyhow!("{error}{advice}"));
+                return Err(anyhow!("{error}{advice}{}", self.version_advice(&error, &image)));
             }
             Err(error) => return Err(error.into()),
         };
         // Whoever is loaded for others, softly too, has run its init when they come: as modprobe does it.
+        self.note_release(&image);
         if !space.before_init || planned.why != Why::Requested {
             // Nothing runs here: init is taken to succeed.
             self.modules.start(id, |_| 0).with_context(|| format!("starting {}", planned.module.name()))?;
         }
         Ok(id)
+    }
+
+    /// Remembers a module that was built for another release, which CRCs may let in.
+    fn note_release(&mut self, image: &Image<'_>) {
+        let release = release_of(image);
+        if !release.is_empty() && release != self.kernel.files.release() {
+            self.foreign.push((image.name().to_text(), release));
+        }
+    }
+
+    /// What to do about symbols of other versions.
+    fn version_advice(&self, error: &LinkError, image: &Image<'_>) -> String {
+        let LinkError::Unresolved(symbols) = error else { return String::new() };
+        if !symbols.iter().any(|symbol| matches!(symbol.reason, Reason::Version { .. } | Reason::NoVersion)) {
+            return String::new();
+        }
+        let (built, kernel) = (release_of(image), self.kernel.files.release());
+        format!("\n  built for {built}, this kernel is {kernel}; --force loads it without comparing versions")
     }
 
     /// With `--before-init`, starts the modules whose symbols `image` uses: as in Linux, their inits come first.
@@ -184,7 +206,13 @@ impl Session {
         let missing = self.missing.iter();
         let missing =
             missing.map(|m| format!("{} says that it needs {}, which is nowhere", m.module, m.needs));
-        self.kernel.remarks().into_iter().chain(missing).collect()
+        let foreign = self.foreign.first().map(|(name, release)| match self.foreign.len() {
+            1 => format!("{name} was built for {release}"),
+            count => {
+                format!("{count} modules were built for other releases: {name} for {release}, and so on")
+            }
+        });
+        self.kernel.remarks().into_iter().chain(missing).chain(foreign).collect()
     }
 
     /// Ends the run: with an error that counts the modules that could not be loaded, if there are any.
@@ -197,6 +225,12 @@ impl Session {
             count => bail!("{count} of {} modules could not be loaded", count + self.loaded.len()),
         }
     }
+}
+
+/// The release that a module was built for, as its version magic says; empty if it does not.
+fn release_of(image: &Image<'_>) -> String {
+    let magic = image.modinfo().get("vermagic").unwrap_or_default().to_text();
+    magic.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// A planned module whose bytes have been taken out.
