@@ -1,0 +1,1 @@
+//! What Linux does: two red-black trees behind a sequence latch.

@@ -1,0 +1,124 @@
+//! Which module owns an address.
+//!
+//! A map from address ranges to owners, for kernels, monitors, plugin and JIT hosts: writers insert and remove ranges,
+//! and readers in any context (a signal handler, an NMI that interrupts the writer itself) ask who owns an address,
+//! without a lock, an allocation or thread-local storage. Ranges never overlap, need no alignment, and several may
+//! share a page; the answer is exact to the byte.
+//!
+//! | structure | take it when |
+//! |---|---|
+//! | `PageMap` | always, unless one of the others' reasons applies: one load for the page, wait-free |
+//! | `PackedMap` | caches are small, or a page fault is forbidden: about a hundred bytes a module, all of it present |
+//! | `LatchTree` | to compare: it is what Linux does, two red-black trees behind a sequence latch |
+//!
+//! All three have one interface, [`AddressIndex`]. `bounds` has the answers that Linux's developers discussed to a
+//! question that only a slow structure raises: which addresses need not be looked for. A map answers with an
+//! [`Owner`], four bytes that stay true whatever happens to the owner; to *use* the owner while another thread
+//! unloads it, keep owners in a `Registry` and pin them through a `protection`.
+#![no_std]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+#[cfg(loom)]
+extern crate std;
+
+mod address;
+pub mod bounds;
+mod kind;
+mod latch_tree;
+mod memory;
+mod owner;
+mod packed_map;
+mod page_map;
+pub mod protection;
+mod registry;
+mod retirable;
+mod sync;
+
+use core::fmt;
+
+pub use address::{Address, AtomicAddress, AtomicCell, Extent};
+pub use kind::{MemoryKind, PerKind};
+pub use owner::{Owner, OwnerId};
+
+/// Why a range was not inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// The range is empty or wraps around the top of the address space.
+    BadRange,
+    /// Part of the range has an owner already.
+    Overlap,
+    /// Part of the range lies in no window of the map.
+    OutsideWindows,
+    /// No memory to grow into.
+    OutOfMemory,
+}
+
+impl fmt::Display for IndexError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IndexError::BadRange => "the range is empty or wraps around the top of the address space",
+            IndexError::Overlap => "part of the range has an owner already",
+            IndexError::OutsideWindows => "part of the range lies outside the windows of the map",
+            IndexError::OutOfMemory => "no memory for the map to grow into",
+        })
+    }
+}
+
+impl core::error::Error for IndexError {}
+
+/// A map from address ranges to owners.
+///
+/// All methods take `&self`: writers take turns by a lock that readers never touch. [`find`](AddressIndex::find) and
+/// [`find_text`](AddressIndex::find_text) may be called in any context; the others may not be called from a context
+/// that can interrupt a writer, since they would wait for it.
+pub trait AddressIndex<A: Address> {
+    /// Gives the addresses of `extent` to `owner`.
+    ///
+    /// # Errors
+    /// See [`IndexError`]; nothing has changed.
+    fn insert(&self, extent: Extent<A>, owner: Owner) -> Result<(), IndexError>;
+
+    /// Takes the range that starts at `start` from its owner, and says who that was and which addresses it had.
+    /// It needs no memory and cannot fail for want of it.
+    fn remove(&self, start: A) -> Option<(Extent<A>, Owner)>;
+
+    /// The owner of `address`: of some moment between call and return.
+    fn find(&self, address: A) -> Option<Owner>;
+
+    /// The owner of `address`, if it lies in text.
+    #[inline]
+    fn find_text(&self, address: A) -> Option<Owner> {
+        self.find(address).filter(|owner| owner.kind().is_text())
+    }
+
+    /// The range that `address` lies in, or else the first one behind it.
+    fn next(&self, address: A) -> Option<(Extent<A>, Owner)>;
+
+    /// All ranges in address order. What a writer changes meanwhile may be seen or not, each range as a whole.
+    fn iter(&self) -> Iter<'_, A, Self>
+    where
+        Self: Sized,
+    {
+        Iter { index: self, from: Some(A::ZERO) }
+    }
+}
+
+/// Ranges in address order: see [`AddressIndex::iter`].
+#[derive(Debug)]
+pub struct Iter<'i, A, I> {
+    index: &'i I,
+    /// Where to look next; none behind the last address of the space.
+    from: Option<A>,
+}
+
+impl<A: Address, I: AddressIndex<A>> Iterator for Iter<'_, A, I> {
+    type Item = (Extent<A>, Owner);
+
+    fn next(&mut self) -> Option<(Extent<A>, Owner)> {
+        let found = self.index.next(self.from?);
+        self.from = found.and_then(|(extent, _)| extent.last()?.checked_add(A::from_u64(1)));
+        found
+    }
+}

@@ -1,0 +1,113 @@
+//! A zeroed array: allocated fallibly, all at once, touched by nobody until it is used.
+//!
+//! Large arrays that an allocator takes fresh from the operating system cost address space only, until a page of them
+//! is first written.
+#![expect(unsafe_code, reason = "there is no safe fallible allocation of zeroed memory")]
+
+use core::fmt;
+use core::ops::Deref;
+use core::ptr::NonNull;
+
+use super::OutOfMemory;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize};
+
+/// Types whose all-zero bytes are what [`Default`] gives.
+///
+/// # Safety
+/// `Self` is valid when all of its bytes are zero, and needs no drop.
+pub(crate) unsafe trait Zeroable: Default {}
+
+// SAFETY: an integer; nothing to drop.
+unsafe impl Zeroable for AtomicU32 {}
+// SAFETY: an integer; nothing to drop.
+unsafe impl Zeroable for AtomicUsize {}
+#[cfg(target_has_atomic = "64")]
+// SAFETY: an integer; nothing to drop.
+unsafe impl Zeroable for crate::sync::AtomicU64 {}
+// SAFETY: a null pointer is all zero; what is pointed to is not owned.
+unsafe impl<T> Zeroable for AtomicPtr<T> {}
+
+/// An array of `T`, zero at first.
+pub(crate) struct Array<T> {
+    /// The memory: ours alone, aligned to a cache line at least.
+    start: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: an Array is an owned slice; what may be sent or shared is decided by its elements.
+unsafe impl<T: Send> Send for Array<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Array<T> {}
+
+impl<T: Zeroable> Array<T> {
+    pub(crate) fn zeroed(len: usize) -> Result<Array<T>, OutOfMemory> {
+        if len == 0 {
+            return Ok(Array { start: NonNull::dangling(), len: 0 });
+        }
+        let layout = layout::<T>(len).ok_or(OutOfMemory)?;
+        // SAFETY: the layout's size is not zero: neither the length nor the size of an atomic is.
+        let start = unsafe { alloc::alloc::alloc_zeroed(layout) };
+        let start = NonNull::new(start.cast::<T>()).ok_or(OutOfMemory)?;
+        #[cfg(loom)]
+        for index in 0..len {
+            // SAFETY: `index` is below the length that was allocated.
+            let element = unsafe { start.add(index) };
+            // SAFETY: the element is ours and holds nothing yet: loom's atomics are no plain integers.
+            unsafe { element.write(T::default()) };
+        }
+        Ok(Array { start, len })
+    }
+}
+
+impl<T> Array<T> {
+    /// Gives up the array: whoever has the pair gives it back to [`Array::from_raw`].
+    pub(crate) fn into_raw(self) -> (NonNull<T>, usize) {
+        let array = core::mem::ManuallyDrop::new(self);
+        (array.start, array.len)
+    }
+
+    /// The array that [`Array::into_raw`] gave up.
+    ///
+    /// # Safety
+    /// The pair came from `into_raw` and is not used again.
+    pub(crate) unsafe fn from_raw(start: NonNull<T>, len: usize) -> Array<T> {
+        Array { start, len }
+    }
+}
+
+impl<T> Deref for Array<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: `start` and `len` are those of one allocation of valid elements (all zero, which Zeroable says is
+        // valid), or dangling and 0; it lives until drop, and is only ever borrowed shared.
+        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T> Drop for Array<T> {
+    fn drop(&mut self) {
+        let Some(layout) = layout::<T>(self.len).filter(|_| self.len > 0) else { return };
+        #[cfg(loom)]
+        for index in 0..self.len {
+            // SAFETY: `index` is below the length that was allocated.
+            let element = unsafe { self.start.add(index) };
+            // SAFETY: the element is valid, and this is the last that anybody does with it.
+            unsafe { element.drop_in_place() };
+        }
+        // SAFETY: allocated in `zeroed` with this very layout, which depends on the length alone, and not freed since.
+        unsafe { alloc::alloc::dealloc(self.start.as_ptr().cast(), layout) };
+    }
+}
+
+/// Size and alignment of an array: cache lines, so that records of 64 bytes lie in one.
+fn layout<T>(len: usize) -> Option<core::alloc::Layout> {
+    core::alloc::Layout::array::<T>(len).ok()?.align_to(64).ok()
+}
+
+impl<T> fmt::Debug for Array<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Array({})", self.len)
+    }
+}

@@ -1,0 +1,1 @@
+//! The compact map: change bits for 32 pages and values behind them.

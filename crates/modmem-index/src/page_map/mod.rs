@@ -1,0 +1,1 @@
+//! The default map: one entry a page.

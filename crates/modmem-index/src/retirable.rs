@@ -1,0 +1,1 @@
+//! A value that its owner gives up while readers may still look at it.
