@@ -33,6 +33,7 @@ mod page_map;
 pub mod protection;
 mod registry;
 mod retirable;
+mod shared_page;
 mod sync;
 
 use core::fmt;
@@ -51,6 +52,8 @@ pub enum IndexError {
     Overlap,
     /// Part of the range lies in no window of the map.
     OutsideWindows,
+    /// The map has as many windows as it can have.
+    TooManyWindows,
     /// No memory to grow into.
     OutOfMemory,
 }
@@ -61,6 +64,7 @@ impl fmt::Display for IndexError {
             IndexError::BadRange => "the range is empty or wraps around the top of the address space",
             IndexError::Overlap => "part of the range has an owner already",
             IndexError::OutsideWindows => "part of the range lies outside the windows of the map",
+            IndexError::TooManyWindows => "the map has as many windows as it can have",
             IndexError::OutOfMemory => "no memory for the map to grow into",
         })
     }

@@ -3,10 +3,12 @@
 mod array;
 mod pool;
 mod segments;
+mod sparse;
 
 pub(crate) use array::{Array, Zeroable};
 pub(crate) use pool::{Pool, PoolWriter};
 pub(crate) use segments::Segments;
+pub(crate) use sparse::Sparse;
 
 use crate::IndexError;
 

@@ -1,0 +1,224 @@
+//! Pages that several ranges share, or that a range covers in part: records of where in the page which cell begins.
+//!
+//! A record is a cache line for up to seven pieces: a version, the number of pieces there is room for, the offset at
+//! which each piece begins (ascending; unused ones are beyond any page), and the cell of each. A piece reaches to the
+//! next one's begin, the last one to the end of the page; before the first piece there is nobody. Pages with more
+//! pieces have longer records of the same form.
+//!
+//! A record is not changed once it is linked, except that a removal empties one cell: one store, which needs no memory
+//! and cannot fail. An insertion writes a new record and retires the old one. Records of a size stay records of that
+//! size for ever, so that the first word of one is always its version.
+
+use crate::IndexError;
+use crate::memory::{OutOfMemory, Pool, PoolWriter};
+use crate::owner::Cell;
+use crate::sync::{AtomicU32, Ordering};
+
+/// Words of the smallest record: a cache line.
+const SMALLEST: usize = 16;
+/// Words before the pieces: version and capacity.
+const HEAD: usize = 2;
+/// Pieces of the smallest record.
+const FEW: usize = (SMALLEST - HEAD) / 2;
+/// Where an unused piece begins.
+const NOWHERE: u32 = u32::MAX;
+
+/// Part of a page that has one cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// The first byte, counted from the start of the page.
+    pub(crate) start: u32,
+    /// The byte behind the last one.
+    pub(crate) end: u32,
+    /// Whose it is.
+    pub(crate) cell: Cell,
+}
+
+/// The record's words, as far as its capacity says: of a record that was reused meanwhile that may be nonsense, which
+/// the version tells afterwards.
+fn words(pool: &Pool, record: u32) -> Option<&[AtomicU32]> {
+    let start = record.checked_mul(SMALLEST as u32)?;
+    let capacity = pool.word(start + 1)?.load(Ordering::Relaxed) as usize;
+    pool.words(start, HEAD + 2 * capacity)
+}
+
+/// How often the record was retired. Acquire: what is read of the record afterwards is of that version or a later one.
+#[inline]
+pub(crate) fn version(pool: &Pool, record: u32) -> Option<u32> {
+    Some(pool.word(record.checked_mul(SMALLEST as u32)?)?.load(Ordering::Acquire))
+}
+
+/// The cell at `offset`: right if the record is linked, or held, or its version turns out not to have changed.
+#[inline]
+pub(crate) fn find(pool: &Pool, record: u32, offset: u32) -> Cell {
+    let few = record.checked_mul(SMALLEST as u32).and_then(|start| pool.words(start, SMALLEST));
+    let Some(few) = few.and_then(|words| <&[AtomicU32; SMALLEST]>::try_from(words).ok()) else {
+        return Cell::EMPTY;
+    };
+    if few[1].load(Ordering::Relaxed) as usize > FEW {
+        return find_among_many(pool, record, offset);
+    }
+    // All seven are compared: no branch depends on the data but the one that asks whether there was any.
+    let begun = few[HEAD..HEAD + FEW].iter().map(|start| u32::from(start.load(Ordering::Relaxed) <= offset));
+    let begun = begun.sum::<u32>() as usize;
+    match few[HEAD + FEW..].get(begun.wrapping_sub(1)) {
+        Some(cell) => Cell(cell.load(Ordering::Relaxed) & Cell::MASK),
+        None => Cell::EMPTY,
+    }
+}
+
+#[cold]
+fn find_among_many(pool: &Pool, record: u32, offset: u32) -> Cell {
+    let Some(words) = words(pool, record) else { return Cell::EMPTY };
+    let (starts, cells) = words[HEAD..].split_at((words.len() - HEAD) / 2);
+    let begun = starts.partition_point(|start| start.load(Ordering::Relaxed) <= offset);
+    match begun.checked_sub(1).and_then(|last| cells.get(last)) {
+        Some(cell) => Cell(cell.load(Ordering::Relaxed) & Cell::MASK),
+        None => Cell::EMPTY,
+    }
+}
+
+/// The pieces of a page that have an owner, ascending. For the writer.
+pub(crate) fn pieces(pool: &Pool, record: u32, page_size: u32) -> impl Iterator<Item = Piece> + '_ {
+    let words = words(pool, record).unwrap_or_default();
+    let (starts, cells) =
+        words.get(HEAD..).unwrap_or_default().split_at(words.len().saturating_sub(HEAD) / 2);
+    let start = |index: usize| starts.get(index).map_or(NOWHERE, |start| start.load(Ordering::Relaxed));
+    let all = cells.iter().enumerate().map(move |(index, cell)| Piece {
+        start: start(index),
+        end: start(index + 1).min(page_size),
+        cell: Cell(cell.load(Ordering::Relaxed)),
+    });
+    all.filter(|piece| piece.start != NOWHERE && piece.cell != Cell::EMPTY)
+}
+
+/// A record of the pieces of `old` and one more, which nobody sees until the caller links it. `old` stays as it is.
+///
+/// # Errors
+/// `new` overlaps a piece that has an owner, or there is no memory.
+pub(crate) fn with_piece(
+    pool: &Pool,
+    writer: &mut PoolWriter,
+    old: Option<u32>,
+    new: Piece,
+    page_size: u32,
+) -> Result<u32, IndexError> {
+    let kept = || old.into_iter().flat_map(|record| pieces(pool, record, page_size));
+    if kept().any(|piece| piece.start < new.end && new.start < piece.end) {
+        return Err(IndexError::Overlap);
+    }
+    let before = kept().take_while(|piece| piece.start < new.start);
+    let after = kept().skip_while(|piece| piece.start < new.start);
+    build(pool, writer, before.chain([new]).chain(after), page_size).map_err(IndexError::from)
+}
+
+/// A record of `pieces`, which are ascending and have owners.
+fn build(
+    pool: &Pool,
+    writer: &mut PoolWriter,
+    pieces: impl Iterator<Item = Piece>,
+    page_size: u32,
+) -> Result<u32, OutOfMemory> {
+    // Twice as many as owners, at most: behind each there may be nobody.
+    let mut owned = alloc::vec::Vec::new();
+    for piece in pieces {
+        owned.try_reserve(2).map_err(|_| OutOfMemory)?;
+        if let Some(&(start, Cell::EMPTY)) = owned.last()
+            && start == piece.start
+        {
+            owned.pop();
+        }
+        owned.push((piece.start, piece.cell));
+        if piece.end < page_size {
+            owned.push((piece.end, Cell::EMPTY));
+        }
+    }
+    let (start, length) = writer.take(pool, (HEAD + 2 * owned.len()).max(SMALLEST))?;
+    let capacity = (length - HEAD) / 2;
+    let words = pool.words(start, length).ok_or(OutOfMemory)?;
+    words[1].store(capacity as u32, Ordering::Relaxed);
+    let unused = core::iter::repeat((NOWHERE, Cell::EMPTY));
+    for (index, (begin, cell)) in owned.into_iter().chain(unused).take(capacity).enumerate() {
+        words[HEAD + index].store(begin, Ordering::Relaxed);
+        words[HEAD + capacity + index].store(cell.0, Ordering::Relaxed);
+    }
+    Ok(start / SMALLEST as u32)
+}
+
+/// Takes the piece that starts at `start` from its owner, in place; the piece as it was.
+pub(crate) fn clear(pool: &Pool, record: u32, start: u32, page_size: u32) -> Option<Piece> {
+    let piece = pieces(pool, record, page_size).find(|piece| piece.start == start)?;
+    let words = words(pool, record)?;
+    let (starts, cells) = words[HEAD..].split_at((words.len() - HEAD) / 2);
+    let index = starts.iter().position(|begin| begin.load(Ordering::Relaxed) == start)?;
+    cells[index].store(Cell::EMPTY.0, Ordering::Relaxed);
+    Some(piece)
+}
+
+/// Whether nobody owns any of it.
+pub(crate) fn is_empty(pool: &Pool, record: u32) -> bool {
+    pieces(pool, record, NOWHERE).next().is_none()
+}
+
+/// Gives back a record that is not linked any more, or never was.
+pub(crate) fn retire(pool: &Pool, writer: &mut PoolWriter, record: u32) {
+    let start = record * SMALLEST as u32;
+    let (Some(version), Some(words)) = (pool.word(start), words(pool, record)) else { return };
+    // Release: who sees the new version sees that the record was unlinked before. One writer at a time changes it.
+    version.store(version.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    writer.retire(start, words.len());
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{MemoryKind, Owner, OwnerId};
+    use alloc::vec::Vec;
+
+    fn cell(number: u32) -> Cell {
+        Cell::new(Owner::new(OwnerId::new(number).unwrap(), MemoryKind::Data), true)
+    }
+
+    #[test]
+    fn a_page_of_many_pieces_answers_each_byte_and_loses_them_one_by_one() {
+        let (pool, mut writer) = (Pool::new(), PoolWriter::default());
+        let mut record = None;
+        // Every third stretch of 5 bytes stays free; inserted in an order that is neither ascending nor descending.
+        let places: Vec<u32> = (0..800).filter(|n| n % 3 != 2).collect();
+        for step in 0..places.len() {
+            let n = places[step * 7 % places.len()];
+            let piece = Piece { start: n * 5, end: n * 5 + 5, cell: cell(n) };
+            let new = with_piece(&pool, &mut writer, record, piece, 4096).unwrap();
+            if let Some(old) = record.replace(new) {
+                retire(&pool, &mut writer, old);
+            }
+            let overlap = Piece { start: n * 5 + 4, end: n * 5 + 6, cell: cell(n) };
+            assert_eq!(with_piece(&pool, &mut writer, record, overlap, 4096), Err(IndexError::Overlap));
+        }
+        let record = record.unwrap();
+        for offset in 0..4096 {
+            let owned = offset / 5 % 3 != 2 && offset < 4000;
+            let expected = if owned { cell(offset / 5) } else { Cell::EMPTY };
+            assert_eq!(find(&pool, record, offset), expected, "{offset}");
+        }
+        assert_eq!(pieces(&pool, record, 4096).count(), places.len());
+        for &n in &places {
+            assert!(!is_empty(&pool, record));
+            assert_eq!(clear(&pool, record, n * 5, 4096).unwrap().end, n * 5 + 5);
+            assert_eq!(clear(&pool, record, n * 5, 4096), None);
+            assert_eq!(find(&pool, record, n * 5 + 2), Cell::EMPTY);
+        }
+        assert!(is_empty(&pool, record));
+    }
+
+    #[test]
+    fn a_retired_record_has_another_version() {
+        let (pool, mut writer) = (Pool::new(), PoolWriter::default());
+        let piece = Piece { start: 0, end: 10, cell: cell(1) };
+        let record = with_piece(&pool, &mut writer, None, piece, 4096).unwrap();
+        let before = version(&pool, record);
+        retire(&pool, &mut writer, record);
+        assert_ne!(version(&pool, record), before);
+        assert_eq!(with_piece(&pool, &mut writer, None, piece, 4096), Ok(record));
+    }
+}
