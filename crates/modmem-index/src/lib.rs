@@ -7,7 +7,7 @@
 //!
 //! | structure | take it when |
 //! |---|---|
-//! | `PageMap` | always, unless one of the others' reasons applies: one load for the page, wait-free |
+//! | [`PageMap`] | always, unless one of the others' reasons applies: one load for the page, wait-free |
 //! | `PackedMap` | caches are small, or a page fault is forbidden: about a hundred bytes a module, all of it present |
 //! | `LatchTree` | to compare: it is what Linux does, two red-black trees behind a sequence latch |
 //!
@@ -41,6 +41,7 @@ use core::fmt;
 pub use address::{Address, AtomicAddress, AtomicCell, Extent};
 pub use kind::{MemoryKind, PerKind};
 pub use owner::{Owner, OwnerId};
+pub use page_map::{Form, PageMap, Window};
 
 /// Why a range was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

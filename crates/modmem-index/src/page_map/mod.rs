@@ -1,1 +1,164 @@
 //! The default map: one entry a page.
+//!
+//! An entry is four bytes: nobody, the owner of the whole page (id, generation and type of memory, so that no second
+//! look is needed), or, where ranges share the page or cover it in part, the number of a record that says who owns
+//! which bytes of it. A look-up is a subtraction, a shift and one load; on a shared page one more cache line.
+//!
+//! Take it unless memory or caches are scarce: an entry for every page of a window is four bytes for each 4 KiB of
+//! address space in use, and the page of entries that a look-up needs may not be in memory yet, which costs the first
+//! one there a page fault. [`PackedMap`](crate::PackedMap) is for contexts that may not fault.
+//!
+//! The address space declares its *windows*, the ranges that memory comes from: an entry is found in the window's own
+//! array, and an address in no window is refused by one comparison for each. A window is [`Form::Flat`], one array,
+//! or [`Form::TwoLevel`], a directory of leaves that exist once something was inserted there, for windows of which
+//! little is used, up to whole spaces of 47 or 57 bits.
+//!
+//! Readers are wait-free: one load answers for a whole page; for a shared page they try twice without a word to
+//! anybody, and the third time (the writer has changed that very page twice in between) they make the writer keep its
+//! hands off retired records and cannot fail. Entries never move while the map lives.
+
+mod window;
+mod writer;
+
+use core::fmt;
+
+pub use window::{Form, Window};
+
+use crate::address::Address;
+use crate::memory::{Pool, PoolWriter};
+use crate::owner::Cell;
+use crate::sync::{AtomicU32, Ordering, WriterLock, fence};
+use crate::{AddressIndex, Extent, IndexError, Owner, shared_page};
+use window::{OpenWindow, WINDOWS};
+
+/// Set in an entry that is the number of a record; otherwise it is a [`Cell`].
+const SHARED: u32 = 1 << 31;
+
+/// The default map from addresses to owners: see the crate's table of structures.
+///
+/// A page is `1 << page_shift` bytes: the page size of the memory that is indexed, so that most memories begin and end
+/// with pages.
+pub struct PageMap<A> {
+    page_shift: u32,
+    windows: [spin::Once<OpenWindow<A>>; WINDOWS],
+    pool: Pool,
+    writer: WriterLock<PoolWriter>,
+}
+
+impl<A: Address> PageMap<A> {
+    /// A map without ranges. More windows can be added later.
+    ///
+    /// # Errors
+    /// A window is empty or wraps around, or overlaps another (both rounded to pages); there are more than eight; or
+    /// there is no memory.
+    ///
+    /// # Panics
+    /// `page_shift` is not from 4 to 24.
+    pub fn new(windows: &[Window<A>], page_shift: u32) -> Result<PageMap<A>, IndexError> {
+        assert!((4..=24).contains(&page_shift), "a page of 2^{page_shift} bytes");
+        let map = PageMap {
+            page_shift,
+            windows: [const { spin::Once::new() }; WINDOWS],
+            pool: Pool::new(),
+            writer: WriterLock::new(PoolWriter::default()),
+        };
+        windows.iter().try_for_each(|&window| map.add_window(window))?;
+        Ok(map)
+    }
+
+    /// Adds a window, for memory that comes from somewhere else than was thought at first. Readers may run.
+    ///
+    /// # Errors
+    /// As for [`PageMap::new`]; nothing has changed.
+    pub fn add_window(&self, window: Window<A>) -> Result<(), IndexError> {
+        let _writer = self.writer.lock();
+        let open = OpenWindow::new(window, self.page_shift)?;
+        if self.open_windows().any(|other| other.overlaps(&open)) {
+            return Err(IndexError::Overlap);
+        }
+        let vacant = self.windows.iter().find(|slot| slot.get().is_none());
+        vacant.ok_or(IndexError::TooManyWindows)?.call_once(|| open);
+        Ok(())
+    }
+
+    /// Bytes of memory that the map has asked for. What a flat window has asked for is resident only where entries
+    /// were written, if the allocator hands out memory that the system commits when it is touched.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.pool.bytes() + self.open_windows().map(OpenWindow::bytes).sum::<usize>()
+    }
+
+    #[inline]
+    fn open_windows(&self) -> impl Iterator<Item = &OpenWindow<A>> {
+        self.windows.iter().map_while(|slot| slot.get())
+    }
+
+    /// The cell of a byte of a page whose entry was found to be `entry`, the number of a record.
+    fn find_shared(&self, slot: &AtomicU32, mut entry: u32, offset: u32) -> Cell {
+        for _attempt in 0..2 {
+            if entry & SHARED == 0 {
+                return Cell(entry);
+            }
+            let record = entry & !SHARED;
+            let version = shared_page::version(&self.pool, record);
+            // The record is this page's at this moment (Acquire: the version was read before), so that its contents
+            // are right unless it is retired, and with it gets another version, before they are read. The entry alone
+            // would not tell: the record may serve another page and then this one again.
+            let still = slot.load(Ordering::Acquire);
+            if still == entry {
+                let cell = shared_page::find(&self.pool, record, offset);
+                // Acquire: whoever has read what a later user of the record wrote sees its retirement below. Pairs
+                // with the fence in `PoolWriter::take`.
+                fence(Ordering::Acquire);
+                if shared_page::version(&self.pool, record) == version {
+                    return cell;
+                }
+            }
+            entry = slot.load(Ordering::Acquire);
+        }
+        let _hold = self.pool.hold();
+        match slot.load(Ordering::Acquire) {
+            entry if entry & SHARED != 0 => shared_page::find(&self.pool, entry & !SHARED, offset),
+            entry => Cell(entry),
+        }
+    }
+}
+
+impl<A: Address> AddressIndex<A> for PageMap<A> {
+    fn insert(&self, extent: Extent<A>, owner: Owner) -> Result<(), IndexError> {
+        self.insert_range(extent, owner)
+    }
+
+    fn remove(&self, start: A) -> Option<(Extent<A>, Owner)> {
+        self.remove_range(start)
+    }
+
+    #[inline]
+    fn find(&self, address: A) -> Option<Owner> {
+        for slot in &self.windows {
+            let window = slot.get()?;
+            let (page, offset) = window.position(address, self.page_shift);
+            if page < window.pages() {
+                let slot = window.entry(page)?;
+                // Acquire: pairs with the store that inserted the range, so that what the writer did before (publish
+                // the owner) is seen by whoever finds it.
+                let entry = slot.load(Ordering::Acquire);
+                let cell = match entry & SHARED {
+                    0 => Cell(entry),
+                    _ => self.find_shared(slot, entry, offset),
+                };
+                return cell.owner();
+            }
+        }
+        None
+    }
+
+    fn next(&self, address: A) -> Option<(Extent<A>, Owner)> {
+        self.next_range(address)
+    }
+}
+
+impl<A: Address> fmt::Debug for PageMap<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageMap").field("windows", &self.open_windows().count()).finish_non_exhaustive()
+    }
+}
