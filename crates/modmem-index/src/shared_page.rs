@@ -42,32 +42,47 @@ fn words(pool: &Pool, record: u32) -> Option<&[AtomicU32]> {
     pool.words(start, HEAD + 2 * capacity)
 }
 
-/// How often the record was retired. Acquire: what is read of the record afterwards is of that version or a later one.
-#[inline]
-pub(crate) fn version(pool: &Pool, record: u32) -> Option<u32> {
-    Some(pool.word(record.checked_mul(SMALLEST as u32)?)?.load(Ordering::Acquire))
+/// A record, as readers see it.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'p> {
+    /// The head and, if there are few, all of the pieces.
+    line: &'p [AtomicU32; SMALLEST],
+    pool: &'p Pool,
+    number: u32,
 }
 
-/// The cell at `offset`: right if the record is linked, or held, or its version turns out not to have changed.
-#[inline]
-pub(crate) fn find(pool: &Pool, record: u32, offset: u32) -> Cell {
-    let few = record.checked_mul(SMALLEST as u32).and_then(|start| pool.words(start, SMALLEST));
-    let Some(few) = few.and_then(|words| <&[AtomicU32; SMALLEST]>::try_from(words).ok()) else {
-        return Cell::EMPTY;
-    };
-    if few[1].load(Ordering::Relaxed) as usize > FEW {
-        return find_among_many(pool, record, offset);
+impl<'p> Record<'p> {
+    /// The record of that number, which every number that was ever linked has.
+    #[inline]
+    pub(crate) fn of(pool: &'p Pool, number: u32) -> Option<Record<'p>> {
+        let line = pool.words(number.wrapping_mul(SMALLEST as u32), SMALLEST)?.try_into().ok()?;
+        Some(Record { line, pool, number })
     }
-    // All seven are compared: no branch depends on the data but the one that asks whether there was any.
-    let begun = few[HEAD..HEAD + FEW].iter().map(|start| u32::from(start.load(Ordering::Relaxed) <= offset));
-    let begun = begun.sum::<u32>() as usize;
-    match few[HEAD + FEW..].get(begun.wrapping_sub(1)) {
-        Some(cell) => Cell(cell.load(Ordering::Relaxed) & Cell::MASK),
-        None => Cell::EMPTY,
+
+    /// How often the record was retired.
+    #[inline]
+    pub(crate) fn version(self) -> u32 {
+        // Acquire: what is read of the record afterwards is of that version or a later one. Pairs with `retire`.
+        self.line[0].load(Ordering::Acquire)
+    }
+
+    /// The cell at `offset`: right if the record is linked, or held, or its version turns out not to have changed.
+    #[inline]
+    pub(crate) fn find(self, offset: u32) -> Cell {
+        if self.line[1].load(Ordering::Relaxed) as usize > FEW {
+            return find_among_many(self.pool, self.number, offset);
+        }
+        let (starts, cells) = self.line[HEAD..].split_at(FEW);
+        // All seven are compared: nothing that the processor would have to guess depends on the offset.
+        let begun = starts.iter().map(|start| u32::from(start.load(Ordering::Relaxed) <= offset));
+        let begun = begun.sum::<u32>() as usize;
+        match cells.get(begun.wrapping_sub(1)) {
+            Some(cell) => Cell(cell.load(Ordering::Relaxed) & Cell::MASK),
+            None => Cell::EMPTY,
+        }
     }
 }
 
-#[cold]
 fn find_among_many(pool: &Pool, record: u32, offset: u32) -> Cell {
     let Some(words) = words(pool, record) else { return Cell::EMPTY };
     let (starts, cells) = words[HEAD..].split_at((words.len() - HEAD) / 2);
@@ -175,6 +190,10 @@ mod tests {
     use crate::{MemoryKind, Owner, OwnerId};
     use alloc::vec::Vec;
 
+    fn find(pool: &Pool, record: u32, offset: u32) -> Cell {
+        Record::of(pool, record).unwrap().find(offset)
+    }
+
     fn cell(number: u32) -> Cell {
         Cell::new(Owner::new(OwnerId::new(number).unwrap(), MemoryKind::Data), true)
     }
@@ -216,9 +235,10 @@ mod tests {
         let (pool, mut writer) = (Pool::new(), PoolWriter::default());
         let piece = Piece { start: 0, end: 10, cell: cell(1) };
         let record = with_piece(&pool, &mut writer, None, piece, 4096).unwrap();
-        let before = version(&pool, record);
+        let reader = Record::of(&pool, record).unwrap();
+        let before = reader.version();
         retire(&pool, &mut writer, record);
-        assert_ne!(version(&pool, record), before);
+        assert_ne!(reader.version(), before);
         assert_eq!(with_piece(&pool, &mut writer, None, piece, 4096), Ok(record));
     }
 }

@@ -38,7 +38,6 @@ extern crate alloc;
 pub mod address;
 pub mod arch;
 pub mod image;
-pub mod index;
 pub mod layout;
 pub mod link;
 pub mod modules;
@@ -47,6 +46,7 @@ pub mod profile;
 pub mod space;
 
 pub use address::RunAddr;
+pub use modmem_index as index;
 pub use image::Image;
 pub use layout::{Layout, MemoryKind};
 pub use link::{Export, LinkOptions, Linker, Placement};

@@ -27,8 +27,9 @@ pub use window::{Form, Window};
 use crate::address::Address;
 use crate::memory::{Pool, PoolWriter};
 use crate::owner::Cell;
+use crate::shared_page::Record;
 use crate::sync::{AtomicU32, Ordering, WriterLock, fence};
-use crate::{AddressIndex, Extent, IndexError, Owner, shared_page};
+use crate::{AddressIndex, Extent, IndexError, Owner};
 use window::{OpenWindow, WINDOWS};
 
 /// Set in an entry that is the number of a record; otherwise it is a [`Cell`].
@@ -39,8 +40,8 @@ const SHARED: u32 = 1 << 31;
 /// A page is `1 << page_shift` bytes: the page size of the memory that is indexed, so that most memories begin and end
 /// with pages.
 pub struct PageMap<A> {
-    page_shift: u32,
     windows: [spin::Once<OpenWindow<A>>; WINDOWS],
+    page_shift: u32,
     pool: Pool,
     writer: WriterLock<PoolWriter>,
 }
@@ -57,8 +58,8 @@ impl<A: Address> PageMap<A> {
     pub fn new(windows: &[Window<A>], page_shift: u32) -> Result<PageMap<A>, IndexError> {
         assert!((4..=24).contains(&page_shift), "a page of 2^{page_shift} bytes");
         let map = PageMap {
-            page_shift,
             windows: [const { spin::Once::new() }; WINDOWS],
+            page_shift,
             pool: Pool::new(),
             writer: WriterLock::new(PoolWriter::default()),
         };
@@ -76,7 +77,7 @@ impl<A: Address> PageMap<A> {
         if self.open_windows().any(|other| other.overlaps(&open)) {
             return Err(IndexError::Overlap);
         }
-        let vacant = self.windows.iter().find(|slot| slot.get().is_none());
+        let vacant = self.windows.iter().find(|window| window.get().is_none());
         vacant.ok_or(IndexError::TooManyWindows)?.call_once(|| open);
         Ok(())
     }
@@ -87,37 +88,59 @@ impl<A: Address> PageMap<A> {
         size_of::<Self>() + self.pool.bytes() + self.open_windows().map(OpenWindow::bytes).sum::<usize>()
     }
 
-    #[inline]
     fn open_windows(&self) -> impl Iterator<Item = &OpenWindow<A>> {
         self.windows.iter().map_while(|slot| slot.get())
     }
 
+    #[inline(never)]
+    fn find_in_later_windows(&self, address: A) -> Option<Owner> {
+        let slot = self.open_windows().skip(2).find_map(|window| window.slot(address))??;
+        self.owner_in(slot, address)
+    }
+
+    /// The owner of a byte of the page whose entry that is.
+    #[inline]
+    fn owner_in(&self, slot: &AtomicU32, address: A) -> Option<Owner> {
+        // Acquire: pairs with the store that inserted the range, so that what the writer did before (publish the owner)
+        // is seen by whoever finds it.
+        let entry = slot.load(Ordering::Acquire);
+        let cell = match entry & SHARED {
+            0 => Cell(entry),
+            _ => self.find_shared(slot, entry, address),
+        };
+        cell.owner()
+    }
+
     /// The cell of a byte of a page whose entry was found to be `entry`, the number of a record.
-    fn find_shared(&self, slot: &AtomicU32, mut entry: u32, offset: u32) -> Cell {
+    fn find_shared(&self, slot: &AtomicU32, mut entry: u32, address: A) -> Cell {
+        let offset = address.offset_in_page(self.page_shift);
         for _attempt in 0..2 {
             if entry & SHARED == 0 {
                 return Cell(entry);
             }
-            let record = entry & !SHARED;
-            let version = shared_page::version(&self.pool, record);
+            let Some(record) = Record::of(&self.pool, entry & !SHARED) else { break };
+            let version = record.version();
             // The record is this page's at this moment (Acquire: the version was read before), so that its contents
             // are right unless it is retired, and with it gets another version, before they are read. The entry alone
             // would not tell: the record may serve another page and then this one again.
             let still = slot.load(Ordering::Acquire);
             if still == entry {
-                let cell = shared_page::find(&self.pool, record, offset);
+                let cell = record.find(offset);
                 // Acquire: whoever has read what a later user of the record wrote sees its retirement below. Pairs
                 // with the fence in `PoolWriter::take`.
                 fence(Ordering::Acquire);
-                if shared_page::version(&self.pool, record) == version {
+                if record.version() == version {
                     return cell;
                 }
             }
             entry = slot.load(Ordering::Acquire);
         }
         let _hold = self.pool.hold();
+        // Acquire: the record's contents, as in `find`.
         match slot.load(Ordering::Acquire) {
-            entry if entry & SHARED != 0 => shared_page::find(&self.pool, entry & !SHARED, offset),
+            entry if entry & SHARED != 0 => {
+                Record::of(&self.pool, entry & !SHARED).map_or(Cell::EMPTY, |record| record.find(offset))
+            }
             entry => Cell(entry),
         }
     }
@@ -134,22 +157,14 @@ impl<A: Address> AddressIndex<A> for PageMap<A> {
 
     #[inline]
     fn find(&self, address: A) -> Option<Owner> {
-        for slot in &self.windows {
-            let window = slot.get()?;
-            let (page, offset) = window.position(address, self.page_shift);
-            if page < window.pages() {
-                let slot = window.entry(page)?;
-                // Acquire: pairs with the store that inserted the range, so that what the writer did before (publish
-                // the owner) is seen by whoever finds it.
-                let entry = slot.load(Ordering::Acquire);
-                let cell = match entry & SHARED {
-                    0 => Cell(entry),
-                    _ => self.find_shared(slot, entry, offset),
-                };
-                return cell.owner();
+        // Most maps have one window or two: those are looked at here, wherever this is inlined.
+        for window in &self.windows[..2] {
+            let window = window.get()?;
+            if let Some(slot) = window.slot(address) {
+                return self.owner_in(slot?, address);
             }
         }
-        None
+        self.find_in_later_windows(address)
     }
 
     fn next(&self, address: A) -> Option<(Extent<A>, Owner)> {

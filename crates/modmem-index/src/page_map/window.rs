@@ -31,6 +31,7 @@ pub struct Window<A> {
 #[derive(Debug)]
 pub(super) struct OpenWindow<A> {
     base: A,
+    page_shift: u32,
     pages: usize,
     entries: Entries,
     /// Page numbers in the whole space.
@@ -59,7 +60,8 @@ impl<A: Address> OpenWindow<A> {
                 Entries::TwoLevel(Sparse::new(pages, bits.div_ceil(2).max(10))?)
             }
         };
-        Ok(OpenWindow { base: A::from_u64(first_page << page_shift), pages, entries, first_page, last_page })
+        let base = A::from_u64(first_page << page_shift);
+        Ok(OpenWindow { base, page_shift, pages, entries, first_page, last_page })
     }
 
     pub(super) fn base(&self) -> A {
@@ -78,10 +80,9 @@ impl<A: Address> OpenWindow<A> {
 
     /// The page of an address, counted from the window's start, and the offset in it. Not below [`Self::pages`] if the
     /// address lies outside.
-    #[inline]
-    pub(super) fn position(&self, address: A, page_shift: u32) -> (usize, u32) {
+    pub(super) fn position(&self, address: A) -> (usize, u32) {
         let distance = address.wrapping_sub(self.base);
-        (distance.page(page_shift), distance.offset_in_page(page_shift))
+        (distance.page(self.page_shift), distance.offset_in_page(self.page_shift))
     }
 
     /// Whether the two have a page in common. Both count pages of the same size.
@@ -89,8 +90,17 @@ impl<A: Address> OpenWindow<A> {
         self.first_page <= other.last_page && other.first_page <= self.last_page
     }
 
-    /// The entry of a page of the window, if it exists.
+    /// `None` if the address lies outside; otherwise the entry of its page, if that exists.
     #[inline]
+    pub(super) fn slot(&self, address: A) -> Option<Option<&AtomicU32>> {
+        let page = address.wrapping_sub(self.base).page(self.page_shift);
+        match &self.entries {
+            Entries::Flat(entries) => entries.get(page).map(Some),
+            Entries::TwoLevel(entries) => (page < self.pages).then(|| entries.get(page)),
+        }
+    }
+
+    /// The entry of a page of the window, if it exists.
     pub(super) fn entry(&self, page: usize) -> Option<&AtomicU32> {
         match &self.entries {
             Entries::Flat(entries) => entries.get(page),

@@ -41,12 +41,12 @@ impl<A: Address> PageMap<A> {
 
     /// The window of an address.
     fn window_of(&self, address: A) -> Option<&OpenWindow<A>> {
-        self.open_windows().find(|window| window.position(address, self.page_shift).0 < window.pages())
+        self.open_windows().find(|window| window.position(address).0 < window.pages())
     }
 
     fn span(&self, window: &OpenWindow<A>, first: A, last: A) -> Result<Span, IndexError> {
-        let (first, from) = window.position(first, self.page_shift);
-        let (last, to) = window.position(last, self.page_shift);
+        let (first, from) = window.position(first);
+        let (last, to) = window.position(last);
         if last >= window.pages() {
             return Err(IndexError::OutsideWindows);
         }
@@ -128,7 +128,7 @@ impl<A: Address> PageMap<A> {
     pub(super) fn remove_range(&self, start: A) -> Option<(Extent<A>, Owner)> {
         let mut writer = self.writer.lock();
         let window = self.window_of(start)?;
-        let (first, offset) = window.position(start, self.page_shift);
+        let (first, offset) = window.position(start);
         let begin = self.piece_at(window, first, offset).filter(|piece| piece.cell.is_start())?;
         let owner = begin.cell.owner()?;
         let (last, end) = self.end_of_range(window, first, begin);
@@ -185,7 +185,7 @@ impl<A: Address> PageMap<A> {
     }
 
     fn next_in_window(&self, window: &OpenWindow<A>, from: A) -> Option<(Extent<A>, Owner)> {
-        let (mut page, mut offset) = window.position(from, self.page_shift);
+        let (mut page, mut offset) = window.position(from);
         let mut piece = loop {
             page = window.skip_missing(page)?;
             if let Some(piece) = self.pieces(window, page)?.find(|piece| piece.end > offset) {

@@ -39,6 +39,24 @@ impl Protection {
         matches!(self, Protection::ReadWrite)
     }
 
+    /// The protection that a memory gets when loading is complete, before init runs
+    /// (kernel/module/strict_rwx.c, called from main.c:complete_formation).
+    pub const fn formed(kind: MemoryKind) -> Protection {
+        match kind {
+            MemoryKind::Text | MemoryKind::InitText => Protection::ReadExecute,
+            MemoryKind::RoData | MemoryKind::InitRoData => Protection::Read,
+            MemoryKind::Data | MemoryKind::RoAfterInit | MemoryKind::InitData => Protection::ReadWrite,
+        }
+    }
+
+    /// The protection that a memory keeps once init has returned.
+    pub const fn settled(kind: MemoryKind) -> Protection {
+        match kind {
+            MemoryKind::RoAfterInit => Protection::Read,
+            other => Protection::formed(other),
+        }
+    }
+
     /// Whether bytes may be executed.
     pub const fn is_executable(self) -> bool {
         matches!(self, Protection::ReadExecute)
@@ -109,9 +127,11 @@ pub trait Block {
     /// Changes the protection of the bytes `part`, whose ends are multiples of the page size, at their run address,
     /// and makes what was written there visible to instruction fetches if it is now executable.
     ///
+    /// A module's readers may look at [`Block::bytes`] meanwhile, and only there.
+    ///
     /// # Errors
     /// The protection could not be changed; it is what it was.
-    fn protect(&mut self, part: Range<u64>, protection: Protection) -> Result<(), SpaceError>;
+    fn protect(&self, part: Range<u64>, protection: Protection) -> Result<(), SpaceError>;
 }
 
 /// Why there is no memory.
