@@ -12,10 +12,13 @@
 use crate::IndexError;
 use crate::memory::{OutOfMemory, Pool, PoolWriter};
 use crate::owner::Cell;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, LoadOwn, Ordering};
 
-/// Words of the smallest record: a cache line.
+/// Words of the smallest record: a cache line, or for the model checker as few as will do.
+#[cfg(not(loom))]
 const SMALLEST: usize = 16;
+#[cfg(loom)]
+const SMALLEST: usize = 8;
 /// Words before the pieces: version and capacity.
 const HEAD: usize = 2;
 /// Pieces of the smallest record.
@@ -98,11 +101,11 @@ pub(crate) fn pieces(pool: &Pool, record: u32, page_size: u32) -> impl Iterator<
     let words = words(pool, record).unwrap_or_default();
     let (starts, cells) =
         words.get(HEAD..).unwrap_or_default().split_at(words.len().saturating_sub(HEAD) / 2);
-    let start = |index: usize| starts.get(index).map_or(NOWHERE, |start| start.load(Ordering::Relaxed));
+    let start = |index: usize| starts.get(index).map_or(NOWHERE, |start| start.load_own());
     let all = cells.iter().enumerate().map(move |(index, cell)| Piece {
         start: start(index),
         end: start(index + 1).min(page_size),
-        cell: Cell(cell.load(Ordering::Relaxed)),
+        cell: Cell(cell.load_own()),
     });
     all.filter(|piece| piece.start != NOWHERE && piece.cell != Cell::EMPTY)
 }
@@ -165,7 +168,7 @@ pub(crate) fn clear(pool: &Pool, record: u32, start: u32, page_size: u32) -> Opt
     let piece = pieces(pool, record, page_size).find(|piece| piece.start == start)?;
     let words = words(pool, record)?;
     let (starts, cells) = words[HEAD..].split_at((words.len() - HEAD) / 2);
-    let index = starts.iter().position(|begin| begin.load(Ordering::Relaxed) == start)?;
+    let index = starts.iter().position(|begin| begin.load_own() == start)?;
     cells[index].store(Cell::EMPTY.0, Ordering::Relaxed);
     Some(piece)
 }
@@ -180,7 +183,7 @@ pub(crate) fn retire(pool: &Pool, writer: &mut PoolWriter, record: u32) {
     let start = record * SMALLEST as u32;
     let (Some(version), Some(words)) = (pool.word(start), words(pool, record)) else { return };
     // Release: who sees the new version sees that the record was unlinked before. One writer at a time changes it.
-    version.store(version.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    version.store(version.load_own().wrapping_add(1), Ordering::Release);
     writer.retire(start, words.len());
 }
 

@@ -5,7 +5,7 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use super::{Array, OutOfMemory, Zeroable};
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{AtomicPtr, LoadOwn, Ordering};
 
 /// Elements of the first segment; a power of two.
 #[cfg(not(loom))]
@@ -50,7 +50,7 @@ impl<T: Zeroable> Segments<T> {
     pub(crate) fn grow(&self, index: u32) -> Result<(), OutOfMemory> {
         let (segment, _) = position(index);
         let slot = self.segments.get(segment).ok_or(OutOfMemory)?;
-        if !slot.load(Ordering::Relaxed).is_null() {
+        if !slot.load_own().is_null() {
             return Ok(());
         }
         let (start, _) = Array::<T>::zeroed(segment_len(segment))?.into_raw();

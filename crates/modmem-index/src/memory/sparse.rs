@@ -5,7 +5,7 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use super::{Array, OutOfMemory, Zeroable};
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{AtomicPtr, LoadOwn, Ordering};
 
 /// An array of which only the leaves that were asked for exist.
 pub(crate) struct Sparse<T> {
@@ -20,11 +20,6 @@ impl<T: Zeroable> Sparse<T> {
     pub(crate) fn new(len: usize, leaf_bits: u32) -> Result<Sparse<T>, OutOfMemory> {
         let leaves = len.div_ceil(1 << leaf_bits);
         Ok(Sparse { directory: Array::zeroed(leaves)?, leaf_bits, len })
-    }
-
-    /// How many elements there can be.
-    pub(crate) fn len(&self) -> usize {
-        self.len
     }
 
     /// The element, if it exists.
@@ -44,8 +39,7 @@ impl<T: Zeroable> Sparse<T> {
     /// Makes sure that the element exists. One writer at a time.
     pub(crate) fn grow(&self, index: usize) -> Result<(), OutOfMemory> {
         let leaf = self.directory.get(index >> self.leaf_bits).ok_or(OutOfMemory)?;
-        // Relaxed: only the writer stores it.
-        if leaf.load(Ordering::Relaxed).is_null() {
+        if leaf.load_own().is_null() {
             let (start, _) = Array::<T>::zeroed(1 << self.leaf_bits)?.into_raw();
             // Release: who finds the leaf finds it zeroed.
             leaf.store(start.as_ptr(), Ordering::Release);

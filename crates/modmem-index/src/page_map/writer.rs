@@ -6,7 +6,7 @@ use crate::address::Address;
 use crate::memory::PoolWriter;
 use crate::owner::Cell;
 use crate::shared_page::{self, Piece};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, LoadOwn, Ordering};
 use crate::{Extent, IndexError, Owner};
 
 /// The pages of a range in a window.
@@ -61,7 +61,7 @@ impl<A: Address> PageMap<A> {
         window.grow(span.first..=span.last)?;
         let slot = |page| window.entry(page).ok_or(IndexError::OutOfMemory);
         for page in span.first..=span.last {
-            let entry = slot(page)?.load(Ordering::Relaxed);
+            let entry = slot(page)?.load_own();
             let may_share = entry & SHARED != 0 && !span.covers(page);
             if entry != 0 && !may_share {
                 return Err(IndexError::Overlap);
@@ -73,7 +73,7 @@ impl<A: Address> PageMap<A> {
                 return Ok(cell.0);
             }
             let (start, end) = span.part(page);
-            let old = record_of(slot(page)?.load(Ordering::Relaxed));
+            let old = record_of(slot(page)?.load_own());
             let piece = Piece { start, end, cell };
             let record = shared_page::with_piece(&self.pool, &mut writer, old, piece, span.page_size)?;
             Ok(record | SHARED)
@@ -98,7 +98,7 @@ impl<A: Address> PageMap<A> {
 
     /// Changes the entry of a page, and retires the record that it stood for.
     fn link(&self, writer: &mut PoolWriter, slot: &AtomicU32, entry: u32) {
-        let old = slot.load(Ordering::Relaxed);
+        let old = slot.load_own();
         // Release: who finds the entry finds the record written, and all that the writer did before.
         slot.store(entry, Ordering::Release);
         self.retire(writer, old);
@@ -117,7 +117,7 @@ impl<A: Address> PageMap<A> {
 
     /// The pieces of a page that have owners.
     fn pieces(&self, window: &OpenWindow<A>, page: usize) -> Option<impl Iterator<Item = Piece> + '_> {
-        let entry = window.entry(page)?.load(Ordering::Relaxed);
+        let entry = window.entry(page)?.load_own();
         let end = self.page_size();
         let whole = (entry != 0 && entry & SHARED == 0).then_some(Piece { start: 0, end, cell: Cell(entry) });
         let shared = record_of(entry).into_iter();
@@ -134,7 +134,7 @@ impl<A: Address> PageMap<A> {
         let (last, end) = self.end_of_range(window, first, begin);
         for page in first..=last {
             let Some(slot) = window.entry(page) else { continue };
-            match record_of(slot.load(Ordering::Relaxed)) {
+            match record_of(slot.load_own()) {
                 Some(record) => {
                     let start = if page == first { offset } else { 0 };
                     shared_page::clear(&self.pool, record, start, self.page_size());
