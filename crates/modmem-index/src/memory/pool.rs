@@ -159,3 +159,42 @@ mod tests {
         assert_eq!(writer.take(&pool, 16).unwrap().0, second);
     }
 }
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::sync::AtomicU32;
+    use loom::sync::Arc;
+
+    /// The readers' last resort: what a held pool leads to stays as it is, without a check.
+    #[test]
+    fn a_record_that_was_found_under_a_hold_is_not_used_again_before_the_hold_ends() {
+        loom::model(|| {
+            let pool = Pool::new();
+            let mut writer = PoolWriter::default();
+            let (first, _) = writer.take(&pool, 2).unwrap();
+            let (second, _) = writer.take(&pool, 2).unwrap();
+            let write =
+                |pool: &Pool, record, value| pool.word(record).unwrap().store(value, Ordering::Relaxed);
+            write(&pool, first, 10);
+            let shared = Arc::new((pool, AtomicU32::new(first)));
+            let reader = {
+                let shared = shared.clone();
+                loom::thread::spawn(move || {
+                    let (pool, link) = &*shared;
+                    let _hold = pool.hold();
+                    let record = link.load(Ordering::Acquire);
+                    let value = pool.word(record).unwrap().load(Ordering::Relaxed);
+                    assert_eq!(value, if record == first { 10 } else { 11 });
+                })
+            };
+            let (pool, link) = &*shared;
+            write(pool, second, 11);
+            link.store(second, Ordering::Release);
+            writer.retire(first, 2);
+            let (next, _) = writer.take(pool, 2).unwrap();
+            write(pool, next, 12);
+            reader.join().unwrap();
+        });
+    }
+}

@@ -32,10 +32,6 @@ use crate::sync::{AtomicU32, Ordering, WriterLock, fence};
 use crate::{AddressIndex, Extent, IndexError, Owner};
 use window::{OpenWindow, WINDOWS};
 
-/// How often a reader of a shared page tries before it holds retired records; for the model checker as rarely as shows
-/// both ways.
-const ATTEMPTS: usize = if cfg!(loom) { 1 } else { 2 };
-
 /// Set in an entry that is the number of a record; otherwise it is a [`Cell`].
 const SHARED: u32 = 1 << 31;
 
@@ -118,7 +114,7 @@ impl<A: Address> PageMap<A> {
     /// The cell of a byte of a page whose entry was found to be `entry`, the number of a record.
     fn find_shared(&self, slot: &AtomicU32, mut entry: u32, address: A) -> Cell {
         let offset = address.offset_in_page(self.page_shift);
-        for _attempt in 0..ATTEMPTS {
+        for _attempt in 0..2 {
             if entry & SHARED == 0 {
                 return Cell(entry);
             }
