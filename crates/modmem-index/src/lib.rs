@@ -14,7 +14,7 @@
 //! All three have one interface, [`AddressIndex`]. `bounds` has the answers that Linux's developers discussed to a
 //! question that only a slow structure raises: which addresses need not be looked for. A map answers with an
 //! [`Owner`], four bytes that stay true whatever happens to the owner; to *use* the owner while another thread
-//! unloads it, keep owners in a `Registry` and pin them through a `protection`.
+//! unloads it, keep owners in a [`Registry`] and pin them, under one of the [`protection`]s.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -42,6 +42,8 @@ pub use address::{Address, AtomicAddress, AtomicCell, Extent};
 pub use kind::{MemoryKind, PerKind};
 pub use owner::{Owner, OwnerId};
 pub use page_map::{Form, PageMap, Window};
+pub use registry::{Entered, Pinned, Reader, Registry, RegistryError, Reservation};
+pub use retirable::Retirable;
 
 /// Why a range was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

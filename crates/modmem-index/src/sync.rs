@@ -1,11 +1,15 @@
 //! Atomics and the writers' lock: the real ones, or loom's when the models run.
 
 #[cfg(not(loom))]
+pub(crate) use core::hint::spin_loop;
+#[cfg(not(loom))]
 #[cfg(target_has_atomic = "64")]
 pub(crate) use core::sync::atomic::AtomicU64;
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
+#[cfg(loom)]
+pub(crate) use loom::hint::spin_loop;
 #[cfg(loom)]
 #[cfg(target_has_atomic = "64")]
 pub(crate) use loom::sync::atomic::AtomicU64;
@@ -34,6 +38,22 @@ impl<T> WriterLock<T> {
         return self.inner.lock();
         #[cfg(loom)]
         return self.inner.lock().expect("no writer panics while it holds the lock");
+    }
+
+    /// As `lock`, but calls `relax` each time that another has the lock: it may be kept for long.
+    pub(crate) fn lock_with(&self, relax: fn()) -> impl core::ops::DerefMut<Target = T> + '_ {
+        #[cfg(not(loom))]
+        loop {
+            if let Some(guard) = self.inner.try_lock() {
+                return guard;
+            }
+            relax();
+        }
+        #[cfg(loom)]
+        {
+            let _ = relax;
+            self.lock()
+        }
     }
 }
 

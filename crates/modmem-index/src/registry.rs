@@ -1,1 +1,0 @@
-//! Owners by id: published for readers, pinned while they are used, freed when nobody does.
