@@ -40,6 +40,7 @@ use core::fmt;
 
 pub use address::{Address, AtomicAddress, AtomicCell, Extent};
 pub use kind::{MemoryKind, PerKind};
+pub use latch_tree::LatchTree;
 pub use owner::{Owner, OwnerId};
 pub use page_map::{Form, PageMap, Window};
 pub use registry::{Entered, Pinned, Reader, Registry, RegistryError, Reservation};
