@@ -6,13 +6,14 @@
 //! that an NMI in the middle of a change needs no second attempt; a reader on another CPU may need several, as many as
 //! changes overtake it: unlike the other structures this one is not wait-free.
 //!
-//! It is here to be compared with (kernel/module/tree_lookup.c, include/linux/rbtree_latch.h, lib/rbtree.c): the same
-//! changes give the same trees as in Linux, node for node. Two things differ, and both are the writer's. Nodes have no
-//! link to their parent, which keeps one within a cache line of 64 bytes; and a node that was removed is used again at
-//! once, without waiting for readers, because a reader that strays from a changed node to anywhere knows by the number
-//! that its answer counts for nothing, and is stopped after as many steps as a tree can have.
+//! It is here to be compared with (kernel/module/tree_lookup.c, include/linux/rbtree_latch.h, lib/rbtree.c), so it
+//! searches as Linux does, node by node until one has the address, and the same changes give the same trees, node for
+//! node. Two things differ, and both are the writer's. The odd tree is not worked out again but has the even tree's
+//! changes repeated, so that colours and parents exist once and a node fits into a cache line. And a node that was
+//! removed is used again at once, without waiting for readers: one who strays from it to anywhere knows by the number
+//! that its answer counts for nothing, and is stopped after as many steps as a tree can be deep.
 //!
-//! Links are pointers: with 32-bit indices into segments a node is smaller, but each step has another load to wait for.
+//! Links are pointers: with 32-bit indices into segments a node would be smaller, and every step a fifth slower.
 
 mod node;
 mod red_black;

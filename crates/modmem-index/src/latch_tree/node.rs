@@ -15,10 +15,6 @@ pub(super) enum Tree {
     Odd,
 }
 
-impl Tree {
-    pub(super) const BOTH: [Tree; 2] = [Tree::Even, Tree::Odd];
-}
-
 /// Which child: the one with the lower addresses, or the one with the higher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {

@@ -16,9 +16,12 @@ const MOST_LINKS: usize = 16;
 /// A change of the even tree, noted for the odd one.
 pub(super) struct Change<'t, A: AtomicAddress> {
     roots: &'t [Link<A>; 2],
-    odd: [Option<(&'t Link<A>, Option<&'t Node<A>>)>; MOST_LINKS],
+    odd: [Option<NewLink<'t, A>>; MOST_LINKS],
     len: usize,
 }
+
+/// A link of the odd tree, and the node that it has to lead to.
+type NewLink<'t, A> = (&'t Link<A>, Option<&'t Node<A>>);
 
 impl<'t, A: AtomicAddress> Change<'t, A> {
     pub(super) fn new(roots: &'t [Link<A>; 2]) -> Change<'t, A> {
