@@ -9,12 +9,40 @@
 //! |---|---|
 //! | [`PageMap`] | always, unless one of the others' reasons applies: one load for the page, wait-free |
 //! | `PackedMap` | caches are small, or a page fault is forbidden: about a hundred bytes a module, all of it present |
-//! | `LatchTree` | to compare: it is what Linux does, two red-black trees behind a sequence latch |
+//! | [`LatchTree`] | to compare: it is what Linux does, two red-black trees behind a sequence latch |
 //!
-//! All three have one interface, [`AddressIndex`]. `bounds` has the answers that Linux's developers discussed to a
+//! All three have one interface, [`AddressIndex`]. [`bounds`] has the answers that Linux's developers discussed to a
 //! question that only a slow structure raises: which addresses need not be looked for. A map answers with an
 //! [`Owner`], four bytes that stay true whatever happens to the owner; to *use* the owner while another thread
 //! unloads it, keep owners in a [`Registry`] and pin them, under one of the [`protection`]s.
+//!
+//! # Examples
+//!
+//! A host of compiled code, which has no ELF in sight:
+//!
+//! ```
+//! use modmem_index::protection::Counters;
+//! use modmem_index::{AddressIndex, Extent, Form, MemoryKind, Owner, PageMap, Registry, Window};
+//!
+//! # struct Compiled { name: &'static str }
+//! # fn run(start: u64, pc: u64) -> Result<(), Box<dyn std::error::Error>> {
+//! let window = Window { extent: Extent { start: 0x7f00_0000_0000_u64, size: 1 << 32 }, form: Form::TwoLevel };
+//! let index = PageMap::new(&[window], 12)?;                   // an entry for each page of 2^12 bytes
+//! let mut functions = Registry::new(Counters::new());
+//! let reader = functions.reader();                            // for other threads and signal handlers
+//!
+//! let place = functions.reserve()?;
+//! index.insert(Extent { start, size: 700 }, Owner::new(place.id(), MemoryKind::Text))?;
+//! let id = functions.publish(place, Compiled { name: "fib" });
+//!
+//! if let Some((function, _)) = reader.pin_at(&index, pc) {    // no lock, no allocation, no thread-local
+//!     println!("{}", function.name);                          // cannot go while it is pinned
+//! }
+//! functions.remove(id, |_| { index.remove(start); });         // hides it, waits for those who look, gives it back
+//! # Ok(())
+//! # }
+//! # run(0x7f00_0000_1230, 0x7f00_0000_1300).unwrap();
+//! ```
 #![no_std]
 #![deny(unsafe_code)]
 

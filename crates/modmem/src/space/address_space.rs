@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+use spin::Mutex;
+
 use super::backing::{Backing, Fresh, HeapBacking};
 use super::free_list::FreeList;
 use super::held::{HeldRange, SharedRanges};

@@ -16,7 +16,6 @@ use core::ops::Range;
 
 pub use address_space::{AddressSpace, Guard, SpaceBlock};
 pub use backing::{Backing, Fresh, HeapBacking};
-pub(crate) use chunked::{ChunkedMap, Summary};
 pub use percpu::{PerCpuPlace, PerCpuSpace};
 
 use crate::address::RunAddr;
