@@ -1,6 +1,8 @@
 //! Chores of the modmem repository, as a library that its tests use too.
 
+mod command;
 pub mod freestanding;
 pub mod goldens;
+pub mod loom;
 pub mod oracle;
 pub mod whole_package;
