@@ -4,5 +4,6 @@ mod command;
 pub mod freestanding;
 pub mod goldens;
 pub mod loom;
+pub mod mod_tree;
 pub mod oracle;
 pub mod whole_package;

@@ -104,7 +104,7 @@ fn a_neighbour_that_goes_does_not_disturb_who_stays() {
         map.remove(8).unwrap();
         map.insert(at(16, 8), owner(3)).unwrap();
     };
-    look_up_during(3, 1, before, meanwhile, &[Some(1)]);
+    look_up_during(3, 2, before, meanwhile, &[Some(1)]);
     look_up_during(9, 1, before, meanwhile, &[None, Some(2)]);
 }
 
