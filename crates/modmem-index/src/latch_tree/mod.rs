@@ -96,6 +96,8 @@ impl<A: AtomicAddress> LatchTree<A> {
         while let Some(node) = next {
             next = if node.last() < address {
                 node.child(Tree::Even, Side::High)
+            } else if node.start() <= address {
+                return Some(node);
             } else {
                 found = Some(node);
                 node.child(Tree::Even, Side::Low)
@@ -105,7 +107,7 @@ impl<A: AtomicAddress> LatchTree<A> {
     }
 }
 
-/// More steps than the longest way down: twice the logarithm of the number of nodes, which is a `u32`.
+/// As many steps as the longest way down can have: twice the logarithm of the number of nodes, which is a `u32`.
 const MAX_DEPTH: usize = 64;
 
 /// One search in one tree.
@@ -151,13 +153,13 @@ impl<A: AtomicAddress> AddressIndex<A> for LatchTree<A> {
     #[inline]
     fn find(&self, address: A) -> Option<Owner> {
         loop {
-            // Acquire: pairs with the store in `change`: the tree that the number chooses is visible, whole.
+            // Acquire: pairs with the store of the number: the tree that the number chooses is visible, whole.
             let sequence = self.sequence.load(Ordering::Acquire);
             let found = match sequence % 2 {
                 0 => search(Tree::Even, &self.roots[0], address),
                 _ => search(Tree::Odd, &self.roots[1], address),
             };
-            // Pairs with the fence in `change`: if the search met a change, the next load sees the number that was
+            // Pairs with the fence behind that store: if the search met a change, the next load sees the number that was
             // stored before it.
             fence(Ordering::Acquire);
             if self.sequence.load(Ordering::Relaxed) == sequence {
