@@ -14,7 +14,7 @@ use crate::command;
 pub fn run() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut test = command::cargo();
-    test.args(["test", "--release", "--locked", "--package", "modmem-index", "--features", "membarrier"]);
+    test.args(["test", "--release", "--locked", "--package", "modmem-index"]);
     test.args(["--lib", "--tests", "--manifest-path"]).arg(root.join("Cargo.toml"));
     // All crates are built with the flag, so that they are kept apart from others.
     test.arg("--target-dir").arg(root.join("target/loom"));
