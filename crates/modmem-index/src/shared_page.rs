@@ -9,6 +9,8 @@
 //! and cannot fail. An insertion writes a new record and retires the old one. Records of a size stay records of that
 //! size for ever, so that the first word of one is always its version.
 
+use core::hint::select_unpredictable;
+
 use crate::IndexError;
 use crate::memory::{OutOfMemory, Pool, PoolWriter};
 use crate::owner::Cell;
@@ -75,14 +77,14 @@ impl<'p> Record<'p> {
         if self.line[1].load(Ordering::Relaxed) as usize > FEW {
             return find_among_many(self.pool, self.number, offset);
         }
+        // All seven are looked at, the last that begins in time wins: nothing that the processor would have to guess
+        // depends on the offset, and no load waits for another.
         let (starts, cells) = self.line[HEAD..].split_at(FEW);
-        // All seven are compared: nothing that the processor would have to guess depends on the offset.
-        let begun = starts.iter().map(|start| u32::from(start.load(Ordering::Relaxed) <= offset));
-        let begun = begun.sum::<u32>() as usize;
-        match cells.get(begun.wrapping_sub(1)) {
-            Some(cell) => Cell(cell.load(Ordering::Relaxed) & Cell::MASK),
-            None => Cell::EMPTY,
-        }
+        let cell = starts.iter().zip(cells).fold(Cell::EMPTY.0, |before, (start, cell)| {
+            let begun = start.load(Ordering::Relaxed) <= offset;
+            select_unpredictable(begun, cell.load(Ordering::Relaxed), before)
+        });
+        Cell(cell & Cell::MASK)
     }
 }
 

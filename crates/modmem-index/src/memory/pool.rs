@@ -15,6 +15,16 @@ use crate::sync::{AtomicU32, AtomicUsize, Ordering, fence};
 /// The smallest record is of two words.
 const CLASSES: usize = 19;
 
+/// Bits of a word's number that say where in its segment it is; those above say which segment. To find it takes no
+/// more than a shift then, which a reader of a shared page waits for.
+const OFFSET_BITS: u32 = 27;
+
+/// The segment of a word, and where in it.
+#[inline]
+const fn place(index: u32) -> (usize, usize) {
+    ((index >> OFFSET_BITS) as usize, (index & ((1 << OFFSET_BITS) - 1)) as usize)
+}
+
 /// Records, as readers see them.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -26,8 +36,8 @@ pub(crate) struct Pool {
 /// What only the writer knows: which records are free.
 #[derive(Debug, Default)]
 pub(crate) struct PoolWriter {
-    /// The first word that no record has had.
-    next: u32,
+    /// The segment that records are taken from, and its first word that no record has had.
+    next: (usize, usize),
     /// For each class the free records, the one that was retired first in front: the longer a record rests, the rarer
     /// a reader is still on it.
     free: [VecDeque<u32>; CLASSES],
@@ -60,13 +70,14 @@ impl Pool {
     /// `length` words from `index` on.
     #[inline]
     pub(crate) fn words(&self, index: u32, length: usize) -> Option<&[AtomicU32]> {
-        self.words.slice(index, length)
+        let (segment, offset) = place(index);
+        self.words.part(segment, offset, length)
     }
 
     /// The word at `index`.
     #[inline]
     pub(crate) fn word(&self, index: u32) -> Option<&AtomicU32> {
-        self.words.get(index)
+        self.words(index, 1)?.first()
     }
 
     /// Keeps retired records as they are until the hold is dropped. What the caller loads *afterwards* to find a
@@ -103,17 +114,17 @@ impl PoolWriter {
             return Ok((index, length));
         }
         free.try_reserve(self.made[class] + 1 - free.len()).map_err(|_| OutOfMemory)?;
-        let index = (self.next as usize).next_multiple_of(length);
-        // The start of a segment is a multiple of its length, and so of every shorter record's: no record straddles
-        // two. One that is longer than the first segments begins where a segment begins that is long enough.
-        let index = if length > segment_len(0) { index.max(length) } else { index };
-        let next = u32::try_from(index + length).map_err(|_| OutOfMemory)?;
-        let index = index as u32;
-        pool.words.grow(index)?;
-        if pool.words.slice(index, length).is_none() {
+        // A segment is as long as a power of two, and records begin at multiples of their length: none straddles two.
+        let (mut segment, mut offset) = (self.next.0, self.next.1.next_multiple_of(length));
+        while offset + length > segment_len(segment) {
+            (segment, offset) = (segment + 1, 0);
+        }
+        if segment_len(segment) > 1 << OFFSET_BITS {
             return Err(OutOfMemory);
         }
-        self.next = next;
+        pool.words.grow_segment(segment)?;
+        self.next = (segment, offset + length);
+        let index = (segment as u32) << OFFSET_BITS | offset as u32;
         self.made[class] += 1;
         Ok((index, length))
     }

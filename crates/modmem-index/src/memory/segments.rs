@@ -48,7 +48,11 @@ impl<T: Zeroable> Segments<T> {
 
     /// Makes sure that the segment of `index` exists. One writer at a time.
     pub(crate) fn grow(&self, index: u32) -> Result<(), OutOfMemory> {
-        let (segment, _) = position(index);
+        self.grow_segment(position(index).0)
+    }
+
+    /// Makes sure that a segment exists. One writer at a time.
+    pub(crate) fn grow_segment(&self, segment: usize) -> Result<(), OutOfMemory> {
         let slot = self.segments.get(segment).ok_or(OutOfMemory)?;
         if !slot.load_own().is_null() {
             return Ok(());
@@ -64,6 +68,12 @@ impl<T: Zeroable> Segments<T> {
     #[inline]
     pub(crate) fn slice(&self, index: u32, length: usize) -> Option<&[T]> {
         let (segment, offset) = position(index);
+        self.part(segment, offset, length)
+    }
+
+    /// `length` elements of a segment, if it exists and has them.
+    #[inline]
+    pub(crate) fn part(&self, segment: usize, offset: usize, length: usize) -> Option<&[T]> {
         let start = NonNull::new(self.segments.get(segment)?.load(Ordering::Acquire))?;
         if offset + length > segment_len(segment) {
             return None;

@@ -1,5 +1,7 @@
 //! A window: the entries of a stretch of address space.
 
+use core::hint::select_unpredictable;
+
 use crate::address::Address;
 use crate::memory::{Array, OutOfMemory, Sparse};
 use crate::sync::AtomicU32;
@@ -30,13 +32,12 @@ pub struct Window<A> {
 /// A window with its entries.
 #[derive(Debug)]
 pub(super) struct OpenWindow<A> {
+    /// The first address, and how far the last one is from it.
     base: A,
+    reach: A,
     page_shift: u32,
     pages: usize,
     entries: Entries,
-    /// Page numbers in the whole space.
-    first_page: u64,
-    last_page: u64,
 }
 
 #[derive(Debug)]
@@ -45,59 +46,63 @@ enum Entries {
     TwoLevel(Sparse<AtomicU32>),
 }
 
-impl<A: Address> OpenWindow<A> {
-    pub(super) fn new(window: Window<A>, page_shift: u32) -> Result<OpenWindow<A>, IndexError> {
-        let last = window.extent.last().ok_or(IndexError::BadRange)?;
-        let first_page = window.extent.start.to_u64() >> page_shift;
-        let last_page = last.to_u64() >> page_shift;
-        let pages = usize::try_from(last_page - first_page + 1).map_err(|_| IndexError::OutOfMemory)?;
-        let entries = match window.form {
+impl Entries {
+    fn new(form: Form, pages: usize) -> Result<Entries, OutOfMemory> {
+        Ok(match form {
             Form::Flat => Entries::Flat(Array::zeroed(pages)?),
             Form::TwoLevel => {
                 // Leaves of 4 KiB for a kernel's window; in a whole 47- or 57-bit space as many leaves as entries in
                 // one, of which the system commits what is touched.
-                let bits = usize::BITS - (pages - 1).leading_zeros();
+                let bits = usize::BITS - pages.saturating_sub(1).leading_zeros();
                 Entries::TwoLevel(Sparse::new(pages, bits.div_ceil(2).max(10))?)
             }
-        };
+        })
+    }
+}
+
+impl<A: Address> OpenWindow<A> {
+    pub(super) fn new(window: Window<A>, page_shift: u32) -> Result<OpenWindow<A>, IndexError> {
+        let last = window.extent.last().ok_or(IndexError::BadRange)?;
+        let first_page = window.extent.start.to_u64() >> page_shift;
+        let pages = (last.to_u64() >> page_shift) - first_page + 1;
         let base = A::from_u64(first_page << page_shift);
-        Ok(OpenWindow { base, page_shift, pages, entries, first_page, last_page })
+        let reach = A::from_u64(((pages - 1) << page_shift) | ((1 << page_shift) - 1));
+        let pages = usize::try_from(pages).map_err(|_| IndexError::OutOfMemory)?;
+        let entries = Entries::new(window.form, pages)?;
+        Ok(OpenWindow { base, reach, page_shift, pages, entries })
+    }
+
+    /// No window. It claims the last address of the space, but has no entry for it.
+    pub(super) fn none(form: Form, page_shift: u32) -> Result<OpenWindow<A>, IndexError> {
+        let entries = Entries::new(form, 0)?;
+        Ok(OpenWindow { base: A::MAX, reach: A::ZERO, page_shift, pages: 0, entries })
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.pages > 0
     }
 
     pub(super) fn base(&self) -> A {
         self.base
     }
 
-    /// The number of the last page in the whole space.
-    pub(super) fn last_page(&self) -> u64 {
-        self.last_page
+    pub(super) fn last(&self) -> A {
+        A::from_u64(self.base.to_u64() + self.reach.to_u64())
     }
 
-    #[inline]
-    pub(super) fn pages(&self) -> usize {
-        self.pages
+    pub(super) fn contains(&self, address: A) -> bool {
+        self.exists() && address.wrapping_sub(self.base) <= self.reach
     }
 
-    /// The page of an address, counted from the window's start, and the offset in it. Not below [`Self::pages`] if the
-    /// address lies outside.
+    /// The page of an address of the window, counted from the window's start, and the offset in it.
     pub(super) fn position(&self, address: A) -> (usize, u32) {
         let distance = address.wrapping_sub(self.base);
         (distance.page(self.page_shift), distance.offset_in_page(self.page_shift))
     }
 
-    /// Whether the two have a page in common. Both count pages of the same size.
+    /// Whether the two have an address in common.
     pub(super) fn overlaps(&self, other: &OpenWindow<A>) -> bool {
-        self.first_page <= other.last_page && other.first_page <= self.last_page
-    }
-
-    /// `None` if the address lies outside; otherwise the entry of its page, if that exists.
-    #[inline]
-    pub(super) fn slot(&self, address: A) -> Option<Option<&AtomicU32>> {
-        let page = address.wrapping_sub(self.base).page(self.page_shift);
-        match &self.entries {
-            Entries::Flat(entries) => entries.get(page).map(Some),
-            Entries::TwoLevel(entries) => (page < self.pages).then(|| entries.get(page)),
-        }
+        self.exists() && other.exists() && (self.contains(other.base) || other.contains(self.base))
     }
 
     /// The entry of a page of the window, if it exists.
@@ -106,6 +111,33 @@ impl<A: Address> OpenWindow<A> {
             Entries::Flat(entries) => entries.get(page),
             Entries::TwoLevel(entries) => entries.get(page),
         }
+    }
+
+    /// Whether the address may lie in one of two windows, and if so its entry, if there is one.
+    ///
+    /// Which of the two it is, no processor can guess if addresses come from both: nothing here depends on a guess.
+    #[inline]
+    pub(super) fn find_in_two(
+        [first, second]: &[OpenWindow<A>; 2],
+        address: A,
+    ) -> (bool, Option<&AtomicU32>) {
+        let distances = (address.wrapping_sub(first.base), address.wrapping_sub(second.base));
+        let in_first = distances.0 <= first.reach;
+        let distance = select_unpredictable(in_first, distances.0, distances.1);
+        if distance > select_unpredictable(in_first, first.reach, second.reach) {
+            return (false, None);
+        }
+        let page = distance.page(first.page_shift);
+        let entry = match (&first.entries, &second.entries) {
+            (Entries::Flat(first), Entries::Flat(second)) => {
+                select_unpredictable(in_first, &**first, &**second).get(page)
+            }
+            (Entries::TwoLevel(first), Entries::TwoLevel(second)) => {
+                select_unpredictable(in_first, first, second).get(page)
+            }
+            _ => select_unpredictable(in_first, first, second).entry(page),
+        };
+        (true, entry)
     }
 
     /// Makes the entries of these pages exist.

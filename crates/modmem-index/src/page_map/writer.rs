@@ -41,15 +41,15 @@ impl<A: Address> PageMap<A> {
 
     /// The window of an address.
     fn window_of(&self, address: A) -> Option<&OpenWindow<A>> {
-        self.open_windows().find(|window| window.position(address).0 < window.pages())
+        self.open_windows().find(|window| window.contains(address))
     }
 
     fn span(&self, window: &OpenWindow<A>, first: A, last: A) -> Result<Span, IndexError> {
-        let (first, from) = window.position(first);
-        let (last, to) = window.position(last);
-        if last >= window.pages() {
+        if !window.contains(last) {
             return Err(IndexError::OutsideWindows);
         }
+        let (first, from) = window.position(first);
+        let (last, to) = window.position(last);
         Ok(Span { first, last, from, to: to + 1, page_size: self.page_size() })
     }
 
@@ -172,15 +172,14 @@ impl<A: Address> PageMap<A> {
     pub(super) fn next_range(&self, address: A) -> Option<(Extent<A>, Owner)> {
         // Nothing may change between looking for a range's start and for its end.
         let _writer = self.writer.lock();
-        let mut from = address.to_u64();
+        let mut from = address;
         loop {
-            let ahead = self.open_windows().filter(|window| window.last_page() >= from >> self.page_shift);
+            let ahead = self.open_windows().filter(|window| window.last() >= from);
             let window = ahead.min_by_key(|window| window.base())?;
-            let start = A::from_u64(from.max(window.base().to_u64()));
-            if let Some(found) = self.next_in_window(window, start) {
+            if let Some(found) = self.next_in_window(window, from.max(window.base())) {
                 return Some(found);
             }
-            from = window.last_page().checked_add(1)?.checked_mul(1 << self.page_shift)?;
+            from = window.last().checked_add(A::from_u64(1))?;
         }
     }
 
