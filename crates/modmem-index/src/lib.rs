@@ -8,7 +8,7 @@
 //! | structure | take it when |
 //! |---|---|
 //! | [`PageMap`] | always, unless one of the others' reasons applies: one load for the page, wait-free |
-//! | `PackedMap` | caches are small, or a page fault is forbidden: about a hundred bytes a module, all of it present |
+//! | [`PackedMap`] | caches are small, or a page fault is forbidden: about a hundred bytes a module, all of it present |
 //! | [`LatchTree`] | to compare: it is what Linux does, two red-black trees behind a sequence latch |
 //!
 //! All three have one interface, [`AddressIndex`]. [`bounds`] has the answers that Linux's developers discussed to a
@@ -70,6 +70,7 @@ pub use address::{Address, AtomicAddress, AtomicCell, Extent};
 pub use kind::{MemoryKind, PerKind};
 pub use latch_tree::LatchTree;
 pub use owner::{Owner, OwnerId};
+pub use packed_map::PackedMap;
 pub use page_map::{Form, PageMap, Window};
 pub use registry::{Entered, Pinned, Reader, Registry, RegistryError, Reservation};
 pub use retirable::Retirable;

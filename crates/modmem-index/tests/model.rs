@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use modmem_index::bounds::{Augmented, Bounded, TextData};
 use modmem_index::{
-    Address, AddressIndex, Extent, Form, IndexError, MemoryKind, Owner, OwnerId, PageMap, Window,
+    Address, AddressIndex, AtomicAddress, Extent, Form, IndexError, LatchTree, MemoryKind, Owner, OwnerId,
+    PackedMap, PageMap, Window,
 };
 use proptest::prelude::*;
 
@@ -118,6 +120,14 @@ fn page_map<A: Address>(form: Form) -> PageMap<A> {
     PageMap::new(&windows(form), SHIFT).unwrap()
 }
 
+fn packed_map<A: Address>() -> PackedMap<A> {
+    PackedMap::new(&windows(Form::Flat).map(|window| window.extent), SHIFT).unwrap()
+}
+
+fn bounded<A: AtomicAddress>() -> Bounded<A, LatchTree<A>, TextData<A, Augmented<A>>> {
+    Bounded::new(LatchTree::new(), TextData::new(A::from_u64(bases::<A>()[1]))).unwrap()
+}
+
 macro_rules! against_the_model {
     ($($name:ident: $address:ty, $index:expr;)*) => {
         proptest! {
@@ -137,6 +147,12 @@ against_the_model! {
     a_two_level_page_map_agrees: u64, page_map::<u64>(Form::TwoLevel);
     a_flat_page_map_of_a_32_bit_space_agrees: u32, page_map::<u32>(Form::Flat);
     a_two_level_page_map_of_a_32_bit_space_agrees: u32, page_map::<u32>(Form::TwoLevel);
+    a_latch_tree_agrees: u64, LatchTree::<u64>::new();
+    a_latch_tree_of_a_32_bit_space_agrees: u32, LatchTree::<u32>::new();
+    a_latch_tree_behind_bounds_agrees: u64, bounded::<u64>();
+    a_latch_tree_behind_bounds_of_a_32_bit_space_agrees: u32, bounded::<u32>();
+    a_packed_map_agrees: u64, packed_map::<u64>();
+    a_packed_map_of_a_32_bit_space_agrees: u32, packed_map::<u32>();
 }
 
 #[test]

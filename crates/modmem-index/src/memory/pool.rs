@@ -85,10 +85,19 @@ impl Pool {
     #[cold]
     pub(crate) fn hold(&self) -> Hold<'_> {
         self.holders.fetch_add(1, Ordering::Relaxed);
-        // Pairs with the fence in `take`: either the writer sees this holder, or this reader sees what the writer had
+        // Pairs with the fence in `is_held`: either the writer sees this holder, or this reader sees what the writer had
         // unlinked before it looked.
         fence(Ordering::SeqCst);
         Hold(self)
+    }
+
+    /// Whether somebody holds the pool: then nothing that was retired may be used again now.
+    pub(crate) fn is_held(&self) -> bool {
+        // All that was retired up to now was unlinked before this fence; it pairs with the one in `hold`. It also
+        // keeps what the caller writes into a record behind the unlinking, for readers who check.
+        fence(Ordering::SeqCst);
+        // Acquire: pairs with the end of a hold.
+        self.holders.load(Ordering::Acquire) != 0
     }
 
     /// Bytes of memory that records lie in.
@@ -104,11 +113,7 @@ impl PoolWriter {
         let class = class_of(words);
         let length = 2_usize << class;
         let free = self.free.get_mut(class).ok_or(OutOfMemory)?;
-        // All that was retired up to now was unlinked before this fence; it pairs with the one in `hold`. It also
-        // keeps what the caller writes into the record behind the unlinking, for readers who check.
-        fence(Ordering::SeqCst);
-        // Acquire: pairs with the end of a hold.
-        if pool.holders.load(Ordering::Acquire) == 0
+        if !pool.is_held()
             && let Some(index) = free.pop_front()
         {
             return Ok((index, length));
@@ -133,6 +138,11 @@ impl PoolWriter {
     pub(crate) fn retire(&mut self, index: u32, words: usize) {
         // There is room: `take` reserved it when the record was made.
         self.free[class_of(words)].push_back(index);
+    }
+
+    /// Bytes of memory that the queues lie in.
+    pub(crate) fn bytes(&self) -> usize {
+        self.free.iter().map(|free| free.capacity() * size_of::<u32>()).sum()
     }
 }
 
