@@ -1,0 +1,44 @@
+//! modmem's own structures.
+
+use modmem_index::{AddressIndex, Extent, Form, Owner, PageMap, Window};
+
+use crate::timing::{Lookup, Writer};
+use crate::workload::{PAGE, Workload};
+
+/// Anything that implements the library's trait.
+pub(crate) struct Own<I>(pub(crate) I);
+
+impl<I: AddressIndex<u64> + Sync> Lookup for Own<I> {
+    #[inline]
+    fn find(&self, address: u64) -> u32 {
+        self.0.find(address).map_or(0, |owner| owner.id().number())
+    }
+
+    fn writer(&self) -> Option<&dyn Writer> {
+        Some(self)
+    }
+}
+
+impl<I: AddressIndex<u64> + Sync> Writer for Own<I> {
+    fn insert(&self, extent: Extent<u64>, owner: Owner) {
+        self.0.insert(extent, owner).expect("a workload's ranges can be inserted");
+    }
+
+    fn remove(&self, start: u64) {
+        self.0.remove(start).expect("the range is there");
+    }
+}
+
+fn filled<I: AddressIndex<u64> + Sync>(index: I, workload: &Workload) -> Own<I> {
+    let own = Own(index);
+    for range in workload.in_load_order() {
+        own.insert(range.extent, range.owner);
+    }
+    own
+}
+
+pub(super) fn page_map(workload: &Workload, form: Form) -> Own<PageMap<u64>> {
+    let windows: Vec<_> = workload.windows.iter().map(|&extent| Window { extent, form }).collect();
+    let map = PageMap::new(&windows, PAGE.trailing_zeros()).expect("memory for the windows");
+    filled(map, workload)
+}
