@@ -1,5 +1,6 @@
 //! Chores of the modmem repository, as a library that its tests use too.
 
+pub mod bench;
 mod command;
 pub mod freestanding;
 pub mod goldens;

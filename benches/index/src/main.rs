@@ -1,43 +1,34 @@
 //! Finds the owners of addresses with modmem's structures and with what others use, and writes what that costs.
 
+mod beside_writer;
 mod contenders;
+mod counting;
+mod memory;
+mod options;
 mod random;
+mod report;
+mod results;
 mod speed;
 mod timing;
+mod updates;
 mod workload;
 
-use contenders::Structure;
-use speed::{Case, Measure, Speed};
-use workload::{Family, Layout};
+use std::error::Error;
 
-fn main() -> Result<(), String> {
-    let mut speed = Speed::default();
-    let t = std::time::Instant::now();
-    let sizes = [200, 1500, 10_000, 30_000];
-    let _ = Family::ALL;
-    for layout in Layout::ALL {
-        for count in sizes {
-            speed.measure(layout, count, 5)?;
-        }
+use options::Options;
+use results::Results;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|word| word == memory::CHILD) {
+        return Ok(memory::child(&arguments[1..])?);
     }
-    for layout in Layout::ALL {
-        for family in Family::ALL {
-            println!("{} {}", layout.name(), family.name());
-            for s in Structure::ALL {
-                print!("{:30}", s.name());
-                for count in sizes {
-                    for measure in Measure::ALL {
-                        match speed.get(Case { layout, count, family, measure }, s) {
-                            Some(s) => print!("{:6.1}", s.median),
-                            None => print!("     -"),
-                        }
-                    }
-                    print!(" |");
-                }
-                println!();
-            }
-        }
+    let options = Options::parse(arguments)?;
+    let results = Results::measure(&options)?;
+    let report = report::Report::new(&results);
+    println!("{}", report.to_text());
+    if let Some(folder) = &options.docs {
+        report.write(folder)?;
     }
-    println!("{:?}", t.elapsed());
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! alike.
 
 use crate::contenders::Structure;
-use crate::timing::{Contender, Questions, Summary, Times};
+use crate::timing::{Contender, PIECE, Questions, Summary, Times};
 use crate::workload::{Family, Layout, Queries, Workload};
 
 /// What is timed.
@@ -109,11 +109,16 @@ impl<'c> Entrant<'c> {
         }
     }
 
-    /// One round of both measures, after a pass that warms the caches up.
+    /// One round of both measures, after a pass that warms the caches up. A pass is timed in short pieces, so that the
+    /// median is of pieces in which nothing else used the processor.
     fn run(&mut self, common: &Queries) {
         let addresses = &self.own.as_ref().unwrap_or(common).addresses;
         self.contender.throughput(addresses);
-        self.times[0].push(self.contender.latency(addresses));
-        self.times[1].push(self.contender.throughput(addresses));
+        for piece in addresses.chunks(PIECE) {
+            self.times[0].push(self.contender.latency(piece));
+        }
+        for piece in addresses.chunks(PIECE) {
+            self.times[1].push(self.contender.throughput(piece));
+        }
     }
 }

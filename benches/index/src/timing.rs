@@ -7,6 +7,9 @@ use modmem_index::{Extent, Owner};
 
 use crate::workload::{Family, Queries};
 
+/// How many lookups are timed at a time.
+pub(crate) const PIECE: usize = 4096;
+
 /// A structure that is measured. It answers with an owner's number, 0 for nobody.
 pub(crate) trait Lookup: Sync {
     fn find(&self, address: u64) -> u32;
@@ -118,20 +121,23 @@ fn nanoseconds_each(start: Instant, count: usize) -> f64 {
     start.elapsed().as_nanos() as f64 / count as f64
 }
 
-/// Times of the rounds.
+/// Times of all rounds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Times(Vec<f64>);
 
 impl Times {
     pub(crate) fn push(&mut self, time: f64) {
-        let place = self.0.partition_point(|&other| other < time);
-        self.0.insert(place, time);
+        self.0.push(time);
     }
 
-    /// The time that this share of the rounds did not exceed.
+    /// The time that this share of them did not exceed.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
-        let last = self.0.len().saturating_sub(1);
-        self.0.get((share * last as f64).round() as usize).copied().unwrap_or(f64::NAN)
+        let mut times = self.0.clone();
+        let place = (share * times.len().saturating_sub(1) as f64).round() as usize;
+        if times.is_empty() {
+            return f64::NAN;
+        }
+        *times.select_nth_unstable_by(place, f64::total_cmp).1
     }
 
     pub(crate) fn summary(&self) -> Summary {

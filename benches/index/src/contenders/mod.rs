@@ -29,7 +29,6 @@ pub(crate) enum Structure {
 impl Structure {
     pub(crate) const ALL: [Structure; 8] = [
         Structure::Harness,
-        //Structure::LatchTree,
         Structure::KernelLatchTree,
         Structure::PageMapFlat,
         Structure::PageMapTwoLevel,
@@ -50,6 +49,26 @@ impl Structure {
             Structure::SortedSnapshot => "arc-swap of a sorted `Vec`",
             Structure::StaticTree => "static 16-ary tree",
             Structure::DlFindObject => "`_dl_find_object`",
+        }
+    }
+
+    /// Whether what it takes is what it was asked to hold: Linux's nodes are parts of modules' descriptors, and the
+    /// dynamic linker maps the objects too.
+    pub(crate) fn owns_its_memory(self) -> bool {
+        !matches!(self, Structure::Harness | Structure::KernelLatchTree | Structure::DlFindObject)
+    }
+
+    /// Whether readers may run while it changes. Linux's nodes may be used again only after a grace period, which
+    /// nobody gives them here.
+    pub(crate) fn may_be_written_beside_readers(self) -> bool {
+        self.owns_its_memory() && self != Structure::StaticTree
+    }
+
+    /// How many answers a full run verifies beside a writer.
+    pub(crate) fn verified_lookups(self) -> u64 {
+        match self {
+            Structure::PageMapFlat | Structure::PageMapTwoLevel => 100_000_000,
+            _ => 10_000_000,
         }
     }
 

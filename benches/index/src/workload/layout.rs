@@ -28,7 +28,7 @@ pub(super) fn build(layout: Layout, count: usize) -> Workload {
             .then_some(gap)
     });
     let gaps = gaps.collect();
-    Workload { layout, windows, gaps, outside: outside(layout), ranges }
+    Workload { windows, gaps, outside: outside(layout), ranges }
 }
 
 /// A range before its owner has a number.

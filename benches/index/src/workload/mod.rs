@@ -61,7 +61,6 @@ impl Range {
 /// Ranges, and where they may be.
 #[derive(Debug)]
 pub(crate) struct Workload {
-    pub(crate) layout: Layout,
     /// Text and data, or one for both.
     pub(crate) windows: Vec<Extent<u64>>,
     /// In address order.
@@ -92,14 +91,6 @@ pub(crate) enum Family {
 
 impl Family {
     pub(crate) const ALL: [Family; 3] = [Family::Hit, Family::Gap, Family::Outside];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Family::Hit => "hit",
-            Family::Gap => "gap",
-            Family::Outside => "outside",
-        }
-    }
 }
 
 impl Workload {
