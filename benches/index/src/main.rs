@@ -5,6 +5,7 @@ mod contenders;
 mod counting;
 mod memory;
 mod options;
+mod protection_cost;
 mod random;
 mod report;
 mod results;

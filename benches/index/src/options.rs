@@ -6,7 +6,7 @@ const USAGE: &str = "\
 usage: index-bench [--quick] [--only PART,...] [--docs DIR]
 
   --quick          few rounds: shows that all works, for numbers nobody should quote
-  --only PART,...  of: speed, memory, updates, writer
+  --only PART,...  of: speed, memory, updates, writer, protection
   --docs DIR       put tables into index.md there, and pictures into pictures/";
 
 /// A part of the measurements.
@@ -16,14 +16,16 @@ pub(crate) enum Part {
     Memory,
     Updates,
     Writer,
+    Protection,
 }
 
 impl Part {
-    const ALL: [(&'static str, Part); 4] = [
+    const ALL: [(&'static str, Part); 5] = [
         ("speed", Part::Speed),
         ("memory", Part::Memory),
         ("updates", Part::Updates),
         ("writer", Part::Writer),
+        ("protection", Part::Protection),
     ];
 }
 

@@ -6,6 +6,7 @@ use crate::beside_writer::{self, BesideWriter};
 use crate::contenders::Structure;
 use crate::memory::{self, Footprint};
 use crate::options::{Options, Part};
+use crate::protection_cost::{self, ProtectionCost};
 use crate::speed::Speed;
 use crate::updates::{self, Updates};
 use crate::workload::Layout;
@@ -31,6 +32,7 @@ pub(crate) struct Results {
     pub(crate) beside_writer: Vec<BesideWriter>,
     /// How many times as many lookups two threads do.
     pub(crate) two_readers: Vec<(Structure, f64)>,
+    pub(crate) protection: Vec<ProtectionCost>,
 }
 
 impl Results {
@@ -49,6 +51,11 @@ impl Results {
         }
         if options.wants(Part::Writer) {
             results.measure_readers(options);
+        }
+        if options.wants(Part::Protection) {
+            eprintln!("protection");
+            results.protection =
+                protection_cost::measure(Layout::X86_64, LARGE, options.scale(2, results.rounds));
         }
         results.seconds = start.elapsed().as_secs_f64();
         Ok(results)

@@ -9,6 +9,8 @@ mod sorted_snapshot;
 #[cfg(target_arch = "x86_64")]
 mod static_tree;
 
+use modmem_index::{Form, LatchTree};
+
 use crate::timing::{Contender, Lookup, Questions};
 use crate::workload::{Family, Workload};
 
@@ -20,6 +22,7 @@ pub(crate) enum Structure {
     KernelLatchTree,
     PageMapFlat,
     PageMapTwoLevel,
+    PackedMap,
     LockedBTree,
     SortedSnapshot,
     StaticTree,
@@ -27,11 +30,13 @@ pub(crate) enum Structure {
 }
 
 impl Structure {
-    pub(crate) const ALL: [Structure; 8] = [
+    pub(crate) const ALL: [Structure; 10] = [
         Structure::Harness,
+        Structure::LatchTree,
         Structure::KernelLatchTree,
         Structure::PageMapFlat,
         Structure::PageMapTwoLevel,
+        Structure::PackedMap,
         Structure::LockedBTree,
         Structure::SortedSnapshot,
         Structure::StaticTree,
@@ -45,6 +50,7 @@ impl Structure {
             Structure::KernelLatchTree => "Linux's latch tree, in C",
             Structure::PageMapFlat => "PageMap, flat",
             Structure::PageMapTwoLevel => "PageMap, two-level",
+            Structure::PackedMap => "PackedMap",
             Structure::LockedBTree => "`RwLock<BTreeMap>`",
             Structure::SortedSnapshot => "arc-swap of a sorted `Vec`",
             Structure::StaticTree => "static 16-ary tree",
@@ -76,13 +82,14 @@ impl Structure {
     pub(crate) fn build(self, workload: &Workload) -> Option<Box<dyn Contender>> {
         let contender: Box<dyn Contender> = match self {
             Structure::Harness => Box::new(Harness),
-            Structure::LatchTree => return None,
+            Structure::LatchTree => Box::new(own::filled(LatchTree::new(), workload)),
             #[cfg(have_linux_source)]
             Structure::KernelLatchTree => Box::new(kernel_latch_tree::KernelLatchTree::new(workload)),
             #[cfg(not(have_linux_source))]
             Structure::KernelLatchTree => return None,
-            Structure::PageMapFlat => Box::new(own::page_map(workload, modmem_index::Form::Flat)),
-            Structure::PageMapTwoLevel => Box::new(own::page_map(workload, modmem_index::Form::TwoLevel)),
+            Structure::PageMapFlat => Box::new(own::page_map(workload, Form::Flat)),
+            Structure::PageMapTwoLevel => Box::new(own::page_map(workload, Form::TwoLevel)),
+            Structure::PackedMap => Box::new(own::packed_map(workload)),
             Structure::LockedBTree => Box::new(locked_btree::LockedBTree::new(workload)),
             Structure::SortedSnapshot => Box::new(sorted_snapshot::SortedSnapshot::new(workload)),
             #[cfg(target_arch = "x86_64")]

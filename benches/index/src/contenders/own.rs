@@ -1,6 +1,6 @@
 //! modmem's own structures.
 
-use modmem_index::{AddressIndex, Extent, Form, Owner, PageMap, Window};
+use modmem_index::{AddressIndex, Extent, Form, Owner, PackedMap, PageMap, Window};
 
 use crate::timing::{Lookup, Writer};
 use crate::workload::{PAGE, Workload};
@@ -29,7 +29,7 @@ impl<I: AddressIndex<u64> + Sync> Writer for Own<I> {
     }
 }
 
-fn filled<I: AddressIndex<u64> + Sync>(index: I, workload: &Workload) -> Own<I> {
+pub(super) fn filled<I: AddressIndex<u64> + Sync>(index: I, workload: &Workload) -> Own<I> {
     let own = Own(index);
     for range in workload.in_load_order() {
         own.insert(range.extent, range.owner);
@@ -40,5 +40,10 @@ fn filled<I: AddressIndex<u64> + Sync>(index: I, workload: &Workload) -> Own<I> 
 pub(super) fn page_map(workload: &Workload, form: Form) -> Own<PageMap<u64>> {
     let windows: Vec<_> = workload.windows.iter().map(|&extent| Window { extent, form }).collect();
     let map = PageMap::new(&windows, PAGE.trailing_zeros()).expect("memory for the windows");
+    filled(map, workload)
+}
+
+pub(super) fn packed_map(workload: &Workload) -> Own<PackedMap<u64>> {
+    let map = PackedMap::new(&workload.windows, PAGE.trailing_zeros()).expect("memory for the windows");
     filled(map, workload)
 }

@@ -9,7 +9,7 @@ use crate::speed::{Case, Measure};
 use crate::workload::{Family, Layout};
 
 /// modmem's own structures that are meant to be used.
-const MAPS: [Structure; 2] = [Structure::PageMapFlat, Structure::PageMapTwoLevel];
+const MAPS: [Structure; 3] = [Structure::PageMapFlat, Structure::PageMapTwoLevel, Structure::PackedMap];
 /// "No slower" leaves room for what two runs of the same code differ by.
 const NO_SLOWER: f64 = 1.05;
 
@@ -39,6 +39,7 @@ impl Aim {
 pub(super) fn table(results: &Results) -> String {
     let mut aims = Vec::new();
     faster_than_the_tree(results, &mut aims);
+    packed(results, &mut aims);
     flat(results, &mut aims);
     outside(results, &mut aims);
     changes(results, &mut aims);
@@ -81,6 +82,22 @@ fn faster_than_the_tree(results: &Results, aims: &mut Vec<Aim>) {
         );
         let reached = ratio(results, case, Structure::LatchTree, Structure::PageMapFlat);
         aims.extend(reached.map(|reached| Aim::at_least(what, limit, reached)));
+    }
+}
+
+fn packed(results: &Results, aims: &mut Vec<Aim>) {
+    for layout in Layout::ALL {
+        for measure in Measure::ALL {
+            let case = Case { layout, count: LARGE, family: Family::Hit, measure };
+            let what = format!(
+                "a hit in PackedMap slower than in a flat PageMap: {}, {} ranges, {}",
+                layout.name(),
+                thousands(LARGE as u64),
+                measure.name()
+            );
+            let reached = ratio(results, case, Structure::PackedMap, Structure::PageMapFlat);
+            aims.extend(reached.map(|reached| Aim::at_most(what, 1.6, reached)));
+        }
     }
 }
 

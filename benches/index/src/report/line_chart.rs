@@ -11,8 +11,8 @@ const WIDTH: f64 = 1200.0;
 const HEIGHT: f64 = 560.0;
 const TOP: f64 = 110.0;
 const BOTTOM: f64 = 500.0;
-const PANEL: f64 = 300.0;
-const PANEL_LEFTS: [f64; 3] = [64.0, 394.0, 724.0];
+const PANEL: f64 = 272.0;
+const PANEL_LEFTS: [f64; 3] = [60.0, 376.0, 692.0];
 /// Nanoseconds at the ends of the vertical axis.
 const LOW: f64 = 2.0;
 const HIGH: f64 = 400.0;
@@ -104,11 +104,12 @@ fn pen(structure: Structure) -> (&'static str, f64, &'static str) {
     match structure {
         Structure::PageMapFlat => ("#0072b2", 3.0, "none"),
         Structure::PageMapTwoLevel => ("#56b4e9", 2.0, "none"),
+        Structure::PackedMap => ("#009e73", 2.5, "none"),
         Structure::LatchTree => ("#d55e00", 2.5, "none"),
         Structure::KernelLatchTree => ("#d55e00", 1.5, "5 4"),
         Structure::LockedBTree => ("#8c6d31", 1.5, "none"),
         Structure::SortedSnapshot => ("#cc79a7", 1.5, "none"),
         Structure::StaticTree => ("#59636e", 1.5, "none"),
-        Structure::DlFindObject | Structure::Harness => ("#59636e", 1.5, "2 3"),
+        Structure::DlFindObject | Structure::Harness => ("#8c959f", 1.5, "2 3"),
     }
 }

@@ -14,6 +14,7 @@ pub(super) fn sections(results: &Results) -> Vec<Section> {
         Section::new("insert", updates(results, "insert", |updates| &updates.insert)),
         Section::new("remove", updates(results, "remove", |updates| &updates.remove)),
         Section::new("writer", beside_writer(results)),
+        Section::new("protection", protection(results)),
     ]
 }
 
@@ -85,6 +86,24 @@ fn beside_writer(results: &Results) -> String {
         let scaling = scaling.filter(|_| entry.layout == Layout::X86_64);
         row.push(scaling.map_or_else(|| "-".to_owned(), |(_, ratio)| format!("{ratio:.2}")));
         table.row(row);
+    }
+    table.to_markdown()
+}
+
+fn protection(results: &Results) -> String {
+    let mut table = Table::new([
+        "hit in a flat PageMap, ns".to_owned(),
+        "latency".into(),
+        "throughput".into(),
+        "throughput beside another reader".into(),
+        "waiting when nobody reads".into(),
+    ]);
+    for cost in &results.protection {
+        let times = [&cost.latency, &cost.throughput, &cost.beside_another]
+            .map(|times| number(times.summary().median));
+        let wait =
+            cost.synchronize.as_ref().map_or_else(|| "-".to_owned(), |times| number(times.summary().median));
+        table.row([cost.name.to_owned()].into_iter().chain(times).chain([wait]));
     }
     table.to_markdown()
 }
