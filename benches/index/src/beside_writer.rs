@@ -1,21 +1,14 @@
-//! Readers beside a writer that never stops, and two readers beside each other.
-//!
-//! Every second range comes and goes: as a whole with one owner, or in two halves with one owner each. The others stay.
-//! Each answer is checked: a range that stays must be found, with its owner; one that comes and goes is absent or has
-//! an owner that this very address can have.
-#![expect(unsafe_code, reason = "what a thread has used is asked for in C")]
+//! A reader beside a writer that never stops. Each answer is checked, and times are kept of pieces in which both had a
+//! processor.
 
-use std::mem::MaybeUninit;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use modmem_index::{Extent, Owner, OwnerId};
-
+use crate::churn;
 use crate::contenders::Structure;
-use crate::random::Random;
-use crate::timing::{Contender, PIECE, Question, Times, Writer};
-use crate::workload::{Family, Layout, PAGE, QUERIES, Range, Workload};
+use crate::processor::{self, Beside};
+use crate::timing::{Contender, PIECE, Question, Times};
+use crate::workload::{Layout, QUERIES, Workload};
 
 /// How often the addresses are asked for in a round for their latency beside the writer.
 const LATENCY_PASSES: u64 = 8;
@@ -55,9 +48,9 @@ pub(crate) fn measure(
     let workload = Workload::new(layout, count);
     let contender = structure.build(&workload)?;
     let writer = contender.writer()?;
-    let questions = questions(&workload);
+    let questions = churn::questions(&workload);
     let addresses: Vec<u64> = questions.iter().map(|question| question.address).collect();
-    let mut slots = slots(&workload);
+    let mut slots = churn::slots(&workload);
     let reader = Reader { contender: contender.as_ref(), questions: &questions, addresses: &addresses };
     let passes = lookups.div_ceil((QUERIES * rounds) as u64);
 
@@ -72,62 +65,39 @@ pub(crate) fn measure(
         seconds: 0.0,
     };
     for round in 0..rounds {
-        contender.throughput(&addresses);
-        result.wrong += reader.verify(&mut result.verified[0], None);
-        reader.latency(&mut result.latency[0], None);
-
         let (stop, changes) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
-            let slots = &mut slots;
-            let (stop, changes) = (&stop, &changes);
-            scope.spawn(move || churn(writer, slots, round as u64, stop, changes));
-            while changes.load(Ordering::Relaxed) == 0 {
-                std::hint::spin_loop();
-            }
-            let start = Instant::now();
-            for _ in 0..passes {
-                result.wrong += reader.verify(&mut result.verified[1], Some(changes));
-            }
-            for _ in 0..passes.min(LATENCY_PASSES) {
-                reader.latency(&mut result.latency[1], Some(changes));
-            }
+            let (slots, result) = (&mut slots, &mut result);
+            let (stop, changes, reader) = (&stop, &changes, &reader);
+            let reading = scope.spawn(move || {
+                processor::take(0);
+                reader.contender.throughput(reader.addresses);
+                result.wrong += reader.verify(&mut result.verified[0], None);
+                reader.latency(&mut result.latency[0], None);
+                scope.spawn(move || {
+                    processor::take(1);
+                    churn::run(writer, slots, round as u64, stop, changes);
+                });
+                while changes.load(Ordering::Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
+                let start = Instant::now();
+                for _ in 0..passes {
+                    result.wrong += reader.verify(&mut result.verified[1], Some(changes));
+                }
+                for _ in 0..passes.min(LATENCY_PASSES) {
+                    reader.latency(&mut result.latency[1], Some(changes));
+                }
+                result.seconds += start.elapsed().as_secs_f64();
+            });
+            let outcome = reading.join();
             stop.store(true, Ordering::Relaxed);
-            result.seconds += start.elapsed().as_secs_f64();
+            outcome.expect("readers do not panic");
         });
         result.changes += changes.into_inner();
         result.lookups += passes * QUERIES as u64;
     }
     Some(result)
-}
-
-/// How many lookups two threads do while one alone does one.
-pub(crate) fn two_readers(structure: Structure, layout: Layout, count: usize, rounds: usize) -> Option<f64> {
-    let workload = Workload::new(layout, count);
-    let contender = structure.build(&workload)?;
-    let queries = [1, 2].map(|seed| workload.queries(Family::Hit, seed).addresses);
-    let (mut one, mut two) = (Times::default(), Times::default());
-    for _ in 0..rounds {
-        read(contender.as_ref(), &queries[..1], &mut one);
-        read(contender.as_ref(), &queries, &mut two);
-    }
-    Some(2.0 * one.summary().median / two.summary().median)
-}
-
-/// Nanoseconds a lookup while there is a thread for each set of addresses.
-fn read(contender: &dyn Contender, queries: &[Vec<u64>], times: &mut Times) {
-    const PASSES: usize = 8;
-    let barrier = Barrier::new(queries.len());
-    let read = |addresses: &Vec<u64>| {
-        contender.throughput(addresses);
-        barrier.wait();
-        let pieces = (0..PASSES).flat_map(|_| addresses.chunks(PIECE));
-        pieces.map(|piece| contender.throughput(piece)).collect::<Vec<_>>()
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = queries.iter().map(|addresses| scope.spawn(|| read(addresses))).collect();
-        let taken = threads.into_iter().flat_map(|thread| thread.join().expect("readers do not panic"));
-        taken.for_each(|time| times.push(time));
-    });
 }
 
 /// Looks up in pieces, of which those are left out in which something else had the processor.
@@ -141,162 +111,24 @@ impl Reader<'_> {
     fn verify(&self, times: &mut Times, changes: Option<&AtomicU64>) -> u64 {
         let mut wrong = 0;
         for piece in self.questions.chunks(PIECE) {
-            let before = Moment::now(changes);
+            let beside = Beside::begin(changes);
             let start = Instant::now();
             wrong += self.contender.count_wrong(piece);
             let time = start.elapsed().as_nanos() as f64 / piece.len() as f64;
-            before.push_if_fair(times, time, changes);
+            if beside.was_fair(1) {
+                times.push(time);
+            }
         }
         wrong
     }
 
     fn latency(&self, times: &mut Times, changes: Option<&AtomicU64>) {
         for piece in self.addresses.chunks(PIECE) {
-            let before = Moment::now(changes);
+            let beside = Beside::begin(changes);
             let time = self.contender.latency(piece);
-            before.push_if_fair(times, time, changes);
+            if beside.was_fair(1) {
+                times.push(time);
+            }
         }
     }
-}
-
-/// The beginning of a piece.
-struct Moment {
-    preemptions: i64,
-    changes: u64,
-}
-
-impl Moment {
-    fn now(changes: Option<&AtomicU64>) -> Moment {
-        let mut usage = MaybeUninit::uninit();
-        // SAFETY: it writes a `rusage`.
-        let status = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
-        assert_eq!(status, 0, "a thread can ask what it has used");
-        // SAFETY: zero says that it was written.
-        let usage: libc::rusage = unsafe { usage.assume_init() };
-        let changes = changes.map_or(0, |changes| changes.load(Ordering::Relaxed));
-        Moment { preemptions: usage.ru_nivcsw, changes }
-    }
-
-    /// A time counts if the reader kept its processor, and the writer, where there is one, had another.
-    fn push_if_fair(&self, times: &mut Times, time: f64, changes: Option<&AtomicU64>) {
-        let now = Moment::now(changes);
-        let undisturbed = now.preemptions == self.preemptions;
-        if undisturbed && (changes.is_none() || now.changes > self.changes) {
-            times.push(time);
-        }
-    }
-}
-
-/// Whether the range of that number comes and goes.
-fn is_volatile(number: u32) -> bool {
-    number % 2 == 1
-}
-
-/// A place where a range comes and goes.
-struct Slot {
-    whole: (Extent<u64>, Owner),
-    halves: Option<[(Extent<u64>, Owner); 2]>,
-    present: Present,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Present {
-    Nothing,
-    Whole,
-    Halves,
-}
-
-impl Slot {
-    fn new(range: &Range, count: u32) -> Slot {
-        // Owners of halves have numbers that no other range has.
-        let owner = |more: u32| {
-            let id = OwnerId::new(range.number() + more * count).expect("a small number");
-            Owner::new(id, range.owner.kind())
-        };
-        let Extent { start, size } = range.extent;
-        let half = if size >= 2 * PAGE { size / 2 / PAGE * PAGE } else { size / 2 };
-        let halves = (half > 0).then(|| {
-            [
-                (Extent { start, size: half }, owner(1)),
-                (Extent { start: start + half, size: size - half }, owner(2)),
-            ]
-        });
-        Slot { whole: (range.extent, range.owner), halves, present: Present::Whole }
-    }
-
-    /// Whoever may own an address of it.
-    fn owners(&self, address: u64) -> [u32; 3] {
-        let halves = self.halves.iter().flatten();
-        let half = halves
-            .filter(|(extent, _)| extent.contains(address))
-            .map(|(_, owner)| owner.id().number())
-            .next();
-        [0, self.whole.1.id().number(), half.unwrap_or(0)]
-    }
-
-    fn change(&mut self, writer: &dyn Writer, whole: bool) {
-        let halves = self.halves.as_ref().filter(|_| !whole);
-        self.present = match (self.present, halves) {
-            (Present::Nothing, Some(halves)) => {
-                halves.iter().for_each(|&(extent, owner)| writer.insert(extent, owner));
-                Present::Halves
-            }
-            (Present::Nothing, None) => {
-                writer.insert(self.whole.0, self.whole.1);
-                Present::Whole
-            }
-            (Present::Whole, _) => {
-                writer.remove(self.whole.0.start);
-                Present::Nothing
-            }
-            (Present::Halves, _) => {
-                self.halves.iter().flatten().for_each(|(extent, _)| writer.remove(extent.start));
-                Present::Nothing
-            }
-        };
-    }
-}
-
-fn slots(workload: &Workload) -> Vec<Slot> {
-    let count = workload.ranges.len() as u32;
-    let volatile = workload.ranges.iter().filter(|range| is_volatile(range.number()));
-    volatile.map(|range| Slot::new(range, count)).collect()
-}
-
-/// Changes one slot after the other until it is told to stop, and leaves all ranges as they were.
-fn churn(writer: &dyn Writer, slots: &mut [Slot], seed: u64, stop: &AtomicBool, changes: &AtomicU64) {
-    let mut random = Random::new(seed);
-    let mut made = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let slot = random.below(slots.len() as u64) as usize;
-        slots[slot].change(writer, random.below(2) == 0);
-        made += 1;
-        changes.store(made, Ordering::Relaxed);
-    }
-    for slot in slots {
-        while slot.present != Present::Whole {
-            slot.change(writer, true);
-        }
-    }
-}
-
-/// Nine addresses of ten in ranges, one in gaps.
-fn questions(workload: &Workload) -> Vec<Question> {
-    let slots = slots(workload);
-    let hits = workload.queries(Family::Hit, 3);
-    let gaps = workload.queries(Family::Gap, 4);
-    let mut random = Random::new(5);
-    let mut one = |place: usize| {
-        let (address, number) = (hits.addresses[place], hits.expected[place]);
-        if random.below(10) == 0 {
-            return Question { address: gaps.addresses[place], allowed: [0; 3] };
-        }
-        let allowed = match is_volatile(number) {
-            // The slots are those of the numbers 1, 3, 5...
-            true => slots[number as usize / 2].owners(address),
-            false => [number; 3],
-        };
-        Question { address, allowed }
-    };
-    (0..QUERIES).map(&mut one).collect()
 }

@@ -1,15 +1,19 @@
 //! Finds the owners of addresses with modmem's structures and with what others use, and writes what that costs.
 
 mod beside_writer;
+mod churn;
 mod contenders;
 mod counting;
 mod memory;
 mod options;
+mod processor;
 mod protection_cost;
 mod random;
 mod report;
 mod results;
+mod side_by_side;
 mod speed;
+mod thread_case;
 mod timing;
 mod updates;
 mod workload;

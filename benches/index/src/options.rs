@@ -6,12 +6,13 @@ const USAGE: &str = "\
 usage: index-bench [--quick] [--only PART,...] [--docs DIR]
 
   --quick          few rounds: shows that all works, for numbers nobody should quote
-  --only PART,...  of: speed, memory, updates, writer, protection
+  --only PART,...  of: thread, speed, memory, updates, writer, protection
   --docs DIR       put tables into index.md there, and pictures into pictures/";
 
 /// A part of the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
+    Thread,
     Speed,
     Memory,
     Updates,
@@ -20,7 +21,8 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const ALL: [(&'static str, Part); 5] = [
+    const ALL: [(&'static str, Part); 6] = [
+        ("thread", Part::Thread),
         ("speed", Part::Speed),
         ("memory", Part::Memory),
         ("updates", Part::Updates),

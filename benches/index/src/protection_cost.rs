@@ -1,17 +1,15 @@
 //! What it costs to use what was found: a lookup alone, and one that keeps the owner alive while it is read.
 
-use std::sync::Barrier;
-
 use modmem_index::protection::{Counters, Epochs, Protection, Registration};
 use modmem_index::{AddressIndex, Form, Owner, PageMap, Reader, Registry, Window};
 
+use crate::side_by_side;
 use crate::timing::{Contender, Lookup, PIECE, Times};
 use crate::workload::{Family, Layout, PAGE, Workload};
 
 /// What readers on how many processors may share no cache line.
 #[cfg(target_arch = "x86_64")]
 const STRIPES: usize = 64;
-const PASSES: usize = 4;
 
 /// Nanoseconds of one way to read the owner of an address.
 #[derive(Clone, Debug)]
@@ -37,7 +35,7 @@ pub(crate) fn measure(layout: Layout, count: usize, rounds: usize) -> Vec<Protec
             contender.throughput(&addresses[0]);
             addresses[0].chunks(PIECE).for_each(|piece| cost.latency.push(contender.latency(piece)));
             addresses[0].chunks(PIECE).for_each(|piece| cost.throughput.push(contender.throughput(piece)));
-            two_threads(*way, &addresses, &mut cost.beside_another);
+            side_by_side::read(contender, &addresses, || way.register(), &mut cost.beside_another);
             if let Some(synchronize) = &mut cost.synchronize {
                 way.time_synchronize(synchronize);
             }
@@ -73,22 +71,6 @@ fn ways(workload: &Workload) -> Vec<(&'static dyn Way, ProtectionCost)> {
 
 fn pinned<P: Registers + 'static>(workload: &Workload, protection: P) -> &'static dyn Way {
     Box::leak(Box::new(Owners::new(workload, protection)))
-}
-
-fn two_threads(way: &dyn Way, addresses: &[Vec<u64>; 2], times: &mut Times) {
-    let barrier = Barrier::new(addresses.len());
-    let read = |addresses: &Vec<u64>| {
-        let _registration = way.register();
-        way.contender().throughput(addresses);
-        barrier.wait();
-        let pieces = (0..PASSES).flat_map(|_| addresses.chunks(PIECE));
-        pieces.map(|piece| way.contender().throughput(piece)).collect::<Vec<_>>()
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = addresses.iter().map(|addresses| scope.spawn(|| read(addresses))).collect();
-        let taken = threads.into_iter().flat_map(|thread| thread.join().expect("readers do not panic"));
-        taken.for_each(|time| times.push(time));
-    });
 }
 
 /// A way to read the owner of an address.

@@ -7,7 +7,9 @@ use crate::contenders::Structure;
 use crate::memory::{self, Footprint};
 use crate::options::{Options, Part};
 use crate::protection_cost::{self, ProtectionCost};
+use crate::side_by_side;
 use crate::speed::Speed;
+use crate::thread_case::{self, ThreadCase};
 use crate::updates::{self, Updates};
 use crate::workload::Layout;
 
@@ -23,6 +25,7 @@ pub(crate) struct Results {
     pub(crate) quick: bool,
     pub(crate) rounds: usize,
     pub(crate) seconds: f64,
+    pub(crate) thread_case: ThreadCase,
     pub(crate) speed: Speed,
     pub(crate) memory: Vec<(Layout, Structure, Footprint)>,
     /// By number of ranges, in the x86-64 layout.
@@ -40,6 +43,10 @@ impl Results {
         let start = Instant::now();
         let mut results =
             Results { quick: options.quick, rounds: options.scale(3, 15), ..Results::default() };
+        if options.wants(Part::Thread) {
+            eprintln!("the thread's case");
+            results.thread_case = thread_case::measure(results.rounds)?;
+        }
         if options.wants(Part::Speed) {
             results.measure_speed()?;
         }
@@ -74,7 +81,8 @@ impl Results {
     fn measure_memory(&mut self) -> Result<(), String> {
         for layout in Layout::ALL {
             eprintln!("memory: {}", layout.name());
-            for structure in Structure::ALL.into_iter().filter(|structure| structure.owns_its_memory()) {
+            for structure in Structure::ALL.into_iter().filter(|structure| structure.has_memory_of_its_own())
+            {
                 self.memory.push((layout, structure, memory::measure(structure, layout, LARGEST)?));
             }
         }
@@ -103,7 +111,7 @@ impl Results {
         for structure in
             Structure::ALL.into_iter().filter(|structure| structure.may_be_written_beside_readers())
         {
-            let ratio = beside_writer::two_readers(structure, Layout::X86_64, LARGE, rounds);
+            let ratio = side_by_side::two_readers(structure, Layout::X86_64, LARGE, rounds);
             self.two_readers.extend(ratio.map(|ratio| (structure, ratio)));
         }
     }

@@ -62,10 +62,10 @@ void kernel_latch_tree_free(struct tree *tree)
 	free(tree);
 }
 
-void kernel_latch_tree_insert(struct tree *tree, size_t module, size_t kind, uint64_t base, uint32_t size,
+void kernel_latch_tree_insert(struct tree *tree, size_t module, size_t place, uint64_t base, uint32_t size,
 			      uint32_t owner)
 {
-	struct memory *memory = &tree->modules[module].memories[kind];
+	struct memory *memory = &tree->modules[module].memories[place];
 
 	memory->base = base;
 	memory->size = size;

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use modmem_index::{Extent, Owner};
 
 use crate::timing::{Lookup, Writer};
-use crate::workload::Workload;
+use crate::workload::{Range, Workload};
 
 unsafe extern "C" {
     fn kernel_latch_tree_new(modules: usize) -> *mut c_void;
@@ -16,7 +16,7 @@ unsafe extern "C" {
     fn kernel_latch_tree_insert(
         tree: *mut c_void,
         module: usize,
-        kind: usize,
+        place: usize,
         base: u64,
         size: u32,
         owner: u32,
@@ -27,8 +27,8 @@ unsafe extern "C" {
 
 pub(super) struct KernelLatchTree {
     tree: NonNull<c_void>,
-    /// By an owner's number less 1: the module whose memory it is.
-    modules: Vec<u32>,
+    /// By an owner's number less 1: the module whose memory it is, and which of its memories.
+    places: Vec<(usize, usize)>,
 }
 
 // SAFETY: readers only read, with the latch tree's own ordering; nodes are never freed while it lives, and whoever
@@ -37,11 +37,18 @@ unsafe impl Sync for KernelLatchTree {}
 
 impl KernelLatchTree {
     pub(super) fn new(workload: &Workload) -> KernelLatchTree {
-        let modules: Vec<u32> = workload.ranges.iter().map(|range| range.module).collect();
-        let count = modules.iter().max().map_or(0, |&last| last as usize + 1);
+        let mut modules: Vec<usize> = Vec::new();
+        let place_of = |range: &Range| {
+            let module = range.module as usize;
+            modules.resize(modules.len().max(module + 1), 0);
+            modules[module] += 1;
+            (module, modules[module] - 1)
+        };
+        let places = workload.ranges.iter().map(place_of).collect();
+        let count = modules.len();
         // SAFETY: it only allocates.
         let tree = unsafe { kernel_latch_tree_new(count) };
-        let tree = KernelLatchTree { tree: NonNull::new(tree).expect("memory for the modules"), modules };
+        let tree = KernelLatchTree { tree: NonNull::new(tree).expect("memory for the modules"), places };
         for range in workload.in_load_order() {
             tree.insert(range.extent, range.owner);
         }
@@ -70,12 +77,11 @@ impl Lookup for KernelLatchTree {
 
 impl Writer for KernelLatchTree {
     fn insert(&self, extent: Extent<u64>, owner: Owner) {
-        let module = self.modules[owner.id().number() as usize - 1] as usize;
+        let (module, place) = self.places[owner.id().number() as usize - 1];
         let size = u32::try_from(extent.size).expect("a memory is smaller than 4 GiB");
         let number = owner.id().number();
-        let kind = owner.kind() as usize;
-        // SAFETY: the tree lives, and module and kind name a memory of it that is not in the tree now.
-        unsafe { kernel_latch_tree_insert(self.tree.as_ptr(), module, kind, extent.start, size, number) }
+        // SAFETY: the tree lives, and has a memory at that place that is not in use now.
+        unsafe { kernel_latch_tree_insert(self.tree.as_ptr(), module, place, extent.start, size, number) }
     }
 
     fn remove(&self, start: u64) {

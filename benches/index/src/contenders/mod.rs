@@ -19,6 +19,7 @@ use crate::workload::{Family, Workload};
 pub(crate) enum Structure {
     Harness,
     LatchTree,
+    ModuleAddress,
     KernelLatchTree,
     PageMapFlat,
     PageMapTwoLevel,
@@ -30,9 +31,10 @@ pub(crate) enum Structure {
 }
 
 impl Structure {
-    pub(crate) const ALL: [Structure; 10] = [
+    pub(crate) const ALL: [Structure; 11] = [
         Structure::Harness,
         Structure::LatchTree,
+        Structure::ModuleAddress,
         Structure::KernelLatchTree,
         Structure::PageMapFlat,
         Structure::PageMapTwoLevel,
@@ -47,6 +49,7 @@ impl Structure {
         match self {
             Structure::Harness => "the harness alone",
             Structure::LatchTree => "LatchTree",
+            Structure::ModuleAddress => "LatchTree, `Linux` bounds",
             Structure::KernelLatchTree => "Linux's latch tree, in C",
             Structure::PageMapFlat => "PageMap, flat",
             Structure::PageMapTwoLevel => "PageMap, two-level",
@@ -58,16 +61,17 @@ impl Structure {
         }
     }
 
-    /// Whether what it takes is what it was asked to hold: Linux's nodes are parts of modules' descriptors, and the
-    /// dynamic linker maps the objects too.
-    pub(crate) fn owns_its_memory(self) -> bool {
-        !matches!(self, Structure::Harness | Structure::KernelLatchTree | Structure::DlFindObject)
+    /// Whether its memory says something: bounds add some words to the tree's, Linux's nodes are parts of modules'
+    /// descriptors, and the dynamic linker maps the objects too.
+    pub(crate) fn has_memory_of_its_own(self) -> bool {
+        use Structure::{DlFindObject, Harness, KernelLatchTree, ModuleAddress};
+        !matches!(self, Harness | ModuleAddress | KernelLatchTree | DlFindObject)
     }
 
-    /// Whether readers may run while it changes. Linux's nodes may be used again only after a grace period, which
-    /// nobody gives them here.
+    /// Whether readers may run while it changes, and it is not another one once more. Linux's nodes may be used again
+    /// only after a grace period, which nobody gives them here.
     pub(crate) fn may_be_written_beside_readers(self) -> bool {
-        self.owns_its_memory() && self != Structure::StaticTree
+        self.has_memory_of_its_own() && self != Structure::StaticTree
     }
 
     /// How many answers a full run verifies beside a writer.
@@ -83,6 +87,7 @@ impl Structure {
         let contender: Box<dyn Contender> = match self {
             Structure::Harness => Box::new(Harness),
             Structure::LatchTree => Box::new(own::filled(LatchTree::new(), workload)),
+            Structure::ModuleAddress => own::module_address(workload),
             #[cfg(have_linux_source)]
             Structure::KernelLatchTree => Box::new(kernel_latch_tree::KernelLatchTree::new(workload)),
             #[cfg(not(have_linux_source))]

@@ -1,8 +1,9 @@
 //! modmem's own structures.
 
-use modmem_index::{AddressIndex, Extent, Form, Owner, PackedMap, PageMap, Window};
+use modmem_index::bounds::{Bounded, Linux, Scheme};
+use modmem_index::{AddressIndex, Extent, Form, LatchTree, Owner, PackedMap, PageMap, Window};
 
-use crate::timing::{Lookup, Writer};
+use crate::timing::{Contender, Lookup, Writer};
 use crate::workload::{PAGE, Workload};
 
 /// Anything that implements the library's trait.
@@ -35,6 +36,22 @@ pub(super) fn filled<I: AddressIndex<u64> + Sync>(index: I, workload: &Workload)
         own.insert(range.extent, range.owner);
     }
     own
+}
+
+/// All of `__module_address`, with a second pair of bounds where data has a window of its own.
+pub(super) fn module_address(workload: &Workload) -> Box<dyn Contender> {
+    fn behind<B: Scheme<u64> + Sync + 'static>(scheme: B, workload: &Workload) -> Box<dyn Contender>
+    where
+        B::Pairs: Sync,
+        B::Removal: Send,
+    {
+        let index = Bounded::new(LatchTree::new(), scheme).expect("nothing is in it yet");
+        Box::new(filled(index, workload))
+    }
+    match workload.windows.len() {
+        1 => behind(Linux::<false>, workload),
+        _ => behind(Linux::<true>, workload),
+    }
 }
 
 pub(super) fn page_map(workload: &Workload, form: Form) -> Own<PageMap<u64>> {

@@ -1,66 +1,71 @@
 //! What we aim for, and whether this run reached it.
 
 use super::table::Table;
-use super::{number, thousands};
+use super::thousands;
 use crate::beside_writer::BesideWriter;
 use crate::contenders::Structure;
-use crate::results::{LARGE, Results};
+use crate::results::{LARGE, LARGEST, Results};
 use crate::speed::{Case, Measure};
+use crate::thread_case::{Family as ThreadFamily, Moment};
 use crate::workload::{Family, Layout};
 
+/// The default map in both of its forms.
+const PAGE_MAPS: [Structure; 2] = [Structure::PageMapFlat, Structure::PageMapTwoLevel];
 /// modmem's own structures that are meant to be used.
 const MAPS: [Structure; 3] = [Structure::PageMapFlat, Structure::PageMapTwoLevel, Structure::PackedMap];
 /// "No slower" leaves room for what two runs of the same code differ by.
 const NO_SLOWER: f64 = 1.05;
+const NEARLY_FLAT: f64 = 2.0;
 
 struct Aim {
     what: String,
     wanted: String,
     reached: String,
-    met: bool,
+    /// Nothing if the run cannot tell.
+    met: Option<bool>,
 }
 
 impl Aim {
     fn at_least(what: String, limit: f64, value: f64) -> Aim {
-        Aim {
-            what,
-            wanted: format!("at least {limit} times"),
-            reached: format!("{value:.1}"),
-            met: value >= limit,
-        }
+        let met = (!value.is_nan()).then_some(value >= limit);
+        Aim { what, wanted: format!("at least {limit} times"), reached: format!("{value:.1}"), met }
     }
 
     fn at_most(what: String, limit: f64, value: f64) -> Aim {
-        let wanted = format!("at most {limit} times");
-        Aim { what, wanted, reached: format!("{value:.2}"), met: value <= limit }
+        let met = (!value.is_nan()).then_some(value <= limit);
+        Aim { what, wanted: format!("at most {limit} times"), reached: format!("{value:.2}"), met }
     }
 }
 
 pub(super) fn table(results: &Results) -> String {
     let mut aims = Vec::new();
-    faster_than_the_tree(results, &mut aims);
-    packed(results, &mut aims);
-    flat(results, &mut aims);
-    outside(results, &mut aims);
-    changes(results, &mut aims);
-    beside_writer(results, &mut aims);
+    aims.extend(faster_than_the_tree(results));
+    aims.extend(packed(results));
+    aims.extend(nearly_flat(results));
+    aims.extend(outside(results));
+    aims.extend(between_the_windows(results));
+    aims.extend(changes(results));
+    aims.extend(beside_writer(results));
+    aims.extend(two_readers(results));
     let mut table = Table::new(["aim", "wanted", "this run", ""]);
     for aim in aims {
-        table.row([aim.what, aim.wanted, aim.reached, if aim.met { "met" } else { "**missed**" }.to_owned()]);
+        let verdict = match aim.met {
+            Some(true) => "met",
+            Some(false) => "**missed**",
+            None => "not measured",
+        };
+        table.row([aim.what, aim.wanted, aim.reached, verdict.to_owned()]);
     }
     table.to_markdown()
 }
 
-fn median(results: &Results, case: Case, structure: Structure) -> Option<f64> {
-    results.speed.get(case, structure).map(|summary| summary.median)
-}
-
 /// How many times as long one takes as the other.
 fn ratio(results: &Results, case: Case, slow: Structure, fast: Structure) -> Option<f64> {
-    Some(median(results, case, slow)? / median(results, case, fast)?)
+    let median = |structure| results.speed.get(case, structure).map(|summary| summary.median);
+    Some(median(slow)? / median(fast)?)
 }
 
-fn faster_than_the_tree(results: &Results, aims: &mut Vec<Aim>) {
+fn faster_than_the_tree(results: &Results) -> impl Iterator<Item = Aim> {
     let limits = [
         (Layout::X86_64, 1_500, Measure::Latency, 5.0),
         (Layout::X86_64, LARGE, Measure::Latency, 8.0),
@@ -72,88 +77,109 @@ fn faster_than_the_tree(results: &Results, aims: &mut Vec<Aim>) {
         (Layout::TwoWindows, LARGE, Measure::Throughput, 40.0),
         (Layout::SharedPages, LARGE, Measure::Latency, 5.0),
     ];
-    for (layout, count, measure, limit) in limits {
+    limits.into_iter().filter_map(|(layout, count, measure, limit)| {
         let case = Case { layout, count, family: Family::Hit, measure };
-        let what = format!(
-            "a hit in a flat PageMap faster than in LatchTree: {}, {} ranges, {}",
-            layout.name(),
-            thousands(count as u64),
-            measure.name()
-        );
-        let reached = ratio(results, case, Structure::LatchTree, Structure::PageMapFlat);
-        aims.extend(reached.map(|reached| Aim::at_least(what, limit, reached)));
-    }
+        let reached = ratio(results, case, Structure::LatchTree, Structure::PageMapFlat)?;
+        let (layout, measure, count) = (layout.name(), measure.name(), thousands(count as u64));
+        let what = format!("flat PageMap faster than LatchTree, hit: {layout}, {count} ranges, {measure}");
+        Some(Aim::at_least(what, limit, reached))
+    })
 }
 
-fn packed(results: &Results, aims: &mut Vec<Aim>) {
-    for layout in Layout::ALL {
-        for measure in Measure::ALL {
-            let case = Case { layout, count: LARGE, family: Family::Hit, measure };
-            let what = format!(
-                "a hit in PackedMap slower than in a flat PageMap: {}, {} ranges, {}",
-                layout.name(),
-                thousands(LARGE as u64),
-                measure.name()
-            );
-            let reached = ratio(results, case, Structure::PackedMap, Structure::PageMapFlat);
-            aims.extend(reached.map(|reached| Aim::at_most(what, 1.6, reached)));
-        }
-    }
+fn cases(family: Family) -> impl Iterator<Item = Case> {
+    let layouts = Layout::ALL.into_iter();
+    layouts.flat_map(move |layout| Measure::ALL.map(|measure| Case { layout, count: LARGE, family, measure }))
 }
 
-fn flat(results: &Results, aims: &mut Vec<Aim>) {
-    for layout in Layout::ALL {
+fn packed(results: &Results) -> impl Iterator<Item = Aim> {
+    cases(Family::Hit).filter_map(|case| {
+        let reached = ratio(results, case, Structure::PackedMap, Structure::PageMapFlat)?;
+        let (layout, measure, count) = (case.layout.name(), case.measure.name(), thousands(LARGE as u64));
+        let what = format!("PackedMap slower than flat PageMap, hit: {layout}, {count} ranges, {measure}");
+        Some(Aim::at_most(what, 1.6, reached))
+    })
+}
+
+fn nearly_flat(results: &Results) -> impl Iterator<Item = Aim> {
+    Layout::ALL.into_iter().filter_map(|layout| {
         let time = |count| {
             let case = Case { layout, count, family: Family::Hit, measure: Measure::Latency };
-            median(results, case, Structure::PageMapFlat)
+            results.speed.get(case, Structure::PageMapFlat).map(|summary| summary.median)
         };
-        let Some((few, many)) = time(200).zip(time(LARGE)) else { continue };
-        let what = format!(
-            "nearly flat, 200 to {} ranges: a hit in PageMap, {}",
-            thousands(LARGE as u64),
-            layout.name()
-        );
-        aims.push(Aim::at_most(what, 2.0, many / few));
-    }
+        let (layout, count) = (layout.name(), thousands(LARGE as u64));
+        let what = format!("flat PageMap among {count} ranges slower than among 200, hit: {layout}, latency");
+        Some(Aim::at_most(what, NEARLY_FLAT, time(LARGE)? / time(200)?))
+    })
 }
 
-fn outside(results: &Results, aims: &mut Vec<Aim>) {
-    let _ = (results, aims, NO_SLOWER);
+fn outside(results: &Results) -> impl Iterator<Item = Aim> {
+    cases(Family::Outside).filter_map(|case| {
+        let reached = ratio(results, case, Structure::PageMapFlat, Structure::ModuleAddress)?;
+        let (layout, measure) = (case.layout.name(), case.measure.name());
+        let what = format!("flat PageMap slower than Linux's comparisons, outside: {layout}, {measure}");
+        Some(Aim::at_most(what, NO_SLOWER, reached))
+    })
 }
 
-fn changes(results: &Results, aims: &mut Vec<Aim>) {
-    let Some((count, updates)) = results.updates.last() else { return };
-    for updates in updates.iter().filter(|updates| MAPS.contains(&updates.structure)) {
-        for (what, times) in [("insert", &updates.insert), ("remove", &updates.remove)] {
+/// The addresses that the thread was about.
+fn between_the_windows(results: &Results) -> impl Iterator<Item = Aim> {
+    let time = |policy| results.thread_case.latency(policy, ThreadFamily::Lowmem, Moment::Loaded);
+    let what =
+        |policy| format!("flat PageMap slower than {policy}: lowmem in the case of the thread, latency");
+    ["`Linux`", "`TextData`, `Never`"].into_iter().filter_map(move |policy| {
+        let reached = time("PageMap, its windows")? / time(policy)?;
+        Some(Aim::at_most(what(policy), NO_SLOWER, reached))
+    })
+}
+
+fn changes(results: &Results) -> Vec<Aim> {
+    let Some((_, updates)) = results.updates.iter().find(|(count, _)| *count == LARGEST) else {
+        return Vec::new();
+    };
+    let updates = updates.iter().filter(|updates| MAPS.contains(&updates.structure));
+    let aims = updates.flat_map(|updates| {
+        [("insert", &updates.insert), ("remove", &updates.remove)].map(|(verb, times)| {
             let time = times.summary().median;
-            aims.push(Aim {
-                what: format!(
-                    "{what} a memory, {}, among {}",
-                    updates.structure.name(),
-                    thousands(*count as u64)
-                ),
+            let (structure, count) = (updates.structure.name(), thousands(LARGEST as u64));
+            Aim {
+                what: format!("{verb} a module's memory, median: {structure}, {count} ranges"),
                 wanted: "below 1,000 ns".to_owned(),
-                reached: number(time),
-                met: time < 1000.0,
+                reached: format!("{time:.0} ns"),
+                met: Some(time < 1000.0),
+            }
+        })
+    });
+    aims.collect()
+}
+
+fn beside_writer(results: &Results) -> Vec<Aim> {
+    let mut aims = Vec::new();
+    for structure in PAGE_MAPS {
+        let runs = || results.beside_writer.iter().filter(move |run| run.structure == structure);
+        let name = structure.name();
+        for run in runs() {
+            for (measure, times) in [("throughput", &run.verified), ("latency", &run.latency)] {
+                let what = format!("{name} slower beside a writer: {}, {measure}", run.layout.name());
+                aims.push(Aim::at_most(what, 2.5, BesideWriter::slowdown(times)));
+            }
+        }
+        let lookups: u64 = runs().map(|run| run.lookups).sum();
+        let wrong: u64 = runs().map(|run| run.wrong).sum();
+        if lookups > 0 {
+            aims.push(Aim {
+                what: format!("{name}: wrong answers beside a writer"),
+                wanted: "0 of 100 M".to_owned(),
+                reached: format!("{} of {} M", thousands(wrong), thousands(lookups / 1_000_000)),
+                met: (wrong > 0 || lookups >= 100_000_000).then_some(wrong == 0),
             });
         }
     }
+    aims
 }
 
-fn beside_writer(results: &Results, aims: &mut Vec<Aim>) {
-    for entry in results.beside_writer.iter().filter(|entry| MAPS.contains(&entry.structure)) {
-        let whom = format!("{}, {}", entry.structure.name(), entry.layout.name());
-        let slowdown = BesideWriter::slowdown(&entry.verified);
-        aims.push(Aim::at_most(format!("a reader beside a writer slower: {whom}"), 2.5, slowdown));
-        aims.push(Aim {
-            what: format!("wrong answers beside a writer: {whom}"),
-            wanted: "0 of 100 M".to_owned(),
-            reached: format!("{} of {} M", thousands(entry.wrong), thousands(entry.lookups / 1_000_000)),
-            met: entry.wrong == 0 && entry.lookups >= 100_000_000,
-        });
-    }
-    for &(structure, ratio) in results.two_readers.iter().filter(|(structure, _)| MAPS.contains(structure)) {
-        let what = format!("two readers do more than one: {}", structure.name());
-        aims.push(Aim::at_least(what, 1.8, ratio));
-    }
+fn two_readers(results: &Results) -> impl Iterator<Item = Aim> {
+    let maps = results.two_readers.iter().filter(|(structure, _)| PAGE_MAPS.contains(structure));
+    maps.map(|&(structure, ratio)| {
+        Aim::at_least(format!("{}: two readers do more than one", structure.name()), 1.8, ratio)
+    })
 }

@@ -34,7 +34,7 @@ pub(super) fn draw(speed: &Speed) -> String {
                 .filter_map(|count| {
                     let case = Case { layout, count, family: Family::Hit, measure: Measure::Latency };
                     let time = speed.get(case, structure)?.median;
-                    (structure != Structure::Harness).then(|| (x(left, count), y(time)))
+                    (!left_out(structure)).then(|| (x(left, count), y(time)))
                 })
                 .collect();
             let Some(&end) = points.last() else { continue };
@@ -99,13 +99,18 @@ fn labels(svg: &mut Svg, right: f64, mut ends: Vec<((f64, f64), Structure)>) {
     }
 }
 
+/// The loop alone, and what differs from another line by two comparisons.
+fn left_out(structure: Structure) -> bool {
+    matches!(structure, Structure::Harness | Structure::ModuleAddress)
+}
+
 /// Colour, width and dashes: modmem's maps blue and green, what Linux does red, what others use grey and brown.
 fn pen(structure: Structure) -> (&'static str, f64, &'static str) {
     match structure {
         Structure::PageMapFlat => ("#0072b2", 3.0, "none"),
         Structure::PageMapTwoLevel => ("#56b4e9", 2.0, "none"),
         Structure::PackedMap => ("#009e73", 2.5, "none"),
-        Structure::LatchTree => ("#d55e00", 2.5, "none"),
+        Structure::LatchTree | Structure::ModuleAddress => ("#d55e00", 2.5, "none"),
         Structure::KernelLatchTree => ("#d55e00", 1.5, "5 4"),
         Structure::LockedBTree => ("#8c6d31", 1.5, "none"),
         Structure::SortedSnapshot => ("#cc79a7", 1.5, "none"),

@@ -2,6 +2,7 @@
 //! pictures.
 
 mod aims;
+mod bars;
 mod document;
 mod line_chart;
 mod machine;
@@ -9,6 +10,7 @@ mod other_tables;
 mod speed_tables;
 mod svg;
 mod table;
+mod thread_tables;
 
 use std::error::Error;
 use std::path::Path;
@@ -41,6 +43,7 @@ impl Report<'_> {
         for layout in Layout::ALL {
             sections.extend(speed_tables::sections(&results.speed, layout));
         }
+        sections.extend(thread_tables::sections(&results.thread_case));
         sections.extend(other_tables::sections(results));
         sections.retain(|section| !section.text.is_empty());
         Report { results, sections }
@@ -59,6 +62,7 @@ impl Report<'_> {
         std::fs::write(&page, document::replace(&text, &self.sections)?)?;
         let pictures = docs.join("pictures");
         std::fs::write(pictures.join("index-latency.svg"), line_chart::draw(&self.results.speed))?;
+        std::fs::write(pictures.join("index-in-vain.svg"), bars::draw(&self.results.thread_case))?;
         Ok(())
     }
 }

@@ -46,7 +46,9 @@ fn updates(results: &Results, what: &str, times: impl Fn(&crate::updates::Update
         for (_, updates) in &results.updates {
             match updates.iter().find(|updates| updates.structure == structure) {
                 Some(updates) => {
-                    row.extend([0.5, 0.9].map(|share| number(times(updates).quantile(share))));
+                    row.extend(
+                        [0.5, 0.9].map(|share| thousands(times(updates).quantile(share).round() as u64)),
+                    );
                 }
                 None => row.extend(["-", "-"].map(str::to_owned)),
             }

@@ -24,7 +24,7 @@ pub(super) fn sections(speed: &Speed, layout: Layout) -> Vec<Section> {
 
 fn hits(speed: &Speed, layout: Layout, measure: Measure) -> String {
     let sizes = SIZES.map(|count| format!("{} ranges", thousands(count as u64)));
-    let references = REFERENCES.map(|(title, _)| title.to_owned());
+    let references = REFERENCES.map(|(title, _)| format!("{title}, {}", thousands(LARGE as u64)));
     let mut table =
         Table::new([format!("hit, {}, ns", measure.name())].into_iter().chain(sizes).chain(references));
     for structure in Structure::ALL {
@@ -33,12 +33,14 @@ fn hits(speed: &Speed, layout: Layout, measure: Measure) -> String {
         if times.iter().all(Option::is_none) {
             continue;
         }
+        let is_structure = structure != Structure::Harness;
         let median = |structure| speed.get(case(LARGE), structure).map(|summary| summary.median);
         let ratio = |(title, reference): (&str, Structure)| {
             let (this, reference) = (median(structure)?, median(reference)?);
             Some(if title.starts_with("this") { this / reference } else { reference / this })
         };
-        let ratios = REFERENCES.map(|reference| ratio(reference).map_or_else(missing, number));
+        let ratios = REFERENCES
+            .map(|reference| ratio(reference).filter(|_| is_structure).map_or_else(missing, number));
         table.row([structure.name().to_owned()].into_iter().chain(times.map(cell)).chain(ratios));
     }
     table.to_markdown()

@@ -50,6 +50,12 @@ impl Svg {
         self.push(format_args!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="3" fill="{colour}"/>"#));
     }
 
+    pub(super) fn bar(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), class: &str) {
+        self.push(format_args!(
+            r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"/>"#
+        ));
+    }
+
     fn push(&mut self, piece: std::fmt::Arguments<'_>) {
         let _ = writeln!(self.body, "{piece}");
     }
@@ -61,6 +67,7 @@ impl Svg {
 <style>
 text{{font-family:Inter,'Segoe UI',Roboto,'Helvetica Neue',Arial,'DejaVu Sans',sans-serif;font-size:12px;fill:#1f2328}}
 .h{{font-size:20px;font-weight:600}}.b{{font-size:14px;font-weight:600}}.dim{{fill:#59636e}}
+.s{{font-size:11px}}.on{{fill:#fff}}.track{{fill:#f3f5f7}}.vain{{fill:#d55e00}}
 .grid{{stroke:#e4e8ec;stroke-width:1}}.axis{{stroke:#8c959f;stroke-width:1}}.lead{{stroke:#b6bec6;stroke-width:.8}}
 </style>
 <rect width="{width}" height="{height}" fill="#fff"/>

@@ -120,7 +120,7 @@ impl Workload {
     /// The ranges in the order in which they came: module by module, each module's memories by type.
     pub(crate) fn in_load_order(&self) -> Vec<Range> {
         let mut ranges = self.ranges.clone();
-        ranges.sort_by_key(|range| (range.module, range.owner.kind()));
+        ranges.sort_by_key(|range| (range.module, range.owner.kind(), range.extent.start));
         ranges
     }
 
