@@ -42,7 +42,7 @@ impl Results {
     pub(crate) fn measure(options: &Options) -> Result<Results, String> {
         let start = Instant::now();
         let mut results =
-            Results { quick: options.quick, rounds: options.scale(3, 15), ..Results::default() };
+            Results { quick: options.quick, rounds: options.scale(3, 21), ..Results::default() };
         if options.wants(Part::Thread) {
             eprintln!("the thread's case");
             results.thread_case = thread_case::measure(results.rounds)?;

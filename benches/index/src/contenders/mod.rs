@@ -77,7 +77,7 @@ impl Structure {
     /// How many answers a full run verifies beside a writer.
     pub(crate) fn verified_lookups(self) -> u64 {
         match self {
-            Structure::PageMapFlat | Structure::PageMapTwoLevel => 100_000_000,
+            Structure::PageMapFlat | Structure::PageMapTwoLevel | Structure::PackedMap => 100_000_000,
             _ => 10_000_000,
         }
     }

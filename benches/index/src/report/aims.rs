@@ -28,12 +28,12 @@ struct Aim {
 impl Aim {
     fn at_least(what: String, limit: f64, value: f64) -> Aim {
         let met = (!value.is_nan()).then_some(value >= limit);
-        Aim { what, wanted: format!("at least {limit} times"), reached: format!("{value:.1}"), met }
+        Aim { what, wanted: format!("at least {limit}"), reached: format!("{value:.1}"), met }
     }
 
     fn at_most(what: String, limit: f64, value: f64) -> Aim {
         let met = (!value.is_nan()).then_some(value <= limit);
-        Aim { what, wanted: format!("at most {limit} times"), reached: format!("{value:.2}"), met }
+        Aim { what, wanted: format!("at most {limit}"), reached: format!("{value:.2}"), met }
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn table(results: &Results) -> String {
     aims.extend(changes(results));
     aims.extend(beside_writer(results));
     aims.extend(two_readers(results));
-    let mut table = Table::new(["aim", "wanted", "this run", ""]);
+    let mut table = Table::new(["aim (a / b: how many times as long a takes)", "wanted", "this run", ""]);
     for aim in aims {
         let verdict = match aim.met {
             Some(true) => "met",
@@ -81,7 +81,7 @@ fn faster_than_the_tree(results: &Results) -> impl Iterator<Item = Aim> {
         let case = Case { layout, count, family: Family::Hit, measure };
         let reached = ratio(results, case, Structure::LatchTree, Structure::PageMapFlat)?;
         let (layout, measure, count) = (layout.name(), measure.name(), thousands(count as u64));
-        let what = format!("flat PageMap faster than LatchTree, hit: {layout}, {count} ranges, {measure}");
+        let what = format!("hit, LatchTree / flat PageMap: {layout}, {count} ranges, {measure}");
         Some(Aim::at_least(what, limit, reached))
     })
 }
@@ -95,7 +95,7 @@ fn packed(results: &Results) -> impl Iterator<Item = Aim> {
     cases(Family::Hit).filter_map(|case| {
         let reached = ratio(results, case, Structure::PackedMap, Structure::PageMapFlat)?;
         let (layout, measure, count) = (case.layout.name(), case.measure.name(), thousands(LARGE as u64));
-        let what = format!("PackedMap slower than flat PageMap, hit: {layout}, {count} ranges, {measure}");
+        let what = format!("hit, PackedMap / flat PageMap: {layout}, {count} ranges, {measure}");
         Some(Aim::at_most(what, 1.6, reached))
     })
 }
@@ -107,7 +107,7 @@ fn nearly_flat(results: &Results) -> impl Iterator<Item = Aim> {
             results.speed.get(case, Structure::PageMapFlat).map(|summary| summary.median)
         };
         let (layout, count) = (layout.name(), thousands(LARGE as u64));
-        let what = format!("flat PageMap among {count} ranges slower than among 200, hit: {layout}, latency");
+        let what = format!("hit, flat PageMap, {count} ranges / 200 ranges: {layout}, latency");
         Some(Aim::at_most(what, NEARLY_FLAT, time(LARGE)? / time(200)?))
     })
 }
@@ -116,7 +116,7 @@ fn outside(results: &Results) -> impl Iterator<Item = Aim> {
     cases(Family::Outside).filter_map(|case| {
         let reached = ratio(results, case, Structure::PageMapFlat, Structure::ModuleAddress)?;
         let (layout, measure) = (case.layout.name(), case.measure.name());
-        let what = format!("flat PageMap slower than Linux's comparisons, outside: {layout}, {measure}");
+        let what = format!("outside, flat PageMap / Linux's comparisons: {layout}, {measure}");
         Some(Aim::at_most(what, NO_SLOWER, reached))
     })
 }
@@ -124,8 +124,7 @@ fn outside(results: &Results) -> impl Iterator<Item = Aim> {
 /// The addresses that the thread was about.
 fn between_the_windows(results: &Results) -> impl Iterator<Item = Aim> {
     let time = |policy| results.thread_case.latency(policy, ThreadFamily::Lowmem, Moment::Loaded);
-    let what =
-        |policy| format!("flat PageMap slower than {policy}: lowmem in the case of the thread, latency");
+    let what = |policy| format!("lowmem in the case of the thread, flat PageMap / {policy}: latency");
     ["`Linux`", "`TextData`, `Never`"].into_iter().filter_map(move |policy| {
         let reached = time("PageMap, its windows")? / time(policy)?;
         Some(Aim::at_most(what(policy), NO_SLOWER, reached))
@@ -142,7 +141,7 @@ fn changes(results: &Results) -> Vec<Aim> {
             let time = times.summary().median;
             let (structure, count) = (updates.structure.name(), thousands(LARGEST as u64));
             Aim {
-                what: format!("{verb} a module's memory, median: {structure}, {count} ranges"),
+                what: format!("{verb} a memory, {structure}: {count} ranges, median"),
                 wanted: "below 1,000 ns".to_owned(),
                 reached: format!("{time:.0} ns"),
                 met: Some(time < 1000.0),
@@ -159,7 +158,7 @@ fn beside_writer(results: &Results) -> Vec<Aim> {
         let name = structure.name();
         for run in runs() {
             for (measure, times) in [("throughput", &run.verified), ("latency", &run.latency)] {
-                let what = format!("{name} slower beside a writer: {}, {measure}", run.layout.name());
+                let what = format!("{name}, beside a writer / alone: {}, {measure}", run.layout.name());
                 aims.push(Aim::at_most(what, 2.5, BesideWriter::slowdown(times)));
             }
         }
@@ -167,7 +166,7 @@ fn beside_writer(results: &Results) -> Vec<Aim> {
         let wrong: u64 = runs().map(|run| run.wrong).sum();
         if lookups > 0 {
             aims.push(Aim {
-                what: format!("{name}: wrong answers beside a writer"),
+                what: format!("{name}, wrong answers beside a writer"),
                 wanted: "0 of 100 M".to_owned(),
                 reached: format!("{} of {} M", thousands(wrong), thousands(lookups / 1_000_000)),
                 met: (wrong > 0 || lookups >= 100_000_000).then_some(wrong == 0),
@@ -180,6 +179,6 @@ fn beside_writer(results: &Results) -> Vec<Aim> {
 fn two_readers(results: &Results) -> impl Iterator<Item = Aim> {
     let maps = results.two_readers.iter().filter(|(structure, _)| PAGE_MAPS.contains(structure));
     maps.map(|&(structure, ratio)| {
-        Aim::at_least(format!("{}: two readers do more than one", structure.name()), 1.8, ratio)
+        Aim::at_least(format!("{}, lookups of two readers / of one", structure.name()), 1.8, ratio)
     })
 }

@@ -4,11 +4,11 @@ use super::svg::{Anchor, Svg};
 use super::thread_tables::{percent, policies};
 use crate::thread_case::{Cell, Family, Moment, ThreadCase};
 
-const LEFT: f64 = 210.0;
+const LEFT: f64 = 214.0;
 const TOP: f64 = 150.0;
 const ROW: f64 = 26.0;
-const COLUMN: f64 = 80.0;
-const BAR: f64 = 70.0;
+const COLUMN: f64 = 90.0;
+const BAR: f64 = 72.0;
 /// Between the two moments.
 const BETWEEN: f64 = 24.0;
 
@@ -45,7 +45,7 @@ pub(super) fn draw(case: &ThreadCase) -> String {
                 svg.bar((x, y(row)), (BAR * cell.in_vain, ROW - 6.0), "vain");
                 // On the bar or behind it, whichever has room.
                 let (place, class) =
-                    if cell.in_vain > 0.5 { (x, "s on") } else { (x + BAR * cell.in_vain, "s dim") };
+                    if cell.in_vain > 0.7 { (x, "s on") } else { (x + BAR * cell.in_vain, "s dim") };
                 svg.text(place + 4.0, y(row) + 14.5, class, Anchor::Start, &percent(cell.in_vain));
             }
         }
