@@ -4,7 +4,7 @@
 //! copies of one tiny object are loaded as the workload has ranges.
 #![expect(unsafe_code, reason = "the dynamic linker's interface is C")]
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ffi::{CString, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
@@ -102,8 +102,7 @@ impl Lookup for DlFindObject {
 
     fn questions(&self, family: Family) -> Questions {
         let mut random = Random::new(self.objects.len() as u64);
-        let numbers: HashMap<u32, ()> =
-            self.objects.iter().map(|(handle, _)| (number(handle.as_ptr()), ())).collect();
+        let numbers: HashSet<u32> = self.objects.iter().map(|(handle, _)| number(handle.as_ptr())).collect();
         assert_eq!(numbers.len(), self.objects.len(), "each object has a number of its own");
         let mut one = || match family {
             Family::Hit => {
