@@ -24,7 +24,9 @@ use modmem_index::protection::Epochs;
 #[cfg(target_arch = "x86_64")]
 use modmem_index::protection::Rdpid;
 use modmem_index::protection::{Counters, Protection};
-use modmem_index::{AddressIndex, Form, LatchTree, Owner, OwnerId, PageMap, Reader, Registry, Window};
+use modmem_index::{
+    AddressIndex, Form, LatchTree, Owner, OwnerId, PackedMap, PageMap, Reader, Registry, Window,
+};
 
 use module::Module;
 use seat::{Doing, Seat, Tally};
@@ -78,6 +80,11 @@ fn handlers_use_what_they_find_in_a_two_level_page_map_while_modules_come_and_go
 #[test]
 fn handlers_use_what_they_find_in_a_latch_tree_while_modules_come_and_go() {
     run(LatchTree::<Word>::new(), counters(), || ());
+}
+
+#[test]
+fn handlers_use_what_they_find_in_a_packed_map_while_modules_come_and_go() {
+    run(PackedMap::new(&space::windows(), PAGE_SHIFT).unwrap(), counters(), || ());
 }
 
 #[cfg(feature = "membarrier")]
