@@ -72,10 +72,15 @@ impl<'p> Record<'p> {
     }
 
     /// The cell at `offset`: right if the record is linked, or held, or its version turns out not to have changed.
-    #[inline]
     pub(crate) fn find(self, offset: u32) -> Cell {
+        self.find_among_few(offset).unwrap_or_else(|| find_among_many(self.pool, self.number, offset))
+    }
+
+    /// The same, if there are so few pieces that all of them are in the record's first line.
+    #[inline]
+    pub(crate) fn find_among_few(self, offset: u32) -> Option<Cell> {
         if self.line[1].load(Ordering::Relaxed) as usize > FEW {
-            return find_among_many(self.pool, self.number, offset);
+            return None;
         }
         // All seven are looked at, the last that begins in time wins: nothing that the processor would have to guess
         // depends on the offset, and no load waits for another.
@@ -84,7 +89,7 @@ impl<'p> Record<'p> {
             let begun = start.load(Ordering::Relaxed) <= offset;
             select_unpredictable(begun, cell.load(Ordering::Relaxed), before)
         });
-        Cell(cell & Cell::MASK)
+        Some(Cell(cell & Cell::MASK))
     }
 }
 

@@ -13,8 +13,8 @@
 //! or [`Form::TwoLevel`], a directory of leaves that exist once something was inserted there, for windows of which
 //! little is used, up to whole spaces of 47 or 57 bits.
 //!
-//! Readers are wait-free: one load answers for a whole page; for a shared page they try twice without a word to
-//! anybody, and the third time (the writer has changed that very page twice in between) they make the writer keep its
+//! Readers are wait-free: one load answers for a whole page; for a shared page they try three times without a word to
+//! anybody, and the fourth time (the writer has then changed that very page three times) they make the writer keep its
 //! hands off retired records and cannot fail. Entries never move while the map lives.
 
 mod window;
@@ -110,6 +110,15 @@ impl<A: Address> PageMap<A> {
     }
 
     #[inline(never)]
+    fn find_in_two_windows(&self, address: A) -> Option<Owner> {
+        match OpenWindow::slot_in_two(&self.near, address) {
+            Some(slot) => self.owner_in(slot, address),
+            None if self.later[0].get().is_none() => None,
+            None => self.find_in_later_windows(address),
+        }
+    }
+
+    #[inline(never)]
     fn find_in_later_windows(&self, address: A) -> Option<Owner> {
         let window =
             self.later.iter().map_while(|slot| slot.get()).find(|window| window.contains(address))?;
@@ -122,44 +131,59 @@ impl<A: Address> PageMap<A> {
         // Acquire: pairs with the store that inserted the range, so that what the writer did before (publish the owner)
         // is seen by whoever finds it.
         let entry = slot.load(Ordering::Acquire);
-        let cell = match entry & SHARED {
-            0 => Cell(entry),
+        match entry & SHARED {
+            0 => Cell(entry).owner(),
             _ => self.find_shared(slot, entry, address),
-        };
-        cell.owner()
+        }
     }
 
-    /// The cell of a byte of a page whose entry was found to be `entry`, the number of a record.
-    fn find_shared(&self, slot: &AtomicU32, mut entry: u32, address: A) -> Cell {
+    /// The owner of a byte of a page whose entry was found to be `entry`, the number of a record: what is asked most
+    /// often, and nothing that needs a call.
+    #[inline(never)]
+    fn find_shared(&self, slot: &AtomicU32, entry: u32, address: A) -> Option<Owner> {
         let offset = address.offset_in_page(self.page_shift);
+        match self.attempt(slot, entry, |record| record.find_among_few(offset)) {
+            Some(Some(cell)) => cell.owner(),
+            _ => self.find_thoroughly(slot, offset),
+        }
+    }
+
+    /// What `find` reads from the page's record, unless a writer has used that for something else meanwhile.
+    #[inline]
+    fn attempt<T>(&self, slot: &AtomicU32, entry: u32, find: impl Fn(Record<'_>) -> T) -> Option<T> {
+        let record = Record::of(&self.pool, entry & !SHARED)?;
+        let version = record.version();
+        // The record is this page's at this moment (Acquire: the version was read before), so that its contents are
+        // right unless it is retired, and with it gets another version, before they are read. The entry alone would not
+        // tell: the record may serve another page and then this one again.
+        if slot.load(Ordering::Acquire) != entry {
+            return None;
+        }
+        let found = find(record);
+        // Acquire: whoever has read what a later user of the record wrote sees its retirement below. Pairs with the
+        // fence in `Pool::is_held`.
+        fence(Ordering::Acquire);
+        (record.version() == version).then_some(found)
+    }
+
+    /// Any page that was shared a moment ago.
+    #[inline(never)]
+    fn find_thoroughly(&self, slot: &AtomicU32, offset: u32) -> Option<Owner> {
         for _attempt in 0..2 {
+            // Acquire: the owner, as in `owner_in`.
+            let entry = slot.load(Ordering::Acquire);
             if entry & SHARED == 0 {
-                return Cell(entry);
+                return Cell(entry).owner();
             }
-            let Some(record) = Record::of(&self.pool, entry & !SHARED) else { break };
-            let version = record.version();
-            // The record is this page's at this moment (Acquire: the version was read before), so that its contents
-            // are right unless it is retired, and with it gets another version, before they are read. The entry alone
-            // would not tell: the record may serve another page and then this one again.
-            let still = slot.load(Ordering::Acquire);
-            if still == entry {
-                let cell = record.find(offset);
-                // Acquire: whoever has read what a later user of the record wrote sees its retirement below. Pairs
-                // with the fence in `PoolWriter::take`.
-                fence(Ordering::Acquire);
-                if record.version() == version {
-                    return cell;
-                }
+            if let Some(cell) = self.attempt(slot, entry, |record| record.find(offset)) {
+                return cell.owner();
             }
-            entry = slot.load(Ordering::Acquire);
         }
         let _hold = self.pool.hold();
-        // Acquire: the record's contents, as in `find`.
+        // Acquire: the record's contents, and the owner.
         match slot.load(Ordering::Acquire) {
-            entry if entry & SHARED != 0 => {
-                Record::of(&self.pool, entry & !SHARED).map_or(Cell::EMPTY, |record| record.find(offset))
-            }
-            entry => Cell(entry),
+            entry if entry & SHARED != 0 => Record::of(&self.pool, entry & !SHARED)?.find(offset).owner(),
+            entry => Cell(entry).owner(),
         }
     }
 }
@@ -175,11 +199,14 @@ impl<A: Address> AddressIndex<A> for PageMap<A> {
 
     #[inline]
     fn find(&self, address: A) -> Option<Owner> {
-        match OpenWindow::find_in_two(&self.near, address) {
-            (true, Some(slot)) => self.owner_in(slot, address),
-            // Whoever is in none of the windows is told so by two subtractions and comparisons, and this.
-            _ if self.later[0].get().is_none() => None,
-            _ => self.find_in_later_windows(address),
+        if self.near[1].exists() {
+            return self.find_in_two_windows(address);
+        }
+        match self.near[0].slot(address) {
+            Some(slot) => self.owner_in(slot, address),
+            // Whoever is in no window is told so by a subtraction and a comparison, and this.
+            None if self.later[0].get().is_none() => None,
+            None => self.find_in_later_windows(address),
         }
     }
 

@@ -78,6 +78,7 @@ impl<A: Address> OpenWindow<A> {
         Ok(OpenWindow { base: A::MAX, reach: A::ZERO, page_shift, pages: 0, entries })
     }
 
+    #[inline]
     pub(super) fn exists(&self) -> bool {
         self.pages > 0
     }
@@ -113,22 +114,32 @@ impl<A: Address> OpenWindow<A> {
         }
     }
 
-    /// Whether the address may lie in one of two windows, and if so its entry, if there is one.
+    /// The entry of an address, if that lies in the window and has one.
+    #[inline]
+    pub(super) fn slot(&self, address: A) -> Option<&AtomicU32> {
+        let distance = address.wrapping_sub(self.base);
+        let page = distance.page(self.page_shift);
+        match &self.entries {
+            // It has exactly the window's pages.
+            Entries::Flat(entries) => entries.get(page),
+            Entries::TwoLevel(_) if distance > self.reach => None,
+            Entries::TwoLevel(entries) => entries.get(page),
+        }
+    }
+
+    /// The entry of an address, if that lies in one of the two windows and has one.
     ///
     /// Which of the two it is, no processor can guess if addresses come from both: nothing here depends on a guess.
     #[inline]
-    pub(super) fn find_in_two(
-        [first, second]: &[OpenWindow<A>; 2],
-        address: A,
-    ) -> (bool, Option<&AtomicU32>) {
+    pub(super) fn slot_in_two([first, second]: &[Self; 2], address: A) -> Option<&AtomicU32> {
         let distances = (address.wrapping_sub(first.base), address.wrapping_sub(second.base));
         let in_first = distances.0 <= first.reach;
         let distance = select_unpredictable(in_first, distances.0, distances.1);
         if distance > select_unpredictable(in_first, first.reach, second.reach) {
-            return (false, None);
+            return None;
         }
         let page = distance.page(first.page_shift);
-        let entry = match (&first.entries, &second.entries) {
+        match (&first.entries, &second.entries) {
             (Entries::Flat(first), Entries::Flat(second)) => {
                 select_unpredictable(in_first, &**first, &**second).get(page)
             }
@@ -136,8 +147,7 @@ impl<A: Address> OpenWindow<A> {
                 select_unpredictable(in_first, first, second).get(page)
             }
             _ => select_unpredictable(in_first, first, second).entry(page),
-        };
-        (true, entry)
+        }
     }
 
     /// Makes the entries of these pages exist.
