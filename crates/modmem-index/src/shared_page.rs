@@ -1,9 +1,8 @@
 //! Pages that several ranges share, or that a range covers in part: records of where in the page which cell begins.
 //!
-//! A record is a cache line for up to seven pieces: a version, the number of pieces there is room for, the offset at
-//! which each piece begins (ascending; unused ones are beyond any page), and the cell of each. A piece reaches to the
-//! next one's begin, the last one to the end of the page; before the first piece there is nobody. Pages with more
-//! pieces have longer records of the same form.
+//! A record is a cache line for up to seven pieces: a version, the number of pieces that there is room for, the first
+//! and the last byte of each piece (in one word, ascending; unused ones are beyond any page), and the cell of each.
+//! Bytes of no piece are nobody's. Pages with more pieces have longer records of the same form.
 //!
 //! A record is not changed once it is linked, except that a removal empties one cell: one store, which needs no memory
 //! and cannot fail. An insertion writes a new record and retires the old one. Records of a size stay records of that
@@ -25,8 +24,10 @@ const SMALLEST: usize = 8;
 const HEAD: usize = 2;
 /// Pieces of the smallest record.
 const FEW: usize = (SMALLEST - HEAD) / 2;
-/// Where an unused piece begins.
-const NOWHERE: u32 = u32::MAX;
+/// The bytes of an unused piece: none, behind the end of the largest page.
+const UNUSED: u32 = 0xffff_0000;
+/// The largest page: 32 KiB.
+pub(crate) const MAX_PAGE_SHIFT: u32 = 15;
 
 /// Part of a page that has one cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,37 +85,48 @@ impl<'p> Record<'p> {
         }
         // All seven are looked at, the last that begins in time wins: nothing that the processor would have to guess
         // depends on the offset, and no load waits for another.
-        let (starts, cells) = self.line[HEAD..].split_at(FEW);
-        let cell = starts.iter().zip(cells).fold(Cell::EMPTY.0, |before, (start, cell)| {
-            let begun = start.load(Ordering::Relaxed) <= offset;
-            select_unpredictable(begun, cell.load(Ordering::Relaxed), before)
+        let (bytes, cells) = self.line[HEAD..].split_at(FEW);
+        let nobody = (UNUSED, Cell::EMPTY.0);
+        let (bytes, cell) = bytes.iter().zip(cells).fold(nobody, |before, (bytes, cell)| {
+            let (bytes, cell) = (bytes.load(Ordering::Relaxed), cell.load(Ordering::Relaxed));
+            let begun = begins_by(bytes, offset);
+            (select_unpredictable(begun, bytes, before.0), select_unpredictable(begun, cell, before.1))
         });
-        Some(Cell(cell & Cell::MASK))
+        Some(cell_at(bytes, cell, offset))
     }
+}
+
+/// Whether a piece begins at the offset or before it.
+#[inline]
+fn begins_by(bytes: u32, offset: u32) -> bool {
+    bytes <= offset << 16 | 0xffff
+}
+
+/// The cell of a byte, which is nobody's if the last piece that begins in time ends before it.
+#[inline]
+fn cell_at(bytes: u32, cell: u32, offset: u32) -> Cell {
+    Cell(if offset <= bytes & 0xffff { cell & Cell::MASK } else { 0 })
 }
 
 fn find_among_many(pool: &Pool, record: u32, offset: u32) -> Cell {
     let Some(words) = words(pool, record) else { return Cell::EMPTY };
-    let (starts, cells) = words[HEAD..].split_at((words.len() - HEAD) / 2);
-    let begun = starts.partition_point(|start| start.load(Ordering::Relaxed) <= offset);
-    match begun.checked_sub(1).and_then(|last| cells.get(last)) {
-        Some(cell) => Cell(cell.load(Ordering::Relaxed) & Cell::MASK),
+    let (bytes, cells) = words[HEAD..].split_at((words.len() - HEAD) / 2);
+    let begun = bytes.partition_point(|bytes| begins_by(bytes.load(Ordering::Relaxed), offset));
+    match begun.checked_sub(1).and_then(|last| Some((bytes.get(last)?, cells.get(last)?))) {
+        Some((bytes, cell)) => cell_at(bytes.load(Ordering::Relaxed), cell.load(Ordering::Relaxed), offset),
         None => Cell::EMPTY,
     }
 }
 
 /// The pieces of a page that have an owner, ascending. For the writer.
-pub(crate) fn pieces(pool: &Pool, record: u32, page_size: u32) -> impl Iterator<Item = Piece> + '_ {
+pub(crate) fn pieces(pool: &Pool, record: u32) -> impl Iterator<Item = Piece> + '_ {
     let words = words(pool, record).unwrap_or_default();
-    let (starts, cells) =
-        words.get(HEAD..).unwrap_or_default().split_at(words.len().saturating_sub(HEAD) / 2);
-    let start = |index: usize| starts.get(index).map_or(NOWHERE, |start| start.load_own());
-    let all = cells.iter().enumerate().map(move |(index, cell)| Piece {
-        start: start(index),
-        end: start(index + 1).min(page_size),
-        cell: Cell(cell.load_own()),
+    let (bytes, cells) = words.get(HEAD..).unwrap_or_default().split_at(words.len().saturating_sub(HEAD) / 2);
+    let all = bytes.iter().zip(cells).map(|(bytes, cell)| {
+        let bytes = bytes.load_own();
+        Piece { start: bytes >> 16, end: (bytes & 0xffff) + 1, cell: Cell(cell.load_own()) }
     });
-    all.filter(|piece| piece.start != NOWHERE && piece.cell != Cell::EMPTY)
+    all.filter(|piece| piece.cell != Cell::EMPTY)
 }
 
 /// A record of the pieces of `old` and one more, which nobody sees until the caller links it. `old` stays as it is.
@@ -126,63 +138,40 @@ pub(crate) fn with_piece(
     writer: &mut PoolWriter,
     old: Option<u32>,
     new: Piece,
-    page_size: u32,
 ) -> Result<u32, IndexError> {
-    let kept = || old.into_iter().flat_map(|record| pieces(pool, record, page_size));
+    let kept = || old.into_iter().flat_map(|record| pieces(pool, record));
     if kept().any(|piece| piece.start < new.end && new.start < piece.end) {
         return Err(IndexError::Overlap);
     }
     let before = kept().take_while(|piece| piece.start < new.start);
     let after = kept().skip_while(|piece| piece.start < new.start);
-    build(pool, writer, before.chain([new]).chain(after), page_size).map_err(IndexError::from)
-}
-
-/// A record of `pieces`, which are ascending and have owners.
-fn build(
-    pool: &Pool,
-    writer: &mut PoolWriter,
-    pieces: impl Iterator<Item = Piece>,
-    page_size: u32,
-) -> Result<u32, OutOfMemory> {
-    // Twice as many as owners, at most: behind each there may be nobody.
-    let mut owned = alloc::vec::Vec::new();
-    for piece in pieces {
-        owned.try_reserve(2).map_err(|_| OutOfMemory)?;
-        if let Some(&(start, Cell::EMPTY)) = owned.last()
-            && start == piece.start
-        {
-            owned.pop();
-        }
-        owned.push((piece.start, piece.cell));
-        if piece.end < page_size {
-            owned.push((piece.end, Cell::EMPTY));
-        }
-    }
-    let (start, length) = writer.take(pool, (HEAD + 2 * owned.len()).max(SMALLEST))?;
-    let capacity = (length - HEAD) / 2;
+    let (start, length) = writer.take(pool, (HEAD + 2 * (kept().count() + 1)).max(SMALLEST))?;
     let words = pool.words(start, length).ok_or(OutOfMemory)?;
+    let capacity = (length - HEAD) / 2;
     words[1].store(capacity as u32, Ordering::Relaxed);
-    let unused = core::iter::repeat((NOWHERE, Cell::EMPTY));
-    for (index, (begin, cell)) in owned.into_iter().chain(unused).take(capacity).enumerate() {
-        words[HEAD + index].store(begin, Ordering::Relaxed);
+    let used =
+        before.chain([new]).chain(after).map(|piece| (piece.start << 16 | (piece.end - 1), piece.cell));
+    let unused = core::iter::repeat((UNUSED, Cell::EMPTY));
+    for (index, (bytes, cell)) in used.chain(unused).take(capacity).enumerate() {
+        words[HEAD + index].store(bytes, Ordering::Relaxed);
         words[HEAD + capacity + index].store(cell.0, Ordering::Relaxed);
     }
     Ok(start / SMALLEST as u32)
 }
 
 /// Takes the piece that starts at `start` from its owner, in place; the piece as it was.
-pub(crate) fn clear(pool: &Pool, record: u32, start: u32, page_size: u32) -> Option<Piece> {
-    let piece = pieces(pool, record, page_size).find(|piece| piece.start == start)?;
+pub(crate) fn clear(pool: &Pool, record: u32, start: u32) -> Option<Piece> {
     let words = words(pool, record)?;
-    let (starts, cells) = words[HEAD..].split_at((words.len() - HEAD) / 2);
-    let index = starts.iter().position(|begin| begin.load_own() == start)?;
+    let (bytes, cells) = words[HEAD..].split_at((words.len() - HEAD) / 2);
+    let index = bytes.iter().position(|bytes| bytes.load_own() >> 16 == start)?;
+    let piece = pieces(pool, record).find(|piece| piece.start == start)?;
     cells[index].store(Cell::EMPTY.0, Ordering::Relaxed);
     Some(piece)
 }
 
 /// Whether nobody owns any of it.
 pub(crate) fn is_empty(pool: &Pool, record: u32) -> bool {
-    pieces(pool, record, NOWHERE).next().is_none()
+    pieces(pool, record).next().is_none()
 }
 
 /// Gives back a record that is not linked any more, or never was.
@@ -217,12 +206,12 @@ mod tests {
         for step in 0..places.len() {
             let n = places[step * 7 % places.len()];
             let piece = Piece { start: n * 5, end: n * 5 + 5, cell: cell(n) };
-            let new = with_piece(&pool, &mut writer, record, piece, 4096).unwrap();
+            let new = with_piece(&pool, &mut writer, record, piece).unwrap();
             if let Some(old) = record.replace(new) {
                 retire(&pool, &mut writer, old);
             }
             let overlap = Piece { start: n * 5 + 4, end: n * 5 + 6, cell: cell(n) };
-            assert_eq!(with_piece(&pool, &mut writer, record, overlap, 4096), Err(IndexError::Overlap));
+            assert_eq!(with_piece(&pool, &mut writer, record, overlap), Err(IndexError::Overlap));
         }
         let record = record.unwrap();
         for offset in 0..4096 {
@@ -230,11 +219,11 @@ mod tests {
             let expected = if owned { cell(offset / 5) } else { Cell::EMPTY };
             assert_eq!(find(&pool, record, offset), expected, "{offset}");
         }
-        assert_eq!(pieces(&pool, record, 4096).count(), places.len());
+        assert_eq!(pieces(&pool, record).count(), places.len());
         for &n in &places {
             assert!(!is_empty(&pool, record));
-            assert_eq!(clear(&pool, record, n * 5, 4096).unwrap().end, n * 5 + 5);
-            assert_eq!(clear(&pool, record, n * 5, 4096), None);
+            assert_eq!(clear(&pool, record, n * 5).unwrap().end, n * 5 + 5);
+            assert_eq!(clear(&pool, record, n * 5), None);
             assert_eq!(find(&pool, record, n * 5 + 2), Cell::EMPTY);
         }
         assert!(is_empty(&pool, record));
@@ -244,11 +233,11 @@ mod tests {
     fn a_retired_record_has_another_version() {
         let (pool, mut writer) = (Pool::new(), PoolWriter::default());
         let piece = Piece { start: 0, end: 10, cell: cell(1) };
-        let record = with_piece(&pool, &mut writer, None, piece, 4096).unwrap();
+        let record = with_piece(&pool, &mut writer, None, piece).unwrap();
         let reader = Record::of(&pool, record).unwrap();
         let before = reader.version();
         retire(&pool, &mut writer, record);
         assert_ne!(reader.version(), before);
-        assert_eq!(with_piece(&pool, &mut writer, None, piece, 4096), Ok(record));
+        assert_eq!(with_piece(&pool, &mut writer, None, piece), Ok(record));
     }
 }

@@ -203,3 +203,29 @@ fn windows_are_refused_where_they_overlap_and_added_while_there_is_room() {
     assert_eq!(map.find((7 << 28) + 0x1_0000), None);
     assert_eq!(map.find(u64::MAX), None);
 }
+
+#[test]
+fn the_first_range_behind_an_address_is_found_across_leaves_that_do_not_exist() {
+    let window = Window { extent: Extent::new(0, 16_u64 << 20).unwrap(), form: Form::TwoLevel };
+    let map = PageMap::new(&[window], 12).unwrap();
+    let owner = Owner::new(OwnerId::new(1).unwrap(), MemoryKind::Data);
+    let far = Extent::new(4 << 20, 100).unwrap();
+    map.insert(far, owner).unwrap();
+    for address in [0, 99, 4000, 0x1fff, (4 << 20) + 99] {
+        assert_eq!(map.next(address), Some((far, owner)), "{address:#x}");
+    }
+    assert_eq!(map.next((4 << 20) + 100), None);
+}
+
+#[test]
+fn the_last_bytes_of_a_whole_64_bit_space_can_be_owned() {
+    let window = Window { extent: Extent::new(0, u64::MAX).unwrap(), form: Form::TwoLevel };
+    // The directory of so large a window takes 64 MiB of addresses; where there is no room for it, it says so.
+    let Ok(map) = PageMap::new(&[window], 15) else { return };
+    let owner = Owner::new(OwnerId::new(1).unwrap(), MemoryKind::Data);
+    let last = Extent::new(u64::MAX - 99, 100).unwrap();
+    map.insert(last, owner).unwrap();
+    assert_eq!((map.find(u64::MAX), map.find(u64::MAX - 100)), (Some(owner), None));
+    assert_eq!(map.next(u64::MAX), Some((last, owner)));
+    assert_eq!(map.remove(last.start), Some((last, owner)));
+}

@@ -1,7 +1,8 @@
 //! A zeroed array: allocated fallibly, all at once, touched by nobody until it is used.
 //!
 //! Large arrays that an allocator takes fresh from the operating system cost address space only, until a page of them
-//! is first written.
+//! is first written. That is so where no alignment is asked for: of memory that is aligned specially, std's allocators
+//! write every byte.
 #![expect(unsafe_code, reason = "there is no safe fallible allocation of zeroed memory")]
 
 use core::fmt;
@@ -28,23 +29,23 @@ unsafe impl Zeroable for crate::sync::AtomicU64 {}
 unsafe impl<T> Zeroable for AtomicPtr<T> {}
 
 /// An array of `T`, zero at first.
-pub(crate) struct Array<T> {
-    /// The memory: ours alone, aligned to a cache line at least.
+pub(crate) struct Array<T, const ALIGNMENT: usize = 1> {
+    /// The memory: ours alone, aligned to `ALIGNMENT` at least.
     start: NonNull<T>,
     len: usize,
 }
 
 // SAFETY: an Array is an owned slice; what may be sent or shared is decided by its elements.
-unsafe impl<T: Send> Send for Array<T> {}
+unsafe impl<T: Send, const ALIGNMENT: usize> Send for Array<T, ALIGNMENT> {}
 // SAFETY: as above.
-unsafe impl<T: Sync> Sync for Array<T> {}
+unsafe impl<T: Sync, const ALIGNMENT: usize> Sync for Array<T, ALIGNMENT> {}
 
-impl<T: Zeroable> Array<T> {
-    pub(crate) fn zeroed(len: usize) -> Result<Array<T>, OutOfMemory> {
+impl<T: Zeroable, const ALIGNMENT: usize> Array<T, ALIGNMENT> {
+    pub(crate) fn zeroed(len: usize) -> Result<Array<T, ALIGNMENT>, OutOfMemory> {
         if len == 0 {
             return Ok(Array { start: NonNull::dangling(), len: 0 });
         }
-        let layout = layout::<T>(len).ok_or(OutOfMemory)?;
+        let layout = Self::layout(len).ok_or(OutOfMemory)?;
         // SAFETY: the layout's size is not zero: neither the length nor the size of an atomic is.
         let start = unsafe { alloc::alloc::alloc_zeroed(layout) };
         let start = NonNull::new(start.cast::<T>()).ok_or(OutOfMemory)?;
@@ -59,7 +60,12 @@ impl<T: Zeroable> Array<T> {
     }
 }
 
-impl<T> Array<T> {
+impl<T, const ALIGNMENT: usize> Array<T, ALIGNMENT> {
+    /// Size and alignment of an array.
+    fn layout(len: usize) -> Option<core::alloc::Layout> {
+        core::alloc::Layout::array::<T>(len).ok()?.align_to(ALIGNMENT).ok()
+    }
+
     /// Gives up the array: whoever has the pair gives it back to [`Array::from_raw`].
     pub(crate) fn into_raw(self) -> (NonNull<T>, usize) {
         let array = core::mem::ManuallyDrop::new(self);
@@ -70,12 +76,12 @@ impl<T> Array<T> {
     ///
     /// # Safety
     /// The pair came from `into_raw` and is not used again.
-    pub(crate) unsafe fn from_raw(start: NonNull<T>, len: usize) -> Array<T> {
+    pub(crate) unsafe fn from_raw(start: NonNull<T>, len: usize) -> Array<T, ALIGNMENT> {
         Array { start, len }
     }
 }
 
-impl<T> Deref for Array<T> {
+impl<T, const ALIGNMENT: usize> Deref for Array<T, ALIGNMENT> {
     type Target = [T];
 
     #[inline]
@@ -86,9 +92,9 @@ impl<T> Deref for Array<T> {
     }
 }
 
-impl<T> Drop for Array<T> {
+impl<T, const ALIGNMENT: usize> Drop for Array<T, ALIGNMENT> {
     fn drop(&mut self) {
-        let Some(layout) = layout::<T>(self.len).filter(|_| self.len > 0) else { return };
+        let Some(layout) = Self::layout(self.len).filter(|_| self.len > 0) else { return };
         #[cfg(loom)]
         for index in 0..self.len {
             // SAFETY: `index` is below the length that was allocated.
@@ -101,12 +107,7 @@ impl<T> Drop for Array<T> {
     }
 }
 
-/// Size and alignment of an array: cache lines, so that records of 64 bytes lie in one.
-fn layout<T>(len: usize) -> Option<core::alloc::Layout> {
-    core::alloc::Layout::array::<T>(len).ok()?.align_to(64).ok()
-}
-
-impl<T> fmt::Debug for Array<T> {
+impl<T, const ALIGNMENT: usize> fmt::Debug for Array<T, ALIGNMENT> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Array({})", self.len)
     }

@@ -1,4 +1,5 @@
-//! An array that grows by doubling and never moves: segments, each as long as all before it together.
+//! An array that grows by doubling and never moves: segments, each as long as all before it together. They begin with a
+//! cache line, so that records and nodes of 64 bytes lie in one.
 #![expect(unsafe_code, reason = "a segment is published through an atomic pointer")]
 
 use core::fmt;
@@ -13,13 +14,16 @@ const FIRST: usize = 1024;
 #[cfg(loom)]
 const FIRST: usize = 32;
 
-/// As many doublings as 32-bit indices need.
+/// As many as make 2^31 elements.
 #[cfg(not(loom))]
 const SEGMENTS: usize = 22;
 #[cfg(loom)]
 const SEGMENTS: usize = 2;
 
-/// An array of up to 2^32 elements, of which only the segments that were asked for exist.
+/// A segment in memory.
+type Segment<T> = Array<T, 64>;
+
+/// An array of up to 2^31 elements, of which only the segments that were asked for exist.
 pub(crate) struct Segments<T> {
     /// Null, or the start of a segment that lives as long as this.
     segments: [AtomicPtr<T>; SEGMENTS],
@@ -57,7 +61,7 @@ impl<T: Zeroable> Segments<T> {
         if !slot.load_own().is_null() {
             return Ok(());
         }
-        let (start, _) = Array::<T>::zeroed(segment_len(segment))?.into_raw();
+        let (start, _) = Segment::<T>::zeroed(segment_len(segment))?.into_raw();
         // Release: who finds the segment finds it zeroed.
         slot.store(start.as_ptr(), Ordering::Release);
         Ok(())
@@ -105,7 +109,7 @@ impl<T> Drop for Segments<T> {
             // Relaxed: whoever has the only reference knows of all that happened before.
             if let Some(start) = NonNull::new(slot.load(Ordering::Relaxed)) {
                 // SAFETY: the pointer came from `into_raw` of an array of that length, and nobody uses it after this.
-                drop(unsafe { Array::from_raw(start, segment_len(segment)) });
+                drop(unsafe { Segment::from_raw(start, segment_len(segment)) });
             }
         }
     }

@@ -68,7 +68,7 @@ impl<T> Drop for Sparse<T> {
             // Relaxed: whoever has the only reference knows of all that happened before.
             if let Some(start) = NonNull::new(leaf.load(Ordering::Relaxed)) {
                 // SAFETY: the pointer came from `into_raw` of an array of that length, and nobody uses it after this.
-                drop(unsafe { Array::from_raw(start, 1 << self.leaf_bits) });
+                drop(unsafe { Array::<T>::from_raw(start, 1 << self.leaf_bits) });
             }
         }
     }

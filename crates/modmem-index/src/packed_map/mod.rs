@@ -30,6 +30,7 @@ mod writer;
 use core::fmt;
 
 use crate::address::Address;
+use crate::shared_page::MAX_PAGE_SHIFT;
 use crate::{AddressIndex, Extent, IndexError, Owner};
 use map::Map;
 use word::Native;
@@ -47,9 +48,9 @@ impl<A: Address> PackedMap<A> {
     /// there is no memory.
     ///
     /// # Panics
-    /// `page_shift` is not from 4 to 24.
+    /// `page_shift` is not from 4 to 15.
     pub fn new(windows: &[Extent<A>], page_shift: u32) -> Result<PackedMap<A>, IndexError> {
-        assert!((4..=24).contains(&page_shift), "a page of 2^{page_shift} bytes");
+        assert!((4..=MAX_PAGE_SHIFT).contains(&page_shift), "a page of 2^{page_shift} bytes");
         Map::new(windows, page_shift).map(PackedMap)
     }
 

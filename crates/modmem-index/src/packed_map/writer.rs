@@ -116,8 +116,7 @@ impl<A: Address, W: Word> Map<A, W> {
                 0 => None,
                 value => Some(record_of(value).ok_or(IndexError::Overlap)?),
             };
-            let size = self.page_size();
-            let value = SHARED | shared_page::with_piece(&self.pool, &mut writer.pool, old, piece, size)?;
+            let value = SHARED | shared_page::with_piece(&self.pool, &mut writer.pool, old, piece)?;
             Ok(Some(Part { first: page, last: page, value, further: value }))
         };
         let head = record(head, first)?;
@@ -207,7 +206,7 @@ impl<A: Address, W: Word> Map<A, W> {
         let end = self.page_size();
         let value = self.value_of(window, page);
         let shared = record_of(value).into_iter();
-        let shared = shared.flat_map(move |record| shared_page::pieces(&self.pool, record, end));
+        let shared = shared.flat_map(move |record| shared_page::pieces(&self.pool, record));
         let shared = shared.map(move |Piece { start, end, cell }| Stretch {
             first: page,
             last: page,
@@ -251,7 +250,7 @@ impl<A: Address, W: Word> Map<A, W> {
     fn clear(&self, writer: &mut Writer, window: &Window<A, W>, stretch: Stretch) {
         let page = stretch.first;
         if let Some(record) = record_of(self.value_of(window, page)) {
-            shared_page::clear(&self.pool, record, stretch.start, self.page_size());
+            shared_page::clear(&self.pool, record, stretch.start);
             if !shared_page::is_empty(&self.pool, record) {
                 return;
             }

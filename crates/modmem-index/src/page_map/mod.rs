@@ -27,7 +27,7 @@ pub use window::{Form, Window};
 use crate::address::Address;
 use crate::memory::{Pool, PoolWriter};
 use crate::owner::Cell;
-use crate::shared_page::Record;
+use crate::shared_page::{MAX_PAGE_SHIFT, Record};
 use crate::sync::{AtomicU32, Ordering, WriterLock, fence};
 use crate::{AddressIndex, Extent, IndexError, Owner};
 use window::{OpenWindow, WINDOWS};
@@ -38,7 +38,8 @@ const SHARED: u32 = 1 << 31;
 /// The default map from addresses to owners: see the crate's table of structures.
 ///
 /// A page is `1 << page_shift` bytes: the page size of the memory that is indexed, so that most memories begin and end
-/// with pages.
+/// with pages; where that is 64 KiB, half of it. To insert or remove on a shared page takes time in proportion to the
+/// ranges there.
 pub struct PageMap<A> {
     /// The first two, which most maps have no more than.
     near: [OpenWindow<A>; 2],
@@ -56,9 +57,9 @@ impl<A: Address> PageMap<A> {
     /// there is no memory.
     ///
     /// # Panics
-    /// `page_shift` is not from 4 to 24.
+    /// `page_shift` is not from 4 to 15.
     pub fn new(windows: &[Window<A>], page_shift: u32) -> Result<PageMap<A>, IndexError> {
-        assert!((4..=24).contains(&page_shift), "a page of 2^{page_shift} bytes");
+        assert!((4..=MAX_PAGE_SHIFT).contains(&page_shift), "a page of 2^{page_shift} bytes");
         let form = windows.first().map_or(Form::Flat, |window| window.form);
         let near = |index: usize| match windows.get(index) {
             Some(&window) => OpenWindow::new(window, page_shift),

@@ -75,7 +75,7 @@ impl<A: Address> PageMap<A> {
             let (start, end) = span.part(page);
             let old = record_of(slot(page)?.load_own());
             let piece = Piece { start, end, cell };
-            let record = shared_page::with_piece(&self.pool, &mut writer, old, piece, span.page_size)?;
+            let record = shared_page::with_piece(&self.pool, &mut writer, old, piece)?;
             Ok(record | SHARED)
         };
         // Only the pages at the two ends can need a record, and only getting one can fail.
@@ -121,7 +121,7 @@ impl<A: Address> PageMap<A> {
         let end = self.page_size();
         let whole = (entry != 0 && entry & SHARED == 0).then_some(Piece { start: 0, end, cell: Cell(entry) });
         let shared = record_of(entry).into_iter();
-        let shared = shared.flat_map(move |record| shared_page::pieces(&self.pool, record, end));
+        let shared = shared.flat_map(move |record| shared_page::pieces(&self.pool, record));
         Some(whole.into_iter().chain(shared))
     }
 
@@ -137,7 +137,7 @@ impl<A: Address> PageMap<A> {
             match record_of(slot.load_own()) {
                 Some(record) => {
                     let start = if page == first { offset } else { 0 };
-                    shared_page::clear(&self.pool, record, start, self.page_size());
+                    shared_page::clear(&self.pool, record, start);
                     if shared_page::is_empty(&self.pool, record) {
                         self.link(&mut writer, slot, Cell::EMPTY.0);
                     }
@@ -164,9 +164,12 @@ impl<A: Address> PageMap<A> {
 
     /// The addresses from a byte of a page up to the byte before another one.
     fn extent(&self, window: &OpenWindow<A>, from: (usize, u32), to: (usize, u32)) -> Extent<A> {
-        let distance = |(page, offset): (usize, u32)| ((page as u64) << self.page_shift) + u64::from(offset);
-        let base = window.base().to_u64();
-        Extent::between(base + distance(from), base + (distance(to) - 1))
+        // The byte behind the last one of the whole space is 2^64.
+        let address = |(page, offset): (usize, u32)| {
+            let distance = ((page as u64) << self.page_shift).wrapping_add(u64::from(offset));
+            window.base().to_u64().wrapping_add(distance)
+        };
+        Extent::between(address(from), address(to).wrapping_sub(1))
     }
 
     pub(super) fn next_range(&self, address: A) -> Option<(Extent<A>, Owner)> {
@@ -186,7 +189,10 @@ impl<A: Address> PageMap<A> {
     fn next_in_window(&self, window: &OpenWindow<A>, from: A) -> Option<(Extent<A>, Owner)> {
         let (mut page, mut offset) = window.position(from);
         let mut piece = loop {
-            page = window.skip_missing(page)?;
+            let there = window.skip_missing(page)?;
+            if there > page {
+                (page, offset) = (there, 0);
+            }
             if let Some(piece) = self.pieces(window, page)?.find(|piece| piece.end > offset) {
                 break piece;
             }
