@@ -226,6 +226,8 @@ mod epochs {
     fn a_thread_keeps_its_slot_while_a_guard_is_counted_there() {
         model(3, || {
             let world = world();
+            // One of the two slots is taken, so that the readers want the same one.
+            let _registration = world.protection.register();
             let early = {
                 let world = Arc::clone(&world);
                 thread::spawn(move || {

@@ -61,7 +61,8 @@ pub struct Counters<C: CpuNumber = Plain, const STRIPES: usize = 1> {
     current: AtomicUsize,
     /// So many guards were forgotten that a counter may have wrapped.
     lost_count: AtomicBool,
-    /// Writers wait one after another.
+    /// Writers wait one after another: else one could undo the other's change of halves, and both wait for readers that
+    /// keep coming.
     turn: WriterLock<()>,
     relax: fn(),
 }

@@ -26,7 +26,7 @@ pub struct Rdpid {
 
 impl Rdpid {
     /// `None` if this processor does not have the instruction.
-    #[allow(unused_unsafe, reason = "CPUID is a safe function from Rust 1.94 on")]
+    #[allow(unused_unsafe, reason = "newer versions of Rust have CPUID as a safe function")]
     pub fn new() -> Option<Rdpid> {
         // SAFETY: every x86-64 processor has CPUID.
         let leaves = unsafe { __cpuid(0) }.eax;

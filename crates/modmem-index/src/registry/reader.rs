@@ -12,7 +12,8 @@ use crate::protection::{Counters, Protection};
 use crate::{Address, AddressIndex, Owner, OwnerId};
 
 /// Finds and pins the owners of a [`Registry`](super::Registry), in any context: no lock, no allocation, no
-/// thread-local storage, no panic. To make, clone or drop a reader is for ordinary contexts.
+/// thread-local storage, no panic. To make, clone or drop a reader is for ordinary contexts; a signal handler finds one
+/// in a static `OnceLock`.
 pub struct Reader<T, P: Protection = Counters> {
     shared: Arc<Shared<T, P>>,
 }

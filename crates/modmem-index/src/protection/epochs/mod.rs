@@ -144,8 +144,8 @@ impl Epochs {
         if self.slot_of(thread).is_some() {
             return None;
         }
-        let keys = self.keys.get(self.bucket(thread)..)?.iter().take(BUCKET);
-        for key in keys {
+        let home = self.home(thread);
+        for key in self.keys.get(home).into_iter().chain(self.bucket(home)?) {
             // Acquire: pairs with the release in the drop of the registration that had the slot before, whose thread's
             // last store to the word has to be seen by this thread.
             if key.compare_exchange(0, thread, Ordering::Acquire, Ordering::Relaxed).is_ok() {
@@ -155,23 +155,36 @@ impl Epochs {
         None
     }
 
-    /// The first slot that a thread may have.
+    /// The slot that a thread should have.
     #[inline]
-    fn bucket(&self, thread: usize) -> usize {
+    fn home(&self, thread: usize) -> usize {
         // Threads' addresses are multiples of large powers of two: an odd factor spreads them over the high bits.
         let hash = thread.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as usize) >> (usize::BITS / 2);
         // The number of slots is a power of two.
-        hash & (self.keys.len() - 1) & !(BUCKET - 1)
+        hash & (self.keys.len() - 1)
+    }
+
+    /// The keys of all slots that a thread may have.
+    fn bucket(&self, home: usize) -> Option<&[AtomicUsize]> {
+        self.keys.chunks_exact(BUCKET).nth(home / BUCKET)
     }
 
     /// The word of a thread; for that thread.
     #[inline]
     fn slot_of(&self, thread: usize) -> Option<&AtomicUsize> {
-        let bucket = self.bucket(thread);
-        let keys = self.keys.get(bucket..bucket + BUCKET)?;
+        let home = self.home(thread);
         // Relaxed: a key that is this thread's was written by this thread.
-        let place = keys.iter().position(|key| key.load(Ordering::Relaxed) == thread)?;
-        self.words.get((bucket + place) * STRIDE)
+        if self.keys.get(home)?.load(Ordering::Relaxed) == thread {
+            return self.words.get(home * STRIDE);
+        }
+        self.slot_away_from_home(thread, home)
+    }
+
+    #[cold]
+    fn slot_away_from_home(&self, thread: usize, home: usize) -> Option<&AtomicUsize> {
+        // Relaxed: as above.
+        let place = self.bucket(home)?.iter().position(|key| key.load(Ordering::Relaxed) == thread)?;
+        self.words.get((home / BUCKET * BUCKET + place) * STRIDE)
     }
 }
 
