@@ -3,6 +3,12 @@ use alloc::vec::Vec;
 use super::*;
 use crate::{Address, LatchTree, MemoryKind, OwnerId};
 
+/// The widest addresses that the host can read while they are written.
+#[cfg(target_has_atomic = "64")]
+type Wide = u64;
+#[cfg(not(target_has_atomic = "64"))]
+type Wide = u32;
+
 fn owner(number: u32, kind: MemoryKind) -> Owner {
     Owner::new(OwnerId::new(number).unwrap(), kind)
 }
@@ -124,16 +130,16 @@ fn by_kind<A>(_: Extent<A>, kind: MemoryKind) -> usize {
 #[test]
 fn bounds_are_exact_after_every_removal_with_scan_and_with_heaps() {
     churn::<u32, _>(Single::<Scan>::new(), exact(1, |_, _| 0));
-    churn::<u64, _>(Single::<Augmented<u64>>::new(), exact(1, |_, _| 0));
+    churn::<Wide, _>(Single::<Augmented<Wide>>::new(), exact(1, |_, _| 0));
     churn::<u32, _>(TextData::<u32, Scan>::new(boundary()), exact(2, by_window));
     churn::<u32, _>(TextData::<u32, Augmented<u32>>::new(boundary()), exact(2, by_window));
-    churn::<u64, _>(PerType::<Scan>::new(), exact(7, by_kind));
+    churn::<Wide, _>(PerType::<Scan>::new(), exact(7, by_kind));
     churn::<u32, _>(PerType::<Augmented<u32>>::new(), exact(7, by_kind));
 }
 
 #[test]
 fn bounds_that_never_shrink_are_those_of_all_that_ever_was() {
-    churn::<u64, _>(Single::<Never>::new(), widest(1, |_, _| 0));
+    churn::<Wide, _>(Single::<Never>::new(), widest(1, |_, _| 0));
     churn::<u32, _>(TextData::<u32>::new(boundary()), widest(2, by_window));
     churn::<u32, _>(PerType::<Never>::new(), widest(7, by_kind));
 }
@@ -161,7 +167,7 @@ fn linux<A: AtomicAddress>(model: &Model<A>, data_in_vmalloc: bool) -> Vec<(A, A
 #[test]
 fn linux_has_one_pair_too_low_and_one_too_high_and_keeps_them() {
     churn::<u32, _>(Linux::<true>, |model| linux(model, true));
-    churn::<u64, _>(Linux::<true>, |model| linux(model, true));
+    churn::<Wide, _>(Linux::<true>, |model| linux(model, true));
     churn::<u32, _>(Linux::<false>, |model| linux(model, false));
 }
 
@@ -234,16 +240,17 @@ fn ranges_that_an_index_holds_already_are_admitted_and_followed() {
 
 #[test]
 fn heaps_do_not_grow_while_ranges_come_and_go_behind_one_that_stays() {
-    let bounded = Bounded::new(LatchTree::<u64>::new(), Single::<Augmented<u64>>::new()).unwrap();
+    let bounded = Bounded::new(LatchTree::<Wide>::new(), Single::<Augmented<Wide>>::new()).unwrap();
     bounded.insert(extent(0, 1), owner(1, MemoryKind::Data)).unwrap();
-    bounded.insert(extent(u64::MAX, 1), owner(2, MemoryKind::Data)).unwrap();
+    bounded.insert(extent(Wide::MAX.to_u64(), 1), owner(2, MemoryKind::Data)).unwrap();
     for number in 1..10_000_u32 {
         bounded.insert(extent(u64::from(number) * 16, 16), owner(number, MemoryKind::Data)).unwrap();
-        bounded.remove(u64::from(number) * 16).unwrap();
+        bounded.remove(Wide::from(number) * 16).unwrap();
     }
     assert!(bounded.memory_bytes() < 1_000, "{}", bounded.memory_bytes());
 }
 
+#[cfg(target_has_atomic = "64")]
 #[test]
 fn a_pair_for_each_type_takes_two_cache_lines_and_the_others_one() {
     type Of<B> = Bounded<u64, LatchTree<u64>, B>;
@@ -260,7 +267,7 @@ fn a_range_that_stays_is_found_while_bounds_move_to_and_fro() {
     extern crate std;
     use crate::sync::{AtomicBool, Ordering};
 
-    let bounded = Bounded::new(LatchTree::<u64>::new(), Single::<Augmented<u64>>::new()).unwrap();
+    let bounded = Bounded::new(LatchTree::<Wide>::new(), Single::<Augmented<Wide>>::new()).unwrap();
     let stays = owner(1, MemoryKind::Text);
     bounded.insert(extent(5_000, 100), stays).unwrap();
     let stop = AtomicBool::new(false);
@@ -271,9 +278,9 @@ fn a_range_that_stays_is_found_while_bounds_move_to_and_fro() {
                 assert_eq!(bounded.find(4_999), None);
             }
         });
-        for round in 0..50_000_u64 {
+        for round in 0..50_000 as Wide {
             let start = if round % 2 == 0 { round % 4_000 } else { 6_000 + round % 4_000 };
-            bounded.insert(extent(start, 10), owner(2, MemoryKind::Data)).unwrap();
+            bounded.insert(extent(start.to_u64(), 10), owner(2, MemoryKind::Data)).unwrap();
             bounded.remove(start).unwrap();
         }
         stop.store(true, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 thread_local! {
     /// Whether this thread gets no memory.
@@ -49,18 +49,18 @@ fn without_memory<R>(body: impl FnOnce() -> R) -> R {
     result
 }
 
-const ALIVE: u64 = 0x600d_600d_600d_600d;
-const DEAD: u64 = 0xdead_dead_dead_dead;
+const ALIVE: usize = 0x600d_600d;
+const DEAD: usize = 0xdead_dead;
 
 /// An owner that knows its id and is poisoned when it is dropped.
 struct Module {
-    life: AtomicU64,
+    life: AtomicUsize,
     id: OwnerId,
 }
 
 impl Module {
     fn new(id: OwnerId) -> Module {
-        Module { life: AtomicU64::new(ALIVE), id }
+        Module { life: AtomicUsize::new(ALIVE), id }
     }
 
     /// Whether it is what was asked for, now and a little later.

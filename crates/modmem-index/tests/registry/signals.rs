@@ -11,8 +11,8 @@ const OWNERS: usize = 4;
 struct Seen<P: Protection> {
     reader: OnceLock<Reader<Module, P>>,
     current: [AtomicU32; OWNERS],
-    pinned: AtomicU64,
-    wrong: AtomicU64,
+    pinned: AtomicUsize,
+    wrong: AtomicUsize,
 }
 
 impl<P: Protection> Seen<P> {
@@ -20,8 +20,8 @@ impl<P: Protection> Seen<P> {
         Seen {
             reader: OnceLock::new(),
             current: [const { AtomicU32::new(u32::MAX) }; OWNERS],
-            pinned: AtomicU64::new(0),
-            wrong: AtomicU64::new(0),
+            pinned: AtomicUsize::new(0),
+            wrong: AtomicUsize::new(0),
         }
     }
 
@@ -34,7 +34,7 @@ impl<P: Protection> Seen<P> {
                 let others = ids().filter_map(|id| Some((id, reader.pin(id)?)));
                 let right = others.fold(true, |right, (id, module)| right & module.is_alive(id));
                 self.pinned.fetch_add(1, Ordering::Relaxed);
-                self.wrong.fetch_add(u64::from(!right || !module.is_alive(id)), Ordering::Relaxed);
+                self.wrong.fetch_add(usize::from(!right || !module.is_alive(id)), Ordering::Relaxed);
             }
         }
     }
@@ -57,7 +57,7 @@ impl<P: Protection> Seen<P> {
         let reader = registry.reader();
         let _ = self.reader.set(registry.reader());
         let over = AtomicBool::new(false);
-        let (mut removed, mut signals) = (0_u64, 0_u64);
+        let (mut removed, mut signals) = (0_usize, 0_usize);
         // SAFETY: no preconditions.
         let writer = unsafe { libc::pthread_self() };
         std::thread::scope(|threads| {

@@ -30,13 +30,13 @@ pub(super) fn stress<P: Protection + Send + Sync>(
 ) {
     const OWNERS: usize = 4;
     // Miri is slow, and finds more in less.
-    const WORK: u64 = if cfg!(miri) { 20 } else { 1000 };
+    const WORK: usize = if cfg!(miri) { 20 } else { 1000 };
     let _alone = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
     let mut registry = Registry::new(&protection);
     let ids: Vec<OwnerId> = (0..OWNERS).map(|_| publish(&mut registry)).collect();
     let current: Vec<AtomicU32> = ids.iter().map(|id| AtomicU32::new(id.number())).collect();
-    let (over, mut removed) = (AtomicBool::new(false), 0_u64);
-    let (pinned, missed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (over, mut removed) = (AtomicBool::new(false), 0_usize);
+    let (pinned, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|threads| {
         for _ in 0..2 {
             let reader = registry.reader();
