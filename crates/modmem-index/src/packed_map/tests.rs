@@ -213,10 +213,12 @@ fn a_module_of_seven_memories_costs_about_a_hundred_bytes() {
         }
     }
     assert_eq!(map.iter().count(), 30_002);
+    // Blocks of 16 pages cost more.
+    let (resident, asked_for) = if cfg!(target_has_atomic = "64") { (106, 120) } else { (121, 135) };
     let bytes = map.resident_bytes() / 4286;
-    assert!(bytes <= 106, "{bytes}");
+    assert!(bytes <= resident, "{bytes}");
     let bytes = map.memory_bytes() / 4286;
-    assert!(bytes <= 120, "{bytes}");
+    assert!(bytes <= asked_for, "{bytes}");
 }
 
 /// Random insertions and removals in two windows, the second of which ends with the space; every answer compared.
