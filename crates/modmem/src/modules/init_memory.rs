@@ -19,6 +19,9 @@ impl<B: Block, P: Protection> Modules<B, P> {
         for block in module.init_blocks() {
             block.hide();
         }
+        if module.init_blocks().next().is_none() {
+            return;
+        }
         self.modules.synchronize();
         for block in module.init_blocks() {
             // SAFETY: nobody has a reference to what is in the block. A reader reaches a module through a guard only;

@@ -44,6 +44,14 @@ pub type ModuleId = OwnerId;
 /// This is the handle of the one who loads and unloads. Others look modules up through [`Modules::reader`], at the same
 /// time and without waiting; what they pin is waited for before it is freed, by the rules of `P`: counters that any
 /// process and any kernel can use, or what the embedder has (RCU, a preemption count).
+///
+/// # Waiting
+///
+/// [`start`](Modules::start), [`unload`](Modules::unload) and dropping the table wait until all pins that exist by then
+/// are gone, of whatever module: a thread that calls them while it has one itself waits for ever, and so does one that
+/// has a pin and waits for a lock that the caller holds. The counters of [`Modules::new`] spin while they wait; a process
+/// whose readers can lose the processor does better with
+/// `Modules::with_protection(.., Counters::new().with_relax(std::thread::yield_now))`.
 #[derive(Debug)]
 pub struct Modules<B, P: Protection = Counters> {
     modules: Registry<Module<B>, P>,

@@ -29,7 +29,7 @@ impl<B, P: Protection> Clone for Reader<B, P> {
 pub type PinnedModule<'r, B, P = Counters> = Pinned<'r, Module<B>, P>;
 
 impl<B: Block, P: Protection> Reader<B, P> {
-    /// Who owns an address: only the index is asked, and nothing is kept from being unloaded. One load for the page.
+    /// Who owns an address: only the index is asked, and nothing is kept from being unloaded. Two loads, one of them for the page.
     #[inline]
     pub fn find(&self, address: RunAddr) -> Option<Owner> {
         self.index.find(address.0)
