@@ -6,14 +6,15 @@
 //! the value. A value is what an entry of [`PageMap`](crate::PageMap) is: nobody, an owner, or the number of a record
 //! that says who owns which bytes of the page, and is as exact.
 //!
-//! Take it where caches are small, and where a look-up may not fault. A window costs a quarter of a byte a page, and a
-//! range some eight bytes and what its ends cost in half-filled blocks: about a hundred bytes for a module with seven
-//! memories, a third of what [`PageMap`](crate::PageMap) touches. Everything that a look-up reads was written when
-//! it was made, so that it is in memory if the system does not take memory back (which `mlock` or being a kernel sees
-//! to). What it is not made for is a window that is far larger than what is in use: it is written as a whole at once.
+//! Take it where caches are small, and where a look-up may not fault. A window costs a quarter of a byte a page. A range
+//! costs two values of four bytes, its own and that of the gap behind it, and each block in use one or two more: about
+//! a hundred bytes, all in all, for a module with seven memories in a window that is well filled, a third of what
+//! [`PageMap`](crate::PageMap) touches. Everything that a look-up reads was written when it was made, so that it is in
+//! memory if the system does not take memory back (which `mlock` or being a kernel sees to). What it is not made for is
+//! a window that is far larger than what is in use: its words are written all at once.
 //!
 //! Readers are wait-free: they read without a word to anybody, and look afterwards whether a writer has unlinked
-//! something of the block meanwhile; when that has happened three times, they make writers keep their hands off what
+//! something meanwhile; when that has happened three times, they make writers keep their hands off what
 //! was unlinked, and cannot fail. A writer never changes a run so that a reader could see a mixture: it publishes a new
 //! one by one store, or stores one value.
 
@@ -71,7 +72,8 @@ impl<A: Address> PackedMap<A> {
     #[cfg(loom)]
     #[doc(hidden)]
     pub fn find_holding(&self, address: A) -> Option<Owner> {
-        self.0.find_holding(address)
+        let (page, block) = self.0.block_of(address)?;
+        self.0.find_holding(block, page, address)
     }
 }
 

@@ -9,8 +9,20 @@ impl Rank {
     /// How many of the bits 0 to `page` (modulo 32) are set.
     #[inline]
     pub(super) fn up_to(self, changes: u32, page: usize) -> u32 {
-        self.count(changes.wrapping_shl(!page as u32))
+        self.up_to_quickly(changes, page).unwrap_or_else(|| counted(changes, page).count_ones())
     }
+
+    /// The same, if there is an instruction for it.
+    #[inline]
+    pub(super) fn up_to_quickly(self, changes: u32, page: usize) -> Option<u32> {
+        self.count(counted(changes, page))
+    }
+}
+
+/// The bits that count.
+#[inline]
+fn counted(changes: u32, page: usize) -> u32 {
+    changes.wrapping_shl(!page as u32)
 }
 
 #[cfg(all(target_arch = "x86_64", not(target_feature = "popcnt"), not(target_env = "sgx"), not(miri)))]
@@ -36,25 +48,27 @@ mod count {
         }
 
         #[inline]
-        pub(super) fn count(self, bits: u32) -> u32 {
+        pub(super) fn count(self, bits: u32) -> Option<u32> {
             if !self.popcnt {
-                return bits.count_ones();
+                return None;
             }
             let count: u32;
             // SAFETY: the processor has the instruction, which writes that register and the flags.
             unsafe {
                 core::arch::asm!("popcnt {0:e}, {0:e}", inout(reg) bits => count, options(pure, nomem, nostack));
             }
-            count
+            Some(count)
         }
     }
 
     #[cfg(all(test, not(loom)))]
     #[test]
-    fn bits_are_counted_alike_with_and_without_the_instruction() {
-        for bits in [0, 1, 0x8000_0000, 0xffff_ffff, 0x1234_5678] {
-            assert_eq!(Rank::new().count(bits), bits.count_ones());
-            assert_eq!(Rank { popcnt: false }.count(bits), bits.count_ones());
+    fn a_processor_without_the_instruction_counts_too() {
+        for changes in [0, 1, 0x8000_0000, 0xffff_ffff, 0x1234_5678] {
+            for page in 0..32 {
+                assert_eq!(Rank { popcnt: false }.up_to_quickly(changes, page), None);
+                assert_eq!(Rank { popcnt: false }.up_to(changes, page), Rank::new().up_to(changes, page));
+            }
         }
     }
 }
@@ -71,8 +85,8 @@ mod count {
         }
 
         #[inline]
-        pub(super) fn count(self, bits: u32) -> u32 {
-            bits.count_ones()
+        pub(super) fn count(self, bits: u32) -> Option<u32> {
+            Some(bits.count_ones())
         }
     }
 }

@@ -264,7 +264,8 @@ fn agrees_with_a_naive_model<A: Address, W: Word>(seed: u64) {
                 let expected =
                     before.filter(|(_, (extent, _))| extent.contains(address)).map(|(_, &(_, owner))| owner);
                 assert_eq!(map.find(address), expected, "{address:#x}");
-                assert_eq!(map.find_holding(address), expected, "{address:#x}");
+                let (page, block) = map.block_of(address).unwrap();
+                assert_eq!(map.find_holding(block, page, address), expected, "{address:#x}");
                 let next = model.values().find(|(extent, _)| extent.last() >= Some(address)).copied();
                 assert_eq!(map.next_range(address), next, "{address:#x}");
             }

@@ -1,5 +1,7 @@
 //! A window: the blocks of a stretch of address space.
 
+use core::hint::select_unpredictable;
+
 use super::word::Word;
 use crate::address::{Address, AtomicCell};
 use crate::memory::Array;
@@ -34,6 +36,17 @@ impl<A: Address, W: Word> Window<A, W> {
         Ok(Window { base, page_shift, pages, blocks, first_page, last_page })
     }
 
+    /// No window: it has no blocks.
+    pub(super) fn none() -> Result<Window<A, W>, IndexError> {
+        let blocks = Array::zeroed(0)?;
+        Ok(Window { base: A::ZERO, page_shift: 0, pages: 0, blocks, first_page: 0, last_page: 0 })
+    }
+
+    #[inline]
+    pub(super) fn exists(&self) -> bool {
+        self.pages > 0
+    }
+
     pub(super) fn base(&self) -> A {
         self.base
     }
@@ -60,7 +73,20 @@ impl<A: Address, W: Word> Window<A, W> {
 
     /// Whether the two have a page in common. Both count pages of the same size.
     pub(super) fn overlaps(&self, other: &Window<A, W>) -> bool {
-        self.first_page <= other.last_page && other.first_page <= self.last_page
+        let meet = self.first_page <= other.last_page && other.first_page <= self.last_page;
+        self.exists() && other.exists() && meet
+    }
+
+    /// Of two windows the one that an address lies in: its page there, and the word of the page's block.
+    ///
+    /// Which of the two it is, no processor can guess if addresses come from both: nothing here depends on a guess.
+    #[inline]
+    pub(super) fn block_in_two([first, second]: &[Self; 2], address: A) -> Option<(usize, &W::Atomic)> {
+        let pages = (first.page(address), second.page(address));
+        let in_first = pages.0 < first.pages;
+        let page = select_unpredictable(in_first, pages.0, pages.1);
+        let blocks = select_unpredictable(in_first, &*first.blocks, &*second.blocks);
+        Some((page, blocks.get(page / W::PAGES)?))
     }
 
     /// The word of a page's block, if the window reaches so far.

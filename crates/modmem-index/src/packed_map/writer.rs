@@ -4,7 +4,7 @@
 //! the block's next insertion.
 
 use super::block::Block;
-use super::map::{Map, SHARED, Writer};
+use super::map::{Apart, Map, SHARED, Writer};
 use super::window::Window;
 use super::word::Word;
 use crate::address::{Address, AtomicCell};
@@ -64,7 +64,7 @@ impl<A: Address, W: Word> Map<A, W> {
         // Release: who finds the value finds the record that it names written, and all that the writer did before.
         place.store(value, Ordering::Release);
         if let Some(record) = record_of(old) {
-            self.unlinked(page);
+            self.unlinked();
             shared_page::retire(&self.pool, &mut writer.pool, record);
         }
     }
@@ -76,21 +76,21 @@ impl<A: Address, W: Word> Map<A, W> {
         // Release: the new run's values were written before.
         word.store(new, Ordering::Release);
         if old.run != 0 {
-            self.unlinked(page);
+            self.unlinked();
             writer.runs.retire(old.run, old.values());
         }
     }
 
-    /// Tells readers of the page's block that something of it was unlinked, before that can be used again.
-    fn unlinked(&self, page: usize) {
-        let version = self.version(page);
+    /// Tells readers that something was unlinked, before it can be used again.
+    fn unlinked(&self) {
+        let Apart(version) = &self.version;
         // Release: who sees the new version sees that it was unlinked. One writer at a time changes it.
         version.store(version.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
     pub(super) fn insert_range(&self, extent: Extent<A>, owner: Owner) -> Result<(), IndexError> {
         let last = extent.last().ok_or(IndexError::BadRange)?;
-        let writer = &mut *self.writer.lock();
+        let writer = &mut *self.writer.0.lock();
         let window = self.window_of(extent.start).ok_or(IndexError::OutsideWindows)?;
         let (first, start) = window.position(extent.start);
         let (last, end) = window.position(last);
@@ -231,7 +231,7 @@ impl<A: Address, W: Word> Map<A, W> {
     }
 
     pub(super) fn remove_range(&self, start: A) -> Option<(Extent<A>, Owner)> {
-        let writer = &mut *self.writer.lock();
+        let writer = &mut *self.writer.0.lock();
         let window = self.window_of(start)?;
         let (page, offset) = window.position(start);
         let begins =
@@ -272,7 +272,7 @@ impl<A: Address, W: Word> Map<A, W> {
 
     pub(super) fn next_range(&self, address: A) -> Option<(Extent<A>, Owner)> {
         // Nothing may change between looking for a range's start and for its end.
-        let _writer = self.writer.lock();
+        let _writer = self.writer.0.lock();
         let mut from = address.to_u64();
         loop {
             let ahead = self.open_windows().filter(|window| window.last_page() >= from >> self.page_shift);
