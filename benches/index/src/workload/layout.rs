@@ -94,6 +94,9 @@ fn give_back(free: &mut BTreeMap<u64, u64>, mut start: u64, mut size: u64) {
     free.insert(start, size);
 }
 
+/// Pages between two memories, at most: with it, 30,000 ranges lie in about 1,500 MiB of addresses.
+const GAP: u64 = 14;
+
 fn two_windows(count: usize, random: &mut Random) -> (Vec<Extent<u64>>, Vec<Memory>) {
     let text = Extent { start: 0xffff_8000_0000_0000, size: 1 << 30 };
     let data = Extent { start: 0xffff_c000_0000_0000, size: 2 << 30 };
@@ -107,7 +110,7 @@ fn two_windows(count: usize, random: &mut Random) -> (Vec<Extent<u64>>, Vec<Memo
             let Some(used) = sizes::draw(kind, random) else { continue };
             let size = used.next_multiple_of(PAGE);
             let next = &mut next[usize::from(!kind.is_text())];
-            let start = *next + (1 + random.below(30)) * PAGE;
+            let start = *next + (1 + random.below(GAP)) * PAGE;
             *next = start + size;
             memories.push(Memory { extent: Extent { start, size }, kind, module });
         }

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "there is no safe fallible allocation of zeroed memory")]
 
 use core::fmt;
+use core::hint::select_unpredictable;
 use core::ops::Deref;
 use core::ptr::NonNull;
 
@@ -64,6 +65,21 @@ impl<T, const ALIGNMENT: usize> Array<T, ALIGNMENT> {
     /// Size and alignment of an array.
     fn layout(len: usize) -> Option<core::alloc::Layout> {
         core::alloc::Layout::array::<T>(len).ok()?.align_to(ALIGNMENT).ok()
+    }
+
+    /// The one array or the other, without a branch, and without a load that waits for the choice.
+    #[inline]
+    pub(crate) fn either<'a>(first: bool, a: &'a Self, b: &'a Self) -> &'a [T] {
+        // As volatile reads these stay before the choice; the compiler would rather choose an array and then read, which
+        // makes every look-up wait for one more load.
+        // SAFETY: it is a valid field that nobody writes.
+        let of_a = unsafe { (&raw const a.start).read_volatile() };
+        // SAFETY: as above.
+        let of_b = unsafe { (&raw const b.start).read_volatile() };
+        let start = select_unpredictable(first, of_a, of_b);
+        let len = select_unpredictable(first, a.len, b.len);
+        // SAFETY: as in `deref`; pointer and length are those of the same array.
+        unsafe { core::slice::from_raw_parts(start.as_ptr(), len) }
     }
 
     /// Gives up the array: whoever has the pair gives it back to [`Array::from_raw`].

@@ -140,9 +140,7 @@ impl<A: Address> OpenWindow<A> {
         }
         let page = distance.page(first.page_shift);
         match (&first.entries, &second.entries) {
-            (Entries::Flat(first), Entries::Flat(second)) => {
-                select_unpredictable(in_first, &**first, &**second).get(page)
-            }
+            (Entries::Flat(first), Entries::Flat(second)) => Array::either(in_first, first, second).get(page),
             (Entries::TwoLevel(first), Entries::TwoLevel(second)) => {
                 select_unpredictable(in_first, first, second).get(page)
             }
