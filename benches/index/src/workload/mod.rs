@@ -17,7 +17,7 @@ pub(crate) enum Layout {
     /// x86-64's module range of 1,008 MiB. Modules take up to seven memories of whole pages, first fit, each with a
     /// guard page behind it; init memory is given back, and its holes are used again.
     X86_64,
-    /// Text in one window of 1 GiB, data in another of 2 GiB, far apart, with gaps of up to 30 pages: no two ranges
+    /// Text in one window of 1 GiB, data in another of 2 GiB, far apart, with gaps of up to 14 pages: no two ranges
     /// share a cache line of a page table's kind.
     TwoWindows,
     /// Pieces of some hundred to few thousand bytes side by side, as code of a JIT compiler or text packed into
