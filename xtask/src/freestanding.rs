@@ -5,7 +5,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+
+use crate::command;
 
 /// Segments that only a program with a dynamic linker has.
 const PT_DYNAMIC: u32 = 2;
@@ -20,10 +22,9 @@ pub fn run() -> Result<()> {
     let folder = root.join("examples/freestanding");
     // A folder that is known whatever the environment says, so that the program can be found in it.
     let target = folder.join("target");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
+    let mut build = command::cargo();
     build.args(["build", "--release", "--locked", "--manifest-path"]).arg(folder.join("Cargo.toml"));
-    succeed(build.arg("--target-dir").arg(&target))?;
+    command::succeed(build.arg("--target-dir").arg(&target))?;
 
     let program = target.join("release/freestanding");
     let file = std::fs::read(&program).with_context(|| program.display().to_string())?;
@@ -32,15 +33,7 @@ pub fn run() -> Result<()> {
         !segments.iter().any(|kind| [PT_DYNAMIC, PT_INTERP].contains(kind)),
         "the program needs a dynamic linker"
     );
-    succeed(&mut Command::new(&program))
-}
-
-fn succeed(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
-    match status.success() {
-        true => Ok(()),
-        false => bail!("{command:?}: {status}"),
-    }
+    command::succeed(&mut Command::new(&program))
 }
 
 /// The type of each program header.

@@ -12,10 +12,15 @@ use modmem::image::{Image, Section};
 use modmem::layout::Layout;
 use modmem::profile::{KernelConfig, Profile};
 
+use crate::mod_tree;
 use crate::oracle::Oracle;
 
 /// The recorded kernels whose layout is proven.
 const KERNELS: [&str; 2] = ["amd64-6.12", "amd64-6.1"];
+
+/// The table of what a kernel did to its `mod_tree`.
+pub const MOD_TREE: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/modmem-index/tests/data/ppc32-6.12.txt");
 
 /// Writes the table of every proven kernel from the recordings below `folder`.
 ///
@@ -28,6 +33,8 @@ pub fn write_all(folder: &Path) -> Result<()> {
         let text = golden(&Oracle::read(&folder.join(name)))?;
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
     }
+    std::fs::write(MOD_TREE, mod_tree::table(&Oracle::read(&folder.join("ppc32-6.12")))?)
+        .context(MOD_TREE)?;
     Ok(())
 }
 

@@ -1,6 +1,10 @@
 //! Chores of the modmem repository, as a library that its tests use too.
 
+pub mod bench;
+mod command;
 pub mod freestanding;
 pub mod goldens;
+pub mod loom;
+pub mod mod_tree;
 pub mod oracle;
 pub mod whole_package;

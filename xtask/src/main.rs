@@ -7,9 +7,12 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 usage: cargo xtask CHORE
+  bench index [OPTION]   measure how long it takes to find the owner of an address, and write docs/index.md;
+                         with options (--help) only print
   goldens DIR            write crates/modmem/tests/goldens from recorded kernels
   whole-package KERNEL   load all modules of a kernel package; fails if one is missing
-  freestanding           build and run the library in a program without std";
+  freestanding           build and run the library in a program without std
+  loom                   explore what readers and writers of the index share with the model checker";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -25,7 +28,9 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<()> {
     match words {
+        ["bench", "index", arguments @ ..] => xtask::bench::index(arguments),
         ["freestanding"] => xtask::freestanding::run(),
+        ["loom"] => xtask::loom::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
         ["whole-package", kernel] => xtask::whole_package::run(kernel),
         _ => bail!("{USAGE}"),

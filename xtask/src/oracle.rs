@@ -25,6 +25,22 @@ pub struct Oracle {
     pub symbols: HashMap<String, u64>,
     /// Module names in load order.
     pub order: Vec<String>,
+    /// What `mod_tree` held, from before the first load to after the last unload, where that was recorded.
+    pub mod_tree: Vec<ModTree>,
+}
+
+/// The words of a kernel's `mod_tree` at some moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModTree {
+    /// What had just happened: the name of a module that was loaded, `rmmod-` and the name of one that was to be
+    /// unloaded, or a word about the moment.
+    pub moment: String,
+    /// The latch's sequence number.
+    pub sequence: u32,
+    /// The roots of both trees: addresses of `struct rb_node`.
+    pub roots: [u32; 2],
+    /// `addr_min`, `addr_max`, `data_addr_min` and `data_addr_max`.
+    pub bounds: [u32; 4],
 }
 
 fn read(path: &Path) -> Vec<u8> {
@@ -103,6 +119,7 @@ impl Oracle {
             memory: memory(&folder.join("mem.zst")),
             symbols: symbols(&text(read_zst(&folder.join("kallsyms.zst")))),
             order,
+            mod_tree: ["mod_tree", "mod_tree.after_rmmod"].map(|name| mod_tree(&folder.join(name))).concat(),
         }
     }
 
@@ -112,6 +129,20 @@ impl Oracle {
         let offset = usize::try_from(address - start).ok()?;
         bytes.get(offset..offset.checked_add(length)?)
     }
+}
+
+/// Lines of the moment, the address of `mod_tree`, and its words: sequence and roots, bounds, what lies behind them.
+fn mod_tree(path: &Path) -> Vec<ModTree> {
+    let text = if path.exists() { text(read(path)) } else { String::new() };
+    let words = |words: &str| words.split_whitespace().map(|word| hex(word) as u32).collect::<Vec<_>>();
+    let line = |line: &str| {
+        let (moment, rest) = line.split_once(" mod_tree@")?;
+        let [tree, bounds, _] = rest.split(" | ").collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let tree = words(tree.split_once(" words ").expect("words").1);
+        let bounds = words(bounds).try_into().expect("four words");
+        Some(ModTree { moment: moment.into(), sequence: tree[0], roots: [tree[1], tree[2]], bounds })
+    };
+    text.lines().filter_map(line).collect()
 }
 
 /// Records of a text line "address length", in hexadecimal, and that many bytes.

@@ -49,7 +49,7 @@ impl Block for GivenBlock {
     fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
-    fn protect(&mut self, _: Range<u64>, _: Protection) -> Result<(), SpaceError> {
+    fn protect(&self, _: Range<u64>, _: Protection) -> Result<(), SpaceError> {
         Ok(())
     }
 }

@@ -22,8 +22,9 @@
 //! let id        = modules.commit(&image, linked)?;            // registered, found by address
 //! modules.start(id, |init| run(init))?;                       // seals ro-after-init, gives init memory back
 //!
-//! if let Some(hit) = modules.find(address) {                  // Copy: {module, memory type, offset}
-//!     println!("{:?} +{:#x}", hit.owner.kind, hit.offset);
+//! let reader = modules.reader();                              // for any thread, signal handler, NMI
+//! if let Some((module, owner)) = reader.pin_at(address) {     // from here it cannot be unloaded
+//!     println!("{} {}", module.name(), owner.kind());
 //! }
 //! # Ok(())
 //! # }
@@ -31,14 +32,13 @@
 //!
 //! The crate needs `alloc` and nothing else: it knows of no files, no threads and no host machine.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 
 pub mod address;
 pub mod arch;
 pub mod image;
-pub mod index;
 pub mod layout;
 pub mod link;
 pub mod modules;
@@ -50,6 +50,7 @@ pub use address::RunAddr;
 pub use image::Image;
 pub use layout::{Layout, MemoryKind};
 pub use link::{Export, LinkOptions, Linker, Placement};
+pub use modmem_index as index;
 pub use modules::{LoadError, Lookup, ModuleId, Modules};
 pub use name::Name;
 pub use profile::Profile;

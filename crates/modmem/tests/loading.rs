@@ -1,94 +1,12 @@
 //! Loading, starting and unloading the sample modules: Linux's rules about who may use what, and nothing left behind.
 
-use std::path::Path;
+mod support;
 
 use modmem::image::{Arguments, Image};
-use modmem::link::{Export, LinkError, LinkOptions, Reason};
+use modmem::link::{LinkError, LinkOptions, Reason};
 use modmem::modules::{LoadError, Lookup, State, UnloadError};
-use modmem::space::SpaceBlock;
-use modmem::{AddressSpace, Linker, MemoryKind, ModuleId, Modules, Name, Profile, RunAddr};
-
-const ROOT: &str = "../../samples/root/lib/modules/6.12.0-sample";
-
-fn read(path: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(ROOT).join(path)).unwrap()
-}
-
-fn lib() -> Vec<u8> {
-    read("kernel/lib/sample_lib.ko")
-}
-
-fn core() -> Vec<u8> {
-    read("kernel/drivers/sample/sample_core.ko")
-}
-
-/// A kernel that exports what its Module.symvers says.
-struct Kernel {
-    profile: Profile,
-    space: AddressSpace,
-    modules: Modules<SpaceBlock<Vec<u8>>>,
-}
-
-impl Kernel {
-    fn new() -> Kernel {
-        Kernel::with(Profile::named("6.12").unwrap())
-    }
-
-    fn with(profile: Profile) -> Kernel {
-        let mut modules = Modules::new(&profile, 0x39000);
-        let symvers = String::from_utf8(read("Module.symvers")).unwrap();
-        let exports = symvers.lines().enumerate().filter_map(|(line, text)| {
-            let [crc, name, "vmlinux", kind, namespace] = text.split('\t').collect::<Vec<_>>()[..] else {
-                return None;
-            };
-            Some(Export {
-                name: Name::from(name),
-                value: 0xffff_ffff_8100_0000 + line as u64 * 16,
-                gpl_only: kind.ends_with("_GPL"),
-                crc: Some(u32::from_str_radix(&crc[2..], 16).unwrap()),
-                namespace: Name::from(namespace),
-            })
-        });
-        modules.add_kernel_symbols(exports).unwrap();
-        Kernel { space: AddressSpace::new(&profile), profile, modules }
-    }
-
-    fn load(&mut self, file: &[u8]) -> Result<ModuleId, LoadError> {
-        let image = Image::parse(file).unwrap();
-        let options = LinkOptions::default();
-        let loaded = self.modules.load(&image, &self.profile, &mut self.space, &mut Linker::new(), options);
-        assert_eq!(self.modules.protection_violation(), None);
-        loaded
-    }
-
-    fn start(&mut self, file: &[u8]) -> ModuleId {
-        let id = self.load(file).unwrap_or_else(|error| panic!("{error}"));
-        self.modules.start(id, |_| 0).unwrap();
-        assert_eq!(self.modules.protection_violation(), None);
-        id
-    }
-
-    fn unload(&mut self, id: ModuleId) -> Result<(), UnloadError> {
-        let unloaded = self.modules.unload(id, |_| ());
-        assert_eq!(self.modules.protection_violation(), None);
-        unloaded
-    }
-
-    /// Everything that a failed load must leave as it was.
-    fn state(&self) -> (Vec<std::ops::Range<RunAddr>>, usize, usize, usize) {
-        let index = modmem::index::AddressIndex::iter(self.modules.index()).count();
-        (self.space.holes(), self.modules.len(), self.modules.exports().len(), index)
-    }
-
-    /// The reasons why a file's symbols cannot be resolved; nothing is left of the attempt.
-    fn refused(&mut self, file: &[u8]) -> Vec<(String, Reason)> {
-        let before = self.state();
-        let error = self.load(file).unwrap_err();
-        assert_eq!(self.state(), before);
-        let LoadError::Link(LinkError::Unresolved(symbols)) = error else { panic!("{error}") };
-        symbols.into_iter().map(|unresolved| (unresolved.symbol.into(), unresolved.reason)).collect()
-    }
-}
+use modmem::{Linker, MemoryKind, ModuleId, Profile, RunAddr};
+use support::sample::{Kernel, core, lib, read};
 
 /// Replaces the first occurrence of `from` by `to`, which is as long.
 fn patch(mut file: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {

@@ -170,7 +170,7 @@ impl Block for ArenaBlock {
         unsafe { slice::from_raw_parts_mut(frames.as_ptr().cast::<u8>().cast_mut(), size_of_val(frames)) }
     }
 
-    fn protect(&mut self, part: Range<u64>, protection: Protection) -> Result<(), SpaceError> {
+    fn protect(&self, part: Range<u64>, protection: Protection) -> Result<(), SpaceError> {
         let range = self.address() + part.start..self.address() + part.end;
         let refuse = |reason: &str| SpaceError::Protect { range: range.clone(), reason: reason.into() };
         if protection.is_executable() && !self.window.executable {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::kind::MemoryKind;
+use super::MemoryKind;
 use crate::arch::Machine;
 use crate::image::SectionLabel;
 

@@ -3,8 +3,8 @@
 //! While it loads, a module has its whole symbol and string table in InitData; for good, it has those of its core
 //! symbols at the end of Data.
 
+use super::MemoryKind;
 use super::error::LayoutError;
-use super::kind::MemoryKind;
 use super::{SectionPlace, advance};
 use crate::image::Image;
 use crate::image::elf::{Encoding, SymbolRecord, with_encoding};

@@ -5,7 +5,6 @@
 
 mod error;
 mod kallsyms;
-mod kind;
 mod rules;
 
 use alloc::vec::Vec;
@@ -14,7 +13,7 @@ use core::ops::Range;
 pub use error::LayoutError;
 pub use kallsyms::KallsymsLayout;
 pub(crate) use kallsyms::{CoreSymbols, struct_size as kallsyms_struct_size};
-pub use kind::{MemoryKind, PerKind};
+pub use modmem_index::{MemoryKind, PerKind};
 pub use rules::{Classification, NotLoaded, Rule, classify};
 
 use crate::address::align_up;

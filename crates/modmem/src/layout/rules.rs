@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::kind::MemoryKind;
+use super::MemoryKind;
 use crate::image::elf::section_flag::{ALLOC, EXECINSTR, WRITE};
 use crate::image::{Image, Section, has_prefix};
 use crate::profile::Profile;

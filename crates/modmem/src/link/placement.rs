@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use modmem_index::Retirable;
+
 use crate::address::RunAddr;
 use crate::layout::{Layout, MemoryKind, SectionPlace, byte_range};
 use crate::space::{Block, Memory, PerCpuPlace, Protection, Request, SpaceError};
@@ -10,8 +12,8 @@ use crate::space::{Block, Memory, PerCpuPlace, Protection, Request, SpaceError};
 #[derive(Debug)]
 pub struct Placement<B> {
     layout: Layout,
-    /// In the layout's order; a block that was given back early is `None`.
-    blocks: Vec<Option<B>>,
+    /// In the layout's order. Blocks of init memories are given back while readers may look at the others.
+    blocks: Vec<Retirable<B>>,
     percpu: Option<PerCpuPlace>,
 }
 
@@ -34,7 +36,7 @@ impl<B: Block> Placement<B> {
             if (block.bytes().len() as u64) < size {
                 return Err(SpaceError::NoBytes { size });
             }
-            blocks.push(Some(block));
+            blocks.push(Retirable::new(block));
         }
         Ok(Placement { layout, blocks, percpu: None })
     }
@@ -62,11 +64,11 @@ impl<B: Block> Placement<B> {
     }
 
     fn block(&self, kind: MemoryKind) -> Option<&B> {
-        self.blocks.get(self.layout.memories()[kind].block?)?.as_ref()
+        self.blocks.get(self.layout.memories()[kind].block?)?.get()
     }
 
     fn block_mut(&mut self, kind: MemoryKind) -> Option<&mut B> {
-        self.blocks.get_mut(self.layout.memories()[kind].block?)?.as_mut()
+        self.blocks.get_mut(self.layout.memories()[kind].block?)?.get_mut()
     }
 
     /// Where a memory starts, if the module has it.
@@ -116,9 +118,9 @@ impl<B: Block> Placement<B> {
     }
 
     /// Changes the protection of a memory at its run address.
-    pub(crate) fn protect(&mut self, kind: MemoryKind, protection: Protection) -> Result<(), SpaceError> {
+    pub(crate) fn protect(&self, kind: MemoryKind, protection: Protection) -> Result<(), SpaceError> {
         let memory = self.layout.memories()[kind];
-        match self.block_mut(kind) {
+        match self.block(kind) {
             Some(block) if memory.allocated > 0 => {
                 block.protect(memory.offset..memory.offset + memory.allocated, protection)
             }
@@ -134,14 +136,12 @@ impl<B: Block> Placement<B> {
         ends.into_iter().filter_map(move |offset| block?.protection(offset))
     }
 
-    /// Gives back the blocks that hold nothing but init memories.
-    pub(crate) fn release_init(&mut self) {
-        for (index, block) in self.blocks.iter_mut().enumerate() {
+    /// The blocks that hold nothing but init memories.
+    pub(crate) fn init_blocks(&self) -> impl Iterator<Item = &Retirable<B>> {
+        self.blocks.iter().enumerate().filter_map(|(index, block)| {
             let mut kinds =
                 self.layout.memories().iter().filter(|(_, m)| m.allocated > 0 && m.block == Some(index));
-            if kinds.all(|(kind, _)| kind.is_init()) {
-                *block = None;
-            }
-        }
+            kinds.all(|(kind, _)| kind.is_init()).then_some(block)
+        })
     }
 }

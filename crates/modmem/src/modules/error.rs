@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
+use modmem_index::{IndexError, RegistryError};
+
 use crate::image::ImageError;
 use crate::layout::{LayoutError, MemoryKind};
 use crate::link::LinkError;
@@ -43,10 +45,13 @@ pub enum LoadError {
     },
     /// A module whose symbols it was linked to has been unloaded since.
     ProviderGone,
-    /// Its block lies where another module's does: the memory gave out one address twice.
-    AddressTaken {
-        /// For which memory.
+    /// One of its memories cannot be found by address: the memory gave out one address twice, or blocks in more
+    /// far-apart places than the index has windows for.
+    Unindexable {
+        /// Which memory.
         kind: MemoryKind,
+        /// Why.
+        error: IndexError,
     },
     /// Its init returned an error.
     Init {
@@ -62,6 +67,8 @@ pub enum LoadError {
     },
     /// It is not waiting for its init to run.
     NotComing,
+    /// There are as many modules as there are ids for (32,768).
+    TooManyModules,
     /// No memory for our own bookkeeping.
     OutOfMemory,
 }
@@ -109,6 +116,15 @@ impl From<LinkError> for LoadError {
     }
 }
 
+impl From<RegistryError> for LoadError {
+    fn from(error: RegistryError) -> LoadError {
+        match error {
+            RegistryError::Full => LoadError::TooManyModules,
+            _ => LoadError::OutOfMemory,
+        }
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -127,8 +143,11 @@ impl fmt::Display for LoadError {
                 write!(f, "exports {symbol}, which {owner} exports already")
             }
             LoadError::ProviderGone => f.write_str("a module that it was linked to has been unloaded since"),
-            LoadError::AddressTaken { kind } => {
+            LoadError::Unindexable { kind, error: IndexError::Overlap } => {
                 write!(f, "its {kind} was placed where another module lies")
+            }
+            LoadError::Unindexable { kind, error } => {
+                write!(f, "its {kind} cannot be found by address: {error}")
             }
             LoadError::Init { code } => write!(f, "init returned {code}"),
             LoadError::NotSealed(error) => write!(f, "loaded, but not sealed after init: {error}"),
@@ -137,6 +156,7 @@ impl fmt::Display for LoadError {
                 "{kind} shares pages with other memories, which this kernel does without STRICT_MODULE_RWX: it can be laid out, not loaded"
             ),
             LoadError::NotComing => f.write_str("the module is not waiting for its init to run"),
+            LoadError::TooManyModules => f.write_str("as many modules are loaded as can be"),
             LoadError::OutOfMemory => f.write_str("out of memory while loading"),
         }
     }

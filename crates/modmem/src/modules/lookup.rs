@@ -1,5 +1,7 @@
 //! From an address to everything that is known about it.
 
+use modmem_index::protection::Protection;
+
 use super::symbols::FoundSymbol;
 use super::{LoadedSection, Module, Modules};
 use crate::address::RunAddr;
@@ -34,14 +36,13 @@ pub struct Place<'m> {
     pub symbol: Option<FoundSymbol<'m>>,
 }
 
-impl<B: Block> Modules<B> {
+impl<B: Block, P: Protection> Modules<B, P> {
     /// All that is known about `address`.
     pub fn lookup(&self, address: RunAddr) -> Lookup<'_> {
-        if let Some(hit) = self.find(address)
-            && let Some(module) = self.get(hit.owner.module)
+        if let Some(owner) = self.find(address)
+            && let Some(module) = self.get(owner.id())
         {
-            let symbol = module.symbol_at(address);
-            return Lookup::Module(place(module, hit.owner.kind, hit.offset, symbol));
+            return module.lookup(owner.kind(), address);
         }
         // The latest owner is the likeliest that is asked for.
         let modules = self.order.iter().rev().filter_map(|&id| self.get(id));
@@ -59,6 +60,16 @@ impl<B: Block> Modules<B> {
     /// The definition of an exported symbol, the kernel's or a module's.
     pub fn exported(&self, name: Name<'_>) -> Option<Definition<'_>> {
         Symbols::find(&self.exports, name)
+    }
+}
+
+impl<B: Block> Module<B> {
+    /// What is known about an address in one of its memories; nothing if it does not lie there any more.
+    pub(super) fn lookup(&self, kind: MemoryKind, address: RunAddr) -> Lookup<'_> {
+        let offset = self.address(kind).and_then(|start| address.offset_from(start));
+        offset.map_or(Lookup::Nothing, |offset| {
+            Lookup::Module(place(self, kind, offset, self.symbol_at(address)))
+        })
     }
 }
 

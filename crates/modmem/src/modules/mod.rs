@@ -3,70 +3,102 @@
 //! Sources: kernel/module/main.c:add_unformed_module, complete_formation, do_init_module, free_module,
 //! SYSCALL_DEFINE2(delete_module).
 
+mod addresses;
 mod error;
+mod init_memory;
 mod lookup;
 mod module;
+mod reader;
 mod symbols;
 
 use alloc::vec::Vec;
 
 use hashbrown::HashTable;
+use modmem_index::protection::{Counters, Protection};
+use modmem_index::{AddressIndex, IndexError, Owner, OwnerId, PageMap, Registry, Reservation};
 
+use addresses::Addresses;
 pub use error::{LoadError, UnloadError};
 pub use lookup::{Lookup, Place};
 pub use module::{LoadedSection, Module, State};
+pub use reader::{PinnedModule, Reader};
 pub use symbols::{FoundSymbol, ModuleSymbol};
 
 use crate::address::RunAddr;
 use crate::image::Image;
-use crate::index::{AddressIndex, Hit, IndexError, Owner, SortedIndex};
 use crate::layout::{Layout, MemoryKind};
 use crate::link::exports::ExportsError;
 use crate::link::{
-    Definition, Export, Exports, LinkOptions, Linked, Linker, Placement, Provider, ProviderState, Scope,
-    Symbols,
+    Definition, Export, Exports, LinkOptions, Linked, Linker, OfferId, Placement, Provider, ProviderState,
+    Scope, Symbols,
 };
 use crate::name::{self, HashedName, Name};
 use crate::profile::Profile;
 use crate::space::{Block, Memory, PerCpuSpace};
 
 /// Names a loaded module. Once the module is gone, its id means nobody, even if its slot is used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ModuleId {
-    slot: u32,
-    generation: u32,
-}
+pub type ModuleId = OwnerId;
 
 /// The loaded modules of one kernel, its exported symbols and the index of its addresses.
+///
+/// This is the handle of the one who loads and unloads. Others look modules up through [`Modules::reader`], at the same
+/// time and without waiting; what they pin is waited for before it is freed, by the rules of `P`: counters that any
+/// process and any kernel can use, or what the embedder has (RCU, a preemption count).
+///
+/// # Waiting
+///
+/// [`start`](Modules::start), [`unload`](Modules::unload) and dropping the table wait until all pins that exist by then
+/// are gone, of whatever module: a thread that calls them while it has one itself waits for ever, and so does one that
+/// has a pin and waits for a lock that the caller holds. The counters of [`Modules::new`] spin while they wait; a process
+/// whose readers can lose the processor does better with
+/// `Modules::with_protection(.., Counters::new().with_relax(std::thread::yield_now))`.
 #[derive(Debug)]
-pub struct Modules<B> {
-    slots: Vec<Slot<B>>,
+pub struct Modules<B, P: Protection = Counters> {
+    modules: Registry<Module<B>, P>,
+    /// By slot: what only the writer needs to know of a module.
+    relations: Vec<Relations>,
     names: HashTable<ModuleId>,
     order: Vec<ModuleId>,
     exports: Exports,
-    index: SortedIndex,
+    addresses: Addresses,
     percpu: PerCpuSpace,
     can_unload: bool,
 }
 
-#[derive(Debug)]
-struct Slot<B> {
-    generation: u32,
-    module: Option<Module<B>>,
+/// What a module is to others.
+#[derive(Debug, Default)]
+struct Relations {
+    /// The modules that use it, in order of their loading.
+    users: Vec<ModuleId>,
+    /// Its symbols in the table of exports.
+    offer: Option<OfferId>,
 }
 
 impl<B: Block> Modules<B> {
     /// A kernel without modules, whose own percpu data ends at `percpu_end`.
     pub fn new(profile: &Profile, percpu_end: u64) -> Modules<B> {
+        Modules::with_protection(profile, percpu_end, Counters::new())
+    }
+}
+
+impl<B: Block, P: Protection> Modules<B, P> {
+    /// A kernel without modules that has a protection of its own for who looks modules up.
+    pub fn with_protection(profile: &Profile, percpu_end: u64, protection: P) -> Modules<B, P> {
         Modules {
-            slots: Vec::new(),
+            modules: Registry::new(protection),
+            relations: Vec::new(),
             names: HashTable::new(),
             order: Vec::new(),
             exports: Exports::new(),
-            index: SortedIndex::new(),
+            addresses: Addresses::new(profile),
             percpu: PerCpuSpace::new(percpu_end, profile.percpu_reserve),
             can_unload: profile.switches.module_unload,
         }
+    }
+
+    /// A handle for those who look modules up while this one loads and unloads.
+    pub fn reader(&self) -> Reader<B, P> {
+        Reader { index: self.addresses.map().clone(), modules: self.modules.reader() }
     }
 
     /// Adds symbols that the kernel itself exports.
@@ -91,8 +123,8 @@ impl<B: Block> Modules<B> {
     }
 
     /// The index of addresses.
-    pub fn index(&self) -> &SortedIndex {
-        &self.index
+    pub fn index(&self) -> &PageMap<u64> {
+        self.addresses.map()
     }
 
     /// Loads a module up to the point where its init would run: lays it out, places it and its percpu data, links it,
@@ -133,23 +165,28 @@ impl<B: Block> Modules<B> {
         if linked.uses().modules.iter().any(|&(used, _)| self.get(used).is_none()) {
             return Err(LoadError::ProviderGone);
         }
-        let id = self.vacant_slot()?;
+        let reserved = self.make_room()?;
+        let id = reserved.id();
         self.reserve_users(&linked)?;
         let mut module = Module::new(id, name, image, linked)?;
-        self.register_exports(&mut module)?;
-        if let Err(error) = self.register_addresses(&mut module) {
-            self.forget(&mut module);
+        module.form()?;
+        let offer = self.register_exports(&module)?;
+        if let Err(error) = self.register_addresses(&module) {
+            if let Some(offer) = offer {
+                self.exports.remove(offer);
+            }
             return Err(error);
         }
         // Nothing below can fail: room was made above.
         for &(used, _) in &module.uses().modules {
-            if let Some(used) = self.slots.get_mut(used.slot as usize).and_then(|slot| slot.module.as_mut()) {
+            if let Some(used) = self.relations.get_mut(self.modules.slot(used) as usize) {
                 used.users.push(id);
             }
         }
+        self.relations[self.modules.slot(id) as usize] = Relations { users: Vec::new(), offer };
         self.names.insert_unique(name::hash(name.as_bytes()), id, |_| 0);
         self.order.push(id);
-        self.slots[id.slot as usize].module = Some(module);
+        self.modules.publish(reserved, module);
         Ok(id)
     }
 
@@ -165,24 +202,17 @@ impl<B: Block> Modules<B> {
         id: ModuleId,
         init: impl FnOnce(Option<RunAddr>) -> i32,
     ) -> Result<(), LoadError> {
-        let module = self.get_mut(id).filter(|module| module.state == State::Coming);
+        let module = self.get(id).filter(|module| module.state() == State::Coming);
         let module = module.ok_or(LoadError::NotComing)?;
         let code = init(module.init());
         if code < 0 {
-            module.state = State::Going;
+            module.set_state(State::Going);
             self.remove(id);
             return Err(LoadError::Init { code });
         }
-        module.state = State::Live;
-        let kind = MemoryKind::RoAfterInit;
-        let sealed = module.protect(kind, kind.final_protection());
-        let init = [MemoryKind::InitText, MemoryKind::InitData, MemoryKind::InitRoData];
-        for address in init.map(|kind| module.address(kind)).into_iter().flatten() {
-            self.index.remove(address);
-        }
-        if let Some(module) = self.get_mut(id) {
-            module.discard_init();
-        }
+        module.set_state(State::Live);
+        let sealed = module.seal();
+        self.discard_init(id);
         sealed.map_err(LoadError::NotSealed)
     }
 
@@ -197,34 +227,31 @@ impl<B: Block> Modules<B> {
         if !self.can_unload {
             return Err(UnloadError::NoUnloading);
         }
-        if !module.users.is_empty() {
-            let users = module.users.iter().filter_map(|&user| Some(self.get(user)?.name().into())).collect();
-            return Err(UnloadError::InUse { users });
+        if !self.users(id).is_empty() {
+            let name = |&user: &ModuleId| Some(self.get(user)?.name().into());
+            return Err(UnloadError::InUse { users: self.users(id).iter().filter_map(name).collect() });
         }
-        if module.state != State::Live {
+        if module.state() != State::Live {
             return Err(UnloadError::Busy);
         }
         if module.init().is_some() && module.exit().is_none() {
             return Err(UnloadError::Permanent);
         }
-        let exit_address = module.exit();
-        if let Some(module) = self.get_mut(id) {
-            module.state = State::Going;
-        }
-        exit(exit_address);
+        module.set_state(State::Going);
+        exit(module.exit());
         self.remove(id);
         Ok(())
     }
 
     /// The module of that id, if it is still loaded.
     pub fn get(&self, id: ModuleId) -> Option<&Module<B>> {
-        let slot = self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
-        slot.module.as_ref()
+        self.modules.get(id)
     }
 
-    fn get_mut(&mut self, id: ModuleId) -> Option<&mut Module<B>> {
-        let slot = self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
-        slot.module.as_mut()
+    /// The modules that use that one, in order of their loading.
+    pub fn users(&self, id: ModuleId) -> &[ModuleId] {
+        let relations = self.get(id).and_then(|_| self.relations.get(self.modules.slot(id) as usize));
+        relations.map_or(&[], |relations| &relations.users)
     }
 
     /// The module of that name.
@@ -249,8 +276,9 @@ impl<B: Block> Modules<B> {
     }
 
     /// Who owns an address: only the index is asked.
-    pub fn find(&self, address: RunAddr) -> Option<Hit> {
-        self.index.find(address)
+    #[inline]
+    pub fn find(&self, address: RunAddr) -> Option<Owner> {
+        self.index().find(address.0)
     }
 
     /// A memory that could be written and executed at once, or is writable although it holds code or constants, or
@@ -262,115 +290,98 @@ impl<B: Block> Modules<B> {
     fn check_name(&self, name: &str) -> Result<(), LoadError> {
         match self.by_name(name) {
             Some(module) => {
-                Err(LoadError::AlreadyLoaded { name: name.into(), live: module.state == State::Live })
+                Err(LoadError::AlreadyLoaded { name: name.into(), live: module.state() == State::Live })
             }
             None => Ok(()),
         }
     }
 
-    /// Finds or makes a free slot, and makes room for one more module in every table.
-    fn vacant_slot(&mut self) -> Result<ModuleId, LoadError> {
-        let (slots, names) = (&self.slots, &mut self.names);
-        let rehash = |id: &ModuleId| {
-            let module = slots.get(id.slot as usize).and_then(|slot| slot.module.as_ref());
-            module.map_or(0, |module| name::hash(module.name().as_bytes()))
-        };
+    /// Reserves an id, and makes room for one more module in every table.
+    fn make_room(&mut self) -> Result<Reservation<Module<B>, P>, LoadError> {
+        let (modules, names) = (&self.modules, &mut self.names);
+        let rehash =
+            |&id: &ModuleId| modules.get(id).map_or(0, |module| name::hash(module.name().as_bytes()));
         names.try_reserve(1, rehash).map_err(|_| LoadError::OutOfMemory)?;
         self.order.try_reserve(1).map_err(|_| LoadError::OutOfMemory)?;
-        let used = self.order.len();
-        let vacant = match self.slots.len() == used {
-            true => None,
-            false => self.slots.iter().position(|slot| slot.module.is_none()),
-        };
-        let index = vacant.unwrap_or(self.slots.len());
-        if vacant.is_none() {
-            self.slots.try_reserve(1).map_err(|_| LoadError::OutOfMemory)?;
-            self.slots.push(Slot { generation: 0, module: None });
+        let reserved = self.modules.reserve()?;
+        let slots = self.modules.slot(reserved.id()) as usize + 1;
+        if let Some(missing) = slots.checked_sub(self.relations.len()) {
+            self.relations.try_reserve(missing).map_err(|_| LoadError::OutOfMemory)?;
+            self.relations.resize_with(slots, Relations::default);
         }
-        Ok(ModuleId { slot: index as u32, generation: self.slots[index].generation })
+        Ok(reserved)
     }
 
     fn reserve_users(&mut self, linked: &Linked<B>) -> Result<(), LoadError> {
         for &(used, _) in &linked.uses().modules {
-            if let Some(used) = self.get_mut(used) {
+            if let Some(used) = self.relations.get_mut(self.modules.slot(used) as usize) {
                 used.users.try_reserve(1).map_err(|_| LoadError::OutOfMemory)?;
             }
         }
         Ok(())
     }
 
-    fn register_exports(&mut self, module: &mut Module<B>) -> Result<(), LoadError> {
+    fn register_exports(&mut self, module: &Module<B>) -> Result<Option<OfferId>, LoadError> {
         if module.export_count() == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let added = self.exports.add(Provider::Module(module.id()), module.exports());
-        let offer = match added {
-            Ok(offer) => offer,
-            Err(ExportsError::OutOfMemory) => return Err(LoadError::OutOfMemory),
-            Err(ExportsError::Duplicate { name, owner }) => {
+        added.map(Some).map_err(|error| match error {
+            ExportsError::OutOfMemory => LoadError::OutOfMemory,
+            ExportsError::Duplicate { name, owner } => {
                 let owner = match owner {
                     Provider::Kernel => "the kernel".into(),
                     // Nobody has that id yet but the module itself, which exports the name twice.
                     Provider::Module(id) => self.get(id).map_or(module.name(), Module::name).into(),
                 };
-                return Err(LoadError::DuplicateExport { symbol: name.to_text().into(), owner });
+                LoadError::DuplicateExport { symbol: name.to_text().into(), owner }
             }
-        };
-        module.offer = Some(offer);
-        Ok(())
-    }
-
-    fn register_addresses(&mut self, module: &mut Module<B>) -> Result<(), LoadError> {
-        for kind in MemoryKind::ALL {
-            let Some(range) = module.range(kind) else { continue };
-            let owner = Owner { module: module.id(), kind };
-            self.index.insert(range, owner).map_err(|error| match error {
-                IndexError::OutOfMemory => LoadError::OutOfMemory,
-                IndexError::Overlap | IndexError::BadRange => LoadError::AddressTaken { kind },
-            })?;
-            module.indexed[kind] = true;
-        }
-        MemoryKind::ALL.into_iter().try_for_each(|kind| {
-            if !module.begins_and_ends_with_pages(kind) {
-                return Err(LoadError::SharedPages { kind });
-            }
-            Ok(module.protect(kind, kind.formed_protection())?)
         })
     }
 
-    /// Takes a module out of the index and the export table: all that others could find it by.
-    fn forget(&mut self, module: &mut Module<B>) {
+    /// Puts a module's memories into the index; all of them, or on error none.
+    fn register_addresses(&mut self, module: &Module<B>) -> Result<(), LoadError> {
         for kind in MemoryKind::ALL {
-            if let (true, Some(address)) = (module.indexed[kind], module.address(kind)) {
-                self.index.remove(address);
+            let Some(range) = module.range(kind) else { continue };
+            if let Err(error) = self.addresses.insert(&range, Owner::new(module.id(), kind)) {
+                let inserted = MemoryKind::ALL.into_iter().take_while(|&before| before != kind);
+                inserted
+                    .filter_map(|before| module.address(before))
+                    .for_each(|start| self.addresses.remove(start));
+                return Err(match error {
+                    IndexError::OutOfMemory => LoadError::OutOfMemory,
+                    error => LoadError::Unindexable { kind, error },
+                });
             }
         }
-        if let Some(offer) = module.offer.take() {
-            self.exports.remove(offer);
-        }
+        Ok(())
     }
 
+    /// Takes a module out of all that others could find it by, waits until nobody looks at it, and frees it.
     fn remove(&mut self, id: ModuleId) {
-        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)
-        else {
-            return;
-        };
-        let Some(mut module) = slot.module.take() else { return };
-        slot.generation = slot.generation.wrapping_add(1);
-        self.forget(&mut module);
-        if let Ok(entry) = self.names.find_entry(name::hash(module.name().as_bytes()), |&other| other == id) {
+        let Modules { modules, relations, names, order, exports, addresses, .. } = self;
+        let slot = modules.slot(id) as usize;
+        let module = modules.remove(id, |module| {
+            let memories = MemoryKind::ALL.into_iter().filter_map(|kind| module.address(kind));
+            memories.for_each(|start| addresses.remove(start));
+            if let Some(offer) = relations.get_mut(slot).and_then(|relations| relations.offer.take()) {
+                exports.remove(offer);
+            }
+        });
+        let Some(module) = module else { return };
+        if let Ok(entry) = names.find_entry(name::hash(module.name().as_bytes()), |&other| other == id) {
             entry.remove();
         }
-        self.order.retain(|&other| other != id);
+        order.retain(|&other| other != id);
         for &(used, _) in &module.uses().modules {
-            if let Some(used) = self.get_mut(used) {
+            if let Some(used) = relations.get_mut(modules.slot(used) as usize) {
                 used.users.retain(|&user| user != id);
             }
         }
     }
 }
 
-impl<B: Block> Symbols for Modules<B> {
+impl<B: Block, P: Protection> Symbols for Modules<B, P> {
     fn find(&self, name: Name<'_>) -> Option<Definition<'_>> {
         self.exports.find(name)
     }
@@ -380,10 +391,10 @@ impl<B: Block> Symbols for Modules<B> {
     }
 }
 
-impl<B: Block> Scope for Modules<B> {
+impl<B: Block, P: Protection> Scope for Modules<B, P> {
     fn provider(&self, id: ModuleId) -> Option<ProviderState<'_>> {
         let module = self.get(id)?;
-        let (live, proprietary) = (module.state == State::Live, module.taints().proprietary);
+        let (live, proprietary) = (module.state() == State::Live, module.taints().proprietary);
         Some(ProviderState { name: module.name(), live, proprietary })
     }
 }

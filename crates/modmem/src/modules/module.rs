@@ -4,25 +4,29 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use modmem_index::Retirable;
 
 use super::{LoadError, ModuleId};
 use crate::address::RunAddr;
 use crate::image::Image;
 use crate::image::elf::Format;
 use crate::layout::{Layout, MemoryKind, PerKind};
-use crate::link::{Export, Linked, OfferId, Taints, Uses};
+use crate::link::{Export, Linked, Taints, Uses};
 use crate::name::Name;
 use crate::space::{Block, Protection, SpaceError};
 
 /// Where a module is in its life (`enum module_state`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum State {
     /// MODULE_STATE_COMING: complete, init has not returned.
-    Coming,
+    Coming = 0,
     /// MODULE_STATE_LIVE
-    Live,
+    Live = 1,
     /// MODULE_STATE_GOING
-    Going,
+    Going = 2,
 }
 
 /// A section of a loaded module.
@@ -49,20 +53,23 @@ struct SectionRecord {
 }
 
 /// A loaded module.
+///
+/// Readers that pinned it look at it while it is started and unloaded: what changes then is atomic, and the init
+/// memories that go are waited for before they are freed.
 #[derive(Debug)]
 pub struct Module<B> {
     id: ModuleId,
     name: Box<str>,
-    pub(super) state: State,
+    state: AtomicU8,
+    /// Whether its read-only-after-init memory is read-only.
+    sealed: AtomicBool,
     format: Format,
     linked: Linked<B>,
     addresses: PerKind<Option<RunAddr>>,
-    protections: PerKind<Protection>,
-    pub(super) indexed: PerKind<bool>,
+    /// Whether its memories have the protections that loading gives them.
+    formed: bool,
     sections: Vec<SectionRecord>,
     section_names: Vec<u8>,
-    pub(super) users: Vec<ModuleId>,
-    pub(super) offer: Option<OfferId>,
 }
 
 impl<B: Block> Module<B> {
@@ -98,16 +105,14 @@ impl<B: Block> Module<B> {
         Ok(Module {
             id,
             name: owned.into_boxed_str(),
-            state: State::Coming,
+            state: AtomicU8::new(State::Coming as u8),
+            sealed: AtomicBool::new(false),
             format: image.format(),
             linked,
             addresses,
-            protections: PerKind([Protection::ReadWrite; 7]),
-            indexed: PerKind::default(),
+            formed: false,
             sections,
             section_names,
-            users: Vec::new(),
-            offer: None,
         })
     }
 
@@ -123,7 +128,16 @@ impl<B: Block> Module<B> {
 
     /// Where it is in its life.
     pub fn state(&self) -> State {
-        self.state
+        // Relaxed: nothing else is found by it.
+        match self.state.load(Ordering::Relaxed) {
+            0 => State::Coming,
+            1 => State::Live,
+            _ => State::Going,
+        }
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Relaxed);
     }
 
     /// What it tainted the kernel with.
@@ -139,11 +153,6 @@ impl<B: Block> Module<B> {
     /// Where its undefined symbols came from.
     pub fn uses(&self) -> &Uses {
         &self.linked.uses
-    }
-
-    /// The modules that use it, in order of their loading.
-    pub fn users(&self) -> &[ModuleId] {
-        &self.users
     }
 
     /// How many relocations were applied.
@@ -193,7 +202,11 @@ impl<B: Block> Module<B> {
 
     /// What may be done with a memory.
     pub fn protection(&self, kind: MemoryKind) -> Protection {
-        self.protections[kind]
+        match kind {
+            _ if !self.formed => Protection::ReadWrite,
+            MemoryKind::RoAfterInit if self.sealed.load(Ordering::Relaxed) => Protection::settled(kind),
+            _ => Protection::formed(kind),
+        }
     }
 
     /// The bytes of a memory; none if the module does not have it, or no longer.
@@ -215,30 +228,48 @@ impl<B: Block> Module<B> {
         self.format
     }
 
-    pub(super) fn protect(&mut self, kind: MemoryKind, protection: Protection) -> Result<(), SpaceError> {
-        self.linked.placement.protect(kind, protection)?;
-        self.protections[kind] = protection;
+    /// Protects its memories as they stay until init has returned.
+    ///
+    /// # Errors
+    /// Memories share pages, or a protection cannot be set; some may be set then.
+    pub(super) fn form(&mut self) -> Result<(), LoadError> {
+        for kind in MemoryKind::ALL {
+            if !self.begins_and_ends_with_pages(kind) {
+                return Err(LoadError::SharedPages { kind });
+            }
+            self.linked.placement.protect(kind, Protection::formed(kind))?;
+        }
+        self.formed = true;
         Ok(())
     }
 
-    pub(super) fn begins_and_ends_with_pages(&self, kind: MemoryKind) -> bool {
+    /// Makes read-only what init was the last to write.
+    pub(super) fn seal(&self) -> Result<(), SpaceError> {
+        let kind = MemoryKind::RoAfterInit;
+        self.linked.placement.protect(kind, Protection::settled(kind))?;
+        self.sealed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn begins_and_ends_with_pages(&self, kind: MemoryKind) -> bool {
         let memory = self.layout().memories()[kind];
         let page = self.layout().page_size();
         memory.offset.is_multiple_of(page) && memory.allocated.is_multiple_of(page)
     }
 
-    pub(super) fn discard_init(&mut self) {
-        self.linked.placement.release_init();
+    /// The blocks that go when init has returned.
+    pub(super) fn init_blocks(&self) -> impl Iterator<Item = &Retirable<B>> {
+        self.linked.placement.init_blocks()
     }
 
     pub(super) fn protection_violation(&self) -> Option<MemoryKind> {
         MemoryKind::ALL.into_iter().filter(|&kind| self.address(kind).is_some()).find(|&kind| {
-            let expected = match self.state {
-                State::Coming => kind.formed_protection(),
-                State::Live | State::Going => kind.final_protection(),
+            let expected = match self.state() {
+                State::Coming => Protection::formed(kind),
+                State::Live | State::Going => Protection::settled(kind),
             };
             let placement = &self.linked.placement;
-            self.protections[kind] != expected
+            self.protection(kind) != expected
                 || placement.block_protections(kind).any(|found| found != expected)
         })
     }

@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+use spin::Mutex;
+
 use super::backing::{Backing, Fresh, HeapBacking};
 use super::free_list::FreeList;
 use super::held::{HeldRange, SharedRanges};
@@ -123,8 +125,8 @@ impl<B: Backing> Memory for AddressSpace<B> {
         let held = held.ok_or_else(no_room)?;
         let length = usize::try_from(size).map_err(|_| SpaceError::NoBytes { size })?;
         let Fresh { bytes, zeroed } = self.backing.bytes(length).ok_or(SpaceError::NoBytes { size })?;
-        let protection = Protection::ReadWrite;
-        Ok(SpaceBlock { bytes, zeroed, protection, parts: Vec::new(), held })
+        let protections = Mutex::new(Protections { whole: Protection::ReadWrite, parts: Vec::new() });
+        Ok(SpaceBlock { bytes, zeroed, protections, held })
     }
 }
 
@@ -138,10 +140,14 @@ impl<B: Backing> fmt::Debug for AddressSpace<B> {
 pub struct SpaceBlock<T> {
     bytes: T,
     zeroed: bool,
-    /// Protection of the whole block, and of parts that were changed after it, the latest last.
-    protection: Protection,
-    parts: Vec<(Range<u64>, Protection)>,
+    protections: Mutex<Protections>,
     held: HeldRange,
+}
+
+/// Protection of a whole block, and of parts that were changed after it, the latest last.
+struct Protections {
+    whole: Protection,
+    parts: Vec<(Range<u64>, Protection)>,
 }
 
 impl<T: AsRef<[u8]> + AsMut<[u8]>> Block for SpaceBlock<T> {
@@ -162,19 +168,21 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Block for SpaceBlock<T> {
     }
 
     fn protection(&self, offset: u64) -> Option<Protection> {
-        let latest = self.parts.iter().rev().find(|(part, _)| part.contains(&offset));
-        Some(latest.map_or(self.protection, |&(_, protection)| protection))
+        let protections = self.protections.lock();
+        let latest = protections.parts.iter().rev().find(|(part, _)| part.contains(&offset));
+        Some(latest.map_or(protections.whole, |&(_, protection)| protection))
     }
 
     /// Modelled memory never runs: the protection is remembered, for whoever checks.
-    fn protect(&mut self, part: Range<u64>, protection: Protection) -> Result<(), SpaceError> {
+    fn protect(&self, part: Range<u64>, protection: Protection) -> Result<(), SpaceError> {
+        let mut protections = self.protections.lock();
         if part.start == 0 && part.end == self.bytes.as_ref().len() as u64 {
-            self.parts.clear();
-            self.protection = protection;
+            protections.parts.clear();
+            protections.whole = protection;
             return Ok(());
         }
-        self.parts.try_reserve(1).map_err(|_| SpaceError::OutOfMemory)?;
-        self.parts.push((part, protection));
+        protections.parts.try_reserve(1).map_err(|_| SpaceError::OutOfMemory)?;
+        protections.parts.push((part, protection));
         Ok(())
     }
 }

@@ -16,7 +16,6 @@ use core::ops::Range;
 
 pub use address_space::{AddressSpace, Guard, SpaceBlock};
 pub use backing::{Backing, Fresh, HeapBacking};
-pub(crate) use chunked::{ChunkedMap, Summary};
 pub use percpu::{PerCpuPlace, PerCpuSpace};
 
 use crate::address::RunAddr;
@@ -37,6 +36,24 @@ impl Protection {
     /// Whether bytes may be written.
     pub const fn is_writable(self) -> bool {
         matches!(self, Protection::ReadWrite)
+    }
+
+    /// The protection that a memory gets when loading is complete, before init runs
+    /// (kernel/module/strict_rwx.c, called from main.c:complete_formation).
+    pub const fn formed(kind: MemoryKind) -> Protection {
+        match kind {
+            MemoryKind::Text | MemoryKind::InitText => Protection::ReadExecute,
+            MemoryKind::RoData | MemoryKind::InitRoData => Protection::Read,
+            MemoryKind::Data | MemoryKind::RoAfterInit | MemoryKind::InitData => Protection::ReadWrite,
+        }
+    }
+
+    /// The protection that a memory keeps once init has returned.
+    pub const fn settled(kind: MemoryKind) -> Protection {
+        match kind {
+            MemoryKind::RoAfterInit => Protection::Read,
+            other => Protection::formed(other),
+        }
     }
 
     /// Whether bytes may be executed.
@@ -109,9 +126,11 @@ pub trait Block {
     /// Changes the protection of the bytes `part`, whose ends are multiples of the page size, at their run address,
     /// and makes what was written there visible to instruction fetches if it is now executable.
     ///
+    /// A module's readers may look at [`Block::bytes`] meanwhile, and only there.
+    ///
     /// # Errors
     /// The protection could not be changed; it is what it was.
-    fn protect(&mut self, part: Range<u64>, protection: Protection) -> Result<(), SpaceError>;
+    fn protect(&self, part: Range<u64>, protection: Protection) -> Result<(), SpaceError>;
 }
 
 /// Why there is no memory.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+pub(crate) mod sample;
+
 /// One section to be.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {

@@ -309,7 +309,7 @@ pub(crate) mod tests {
                     kind,
                     range: cursor..cursor + pages * PAGE,
                     used,
-                    protection: kind.final_protection(),
+                    protection: Protection::settled(kind),
                     sections: String::new(),
                 });
                 cursor += (pages + 1) * PAGE;
@@ -341,7 +341,7 @@ pub(crate) mod tests {
             kind,
             range: start..start + pages * PAGE,
             used,
-            protection: kind.final_protection(),
+            protection: Protection::settled(kind),
             sections: String::new(),
         };
         Map::new(Facts {
@@ -423,7 +423,7 @@ pub(crate) mod tests {
     fn a_type_whose_memories_differ_in_protection_has_both_named() {
         let mut facts =
             facts(&["live".into(), "coming".into()], &[MemoryKind::RoAfterInit, MemoryKind::InitText]);
-        facts.memories[2].protection = MemoryKind::RoAfterInit.formed_protection();
+        facts.memories[2].protection = Protection::formed(MemoryKind::RoAfterInit);
         let map = Map::new(facts);
         assert_eq!(map.access(MemoryKind::RoAfterInit), "r-- rw-");
         assert_eq!(map.access(MemoryKind::InitText), "r-x");

@@ -3,8 +3,6 @@
 use core::fmt;
 use core::ops::{Index, IndexMut};
 
-use crate::space::Protection;
-
 /// A type of module memory (include/linux/module.h: `enum mod_mem_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -45,24 +43,6 @@ impl MemoryKind {
     /// Whether it goes when init has returned.
     pub const fn is_init(self) -> bool {
         matches!(self, MemoryKind::InitText | MemoryKind::InitData | MemoryKind::InitRoData)
-    }
-
-    /// The protection that it gets when loading is complete, before init runs
-    /// (kernel/module/strict_rwx.c, called from main.c:complete_formation).
-    pub const fn formed_protection(self) -> Protection {
-        match self {
-            MemoryKind::Text | MemoryKind::InitText => Protection::ReadExecute,
-            MemoryKind::RoData | MemoryKind::InitRoData => Protection::Read,
-            MemoryKind::Data | MemoryKind::RoAfterInit | MemoryKind::InitData => Protection::ReadWrite,
-        }
-    }
-
-    /// The protection that it keeps once init has returned.
-    pub const fn final_protection(self) -> Protection {
-        match self {
-            MemoryKind::RoAfterInit => Protection::Read,
-            other => other.formed_protection(),
-        }
     }
 
     /// The name in Linux's source.
