@@ -19,7 +19,7 @@ use crate::sync::{AtomicU32, LoadOwn, Ordering};
 #[cfg(not(loom))]
 const SMALLEST: usize = 16;
 #[cfg(loom)]
-const SMALLEST: usize = 8;
+const SMALLEST: usize = 4;
 /// Words before the pieces: version and capacity.
 const HEAD: usize = 2;
 /// Pieces of the smallest record.

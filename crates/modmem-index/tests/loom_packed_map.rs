@@ -55,17 +55,24 @@ fn map(first: Change) -> PackedMap<u32> {
     map
 }
 
-fn explore(model: impl Fn() + Send + Sync + 'static) {
+/// With that many preemptions. One lets the writer do all that it does while the reader stands between two loads; where
+/// records are read, of whose words the checker tries all combinations of old and new, more would take hours.
+fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 
 /// Looks each address up, in both ways, while a writer makes the changes; the owners that may be found (0 is nobody).
-fn look_up(first: Change, changes: &'static [Change], expected: &[(u32, &'static [u32])]) {
+fn look_up(
+    preemptions: usize,
+    first: Change,
+    changes: &'static [Change],
+    expected: &[(u32, &'static [u32])],
+) {
     for find in WAYS {
         for &(address, owners) in expected {
-            explore(move || {
+            explore(preemptions, move || {
                 let map = Arc::new(map(first));
                 let writer = {
                     let map = map.clone();
@@ -87,18 +94,20 @@ fn look_up(first: Change, changes: &'static [Change], expected: &[(u32, &'static
 fn neighbours_that_come_and_go_in_the_block_do_not_disturb_who_stays() {
     // Each insertion gives the block another run; the other block takes over the first one.
     look_up(
+        3,
         Change(16, 32, 1),
         &[Change(64, 16, 2), Change(BLOCK + 16, 16, 3), Change(64, 16, 0), Change(4, 8, 4)],
         &[(32, &[1]), (48, &[0]), (64, &[0, 2])],
     );
     // One more value would fit into the run that is there, where it would be another page's for a moment.
-    look_up(Change(16, 32, 1), &[Change(48, 16, 2)], &[(32, &[1]), (48, &[0, 2]), (64, &[0])]);
+    look_up(3, Change(16, 32, 1), &[Change(48, 16, 2)], &[(32, &[1]), (48, &[0, 2]), (64, &[0])]);
 }
 
 #[test]
 fn a_run_that_serves_another_block_and_then_this_one_again_is_not_mistaken() {
     // With the same change bits each time.
     look_up(
+        3,
         Change(16, 16, 1),
         &[Change(16, 16, 0), Change(BLOCK + 16, 16, 2), Change(BLOCK + 16, 16, 0), Change(16, 16, 3)],
         &[(16, &[0, 1, 3]), (BLOCK + 16, &[0, 2])],
@@ -109,12 +118,18 @@ fn a_run_that_serves_another_block_and_then_this_one_again_is_not_mistaken() {
 fn a_record_that_another_page_took_over_is_not_mistaken() {
     // Not back again: a record is of many words, of which the checker tries all combinations of old and new.
     look_up(
+        1,
         Change(0, 4, 1),
         &[Change(0, 4, 0), Change(BLOCK, 8, 2)],
         &[(0, &[0, 1]), (4, &[0]), (BLOCK + 4, &[0, 2])],
     );
     // The page gets another record, in the same run.
-    look_up(Change(0, 4, 1), &[Change(8, 4, 2), Change(BLOCK, 8, 3)], &[(0, &[1]), (4, &[0]), (8, &[0, 2])]);
+    look_up(
+        1,
+        Change(0, 4, 1),
+        &[Change(8, 4, 2), Change(BLOCK, 8, 3)],
+        &[(0, &[1]), (4, &[0]), (8, &[0, 2])],
+    );
 }
 
 #[test]
@@ -122,7 +137,7 @@ fn who_finds_an_owner_sees_what_was_written_before_it_was_inserted() {
     for find in WAYS {
         // Part of a page, and a whole one; the block's run is replaced, or stays because of a neighbour.
         for (address, neighbour) in [(9, None), (17, None), (17, Some(Change(48, 16, 3)))] {
-            explore(move || {
+            explore(1, move || {
                 let shared = Arc::new((map(Change(8, 24, 1)), AtomicU32::new(1)));
                 neighbour.into_iter().for_each(|neighbour| change(&shared.0, neighbour));
                 let writer = {
@@ -146,7 +161,7 @@ fn who_finds_an_owner_sees_what_was_written_before_it_was_inserted() {
 #[test]
 fn two_readers_agree_with_what_the_writer_left_behind() {
     for find in WAYS {
-        explore(move || {
+        explore(2, move || {
             let map = Arc::new(map(Change(0, 16, 1)));
             let reader = {
                 let map = map.clone();
