@@ -55,8 +55,8 @@ fn map(first: Change) -> PackedMap<u32> {
     map
 }
 
-/// With that many preemptions. One lets the writer do all that it does while the reader stands between two loads; where
-/// records are read, of whose words the checker tries all combinations of old and new, more would take hours.
+/// With that many preemptions: fewer where records are read, of whose words the checker tries all combinations of old
+/// and new.
 fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -118,14 +118,14 @@ fn a_run_that_serves_another_block_and_then_this_one_again_is_not_mistaken() {
 fn a_record_that_another_page_took_over_is_not_mistaken() {
     // Not back again: a record is of many words, of which the checker tries all combinations of old and new.
     look_up(
-        1,
+        2,
         Change(0, 4, 1),
         &[Change(0, 4, 0), Change(BLOCK, 8, 2)],
         &[(0, &[0, 1]), (4, &[0]), (BLOCK + 4, &[0, 2])],
     );
     // The page gets another record, in the same run.
     look_up(
-        1,
+        2,
         Change(0, 4, 1),
         &[Change(8, 4, 2), Change(BLOCK, 8, 3)],
         &[(0, &[1]), (4, &[0]), (8, &[0, 2])],
@@ -137,7 +137,7 @@ fn who_finds_an_owner_sees_what_was_written_before_it_was_inserted() {
     for find in WAYS {
         // Part of a page, and a whole one; the block's run is replaced, or stays because of a neighbour.
         for (address, neighbour) in [(9, None), (17, None), (17, Some(Change(48, 16, 3)))] {
-            explore(1, move || {
+            explore(2, move || {
                 let shared = Arc::new((map(Change(8, 24, 1)), AtomicU32::new(1)));
                 neighbour.into_iter().for_each(|neighbour| change(&shared.0, neighbour));
                 let writer = {
