@@ -79,6 +79,16 @@ impl<B: Block> Linked<B> {
     pub fn relocations(&self) -> usize {
         self.relocations
     }
+
+    /// The symbols that it exports.
+    pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
+        self.exports.iter(&self.placement)
+    }
+
+    /// The placement alone.
+    pub(crate) fn into_placement(self) -> Placement<B> {
+        self.placement
+    }
 }
 
 impl Linker {

@@ -4,6 +4,7 @@
 //! elsewhere compares version numbers. It is built by name (`6.12`) or read from a kernel's `config` file and release.
 
 mod config;
+mod patching;
 mod version;
 
 use alloc::boxed::Box;
@@ -11,6 +12,7 @@ use core::fmt;
 use core::ops::Range;
 
 pub use config::KernelConfig;
+pub use patching::{AlternativeStyle, IndirectPadding, NopStyle, OrcStyle, Patching, SortStyle};
 pub use version::KernelVersion;
 
 use crate::address::RunAddr;
@@ -103,6 +105,8 @@ pub struct Profile {
     pub ranges: Ranges,
     /// Bytes of the reserved percpu chunk that modules' percpu data comes from (PERCPU_MODULE_RESERVE).
     pub percpu_reserve: u64,
+    /// What it does to code and tables after relocation.
+    pub patching: Patching,
 }
 
 /// Why there is no profile for a kernel.
@@ -166,6 +170,7 @@ impl Profile {
             switches: Switches::debian(),
             ranges: Ranges { text: region.clone(), data: region, fallback: None },
             percpu_reserve: 8 << 10,
+            patching: Patching::of(version),
         })
     }
 
