@@ -98,6 +98,12 @@ impl<'g> Twin<'g> {
         self.placement.bytes(kind).get(range)
     }
 
+    /// Bytes as the relocated file has them.
+    pub(crate) fn relocated_at(&self, address: RunAddr, length: usize) -> Option<&[u8]> {
+        let (kind, range) = self.range(address, length)?;
+        self.relocated[kind].get(range)
+    }
+
     /// As many bytes from `address` on as there are, at most `length`.
     pub(crate) fn ours_up_to(&self, address: RunAddr, length: usize) -> &[u8] {
         let Some((kind, offset)) = self.placement.locate(address) else { return &[] };

@@ -32,9 +32,6 @@ const UNCOUNTED: [&[u8]; 6] = [
 /// Patches the calls, and the padding before this module's functions.
 pub(super) fn apply(subject: &mut Subject<'_, '_>, alternative_sites: &[RunAddr]) -> Result<(), VerifyError> {
     let sites = subject.sites(".call_sites")?;
-    if sites.is_empty() && alternative_sites.is_empty() {
-        return Ok(());
-    }
     if !leaning(subject, CALL_DEPTH) {
         // Nothing has shown it yet, and nothing says that it is off: a counted call shows it.
         let counted = |site: &RunAddr| is_counted(subject, *site);
@@ -97,7 +94,7 @@ pub(super) fn counted_target(
     }
     let pad = target.wrapping_sub(length);
     // A function counts if the padding before it could take the code: the module's own can be seen.
-    let own = subject.twin.ours(RunAddr(pad), length as usize);
+    let own = subject.twin.relocated_at(RunAddr(pad), length as usize);
     if let Some(padding) = own {
         let can = padding.iter().all(|&byte| byte == NOP);
         return can.then_some((pad, Standing::Certain));
