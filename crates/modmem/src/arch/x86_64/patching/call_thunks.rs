@@ -17,7 +17,8 @@ use crate::verify::{Rule, VerifyError};
 
 /// The function that counts: `sarq $5, %gs:depth(%rip)`, whose displacement is filled in where it stands.
 const COUNT: [u8; 5] = [0x65, 0x48, 0xc1, 0x3d, 0];
-const COUNT_LENGTH: u64 = 9;
+/// Its bytes.
+pub(super) const COUNT_LENGTH: u64 = 9;
 
 /// Targets whose calls are never counted (callthunks.c:skip_addr).
 const UNCOUNTED: [&[u8]; 6] = [

@@ -55,6 +55,9 @@ pub(super) const JMP8: u8 = 0xeb;
 pub(super) const RET: u8 = 0xc3;
 pub(super) const INT3: u8 = 0xcc;
 pub(super) const NOP: u8 = 0x90;
+pub(super) const LOCK: u8 = 0xf0;
+/// The DS segment override, which does nothing and is as long as a lock prefix.
+pub(super) const NO_LOCK: u8 = 0x3e;
 pub(super) const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 
 /// A decoded instruction, as far as patching cares.

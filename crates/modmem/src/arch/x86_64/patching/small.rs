@@ -1,16 +1,13 @@
 //! Rules of a few lines: sealed ENDBRs, lock prefixes, declared probes.
 
 use crate::verify::subject::Subject;
-use super::insn::{INT3, JMP32, branch_target};
+use super::insn::{INT3, JMP32, LOCK, NO_LOCK, branch_target};
 use crate::address::RunAddr;
 use crate::verify::evidence::Variable;
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
-const LOCK: u8 = 0xf0;
-/// The DS segment override, which does nothing and is as long as a lock prefix.
-const NO_LOCK: u8 = 0x3e;
 
 /// `.ibt_endbr_seal` (arch/x86/kernel/alternative.c:apply_seal_endbr).
 pub(super) fn seal_endbr(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
