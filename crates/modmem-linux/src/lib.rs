@@ -43,6 +43,7 @@ mod module_file;
 mod plan;
 mod progress;
 mod root;
+pub mod snapshot;
 mod source;
 mod suggest;
 mod symbol_file;
