@@ -70,7 +70,7 @@ pub struct Nearest<'t> {
 }
 
 impl SymbolTable {
-    /// Reads lines of "address letter name" and, for modules, "[module]".
+    /// Reads lines of "address letter name" and, for modules, "\[module\]".
     pub fn read_from(shown: &str, input: impl BufRead) -> Result<SymbolTable, Error> {
         let mut builder = Builder::new();
         each_line(shown, input, |line| builder.line(line))?;
