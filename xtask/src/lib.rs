@@ -7,4 +7,5 @@ pub mod goldens;
 pub mod loom;
 pub mod mod_tree;
 pub mod oracle;
+pub mod replay;
 pub mod whole_package;

@@ -15,6 +15,10 @@ pub struct Oracle {
     pub files: BTreeMap<String, Vec<u8>>,
     /// Module name to section name to address.
     pub sections: HashMap<String, HashMap<String, u64>>,
+    /// The text of /proc/modules.
+    pub proc_modules: String,
+    /// Module name to what /sys/module had: `core=` bytes, `init=` bytes, `refcnt=`, `taint=`, `state=`.
+    pub modinfo: BTreeMap<String, String>,
     /// Module name to bytes of core memory.
     pub core_sizes: HashMap<String, u64>,
     /// vmalloc areas: address to size, guard page included.
@@ -23,6 +27,8 @@ pub struct Oracle {
     pub memory: BTreeMap<u64, Vec<u8>>,
     /// Addresses of the kernel's own symbols; of names that stand twice, the exported one.
     pub symbols: HashMap<String, u64>,
+    /// The lines of /proc/kallsyms about modules, and about what it shows like modules: BPF programs, trampolines.
+    pub module_symbols: Vec<String>,
     /// Module names in load order.
     pub order: Vec<String>,
     /// What `mod_tree` held, from before the first load to after the last unload, where that was recorded.
@@ -83,10 +89,12 @@ impl Oracle {
             };
             sections.entry(module.into()).or_default().insert(section.into(), hex(address));
         }
-        let mut core_sizes = HashMap::new();
+        let (mut modinfo, mut core_sizes) = (BTreeMap::new(), HashMap::new());
         for line in text(read(&folder.join("modinfo"))).lines() {
-            let (module, rest) = line.split_once(" core=").expect("core size");
-            core_sizes.insert(module.into(), rest.split(' ').next().unwrap().parse().expect("core size"));
+            let (module, rest) = line.split_once(' ').expect("a module's values");
+            let core = rest.strip_prefix("core=").and_then(|rest| rest.split(' ').next());
+            core_sizes.insert(module.into(), core.and_then(|core| core.parse().ok()).expect("core size"));
+            modinfo.insert(module.into(), rest.into());
         }
         let mut areas = BTreeMap::new();
         for line in text(read_zst(&folder.join("vmallocinfo.zst"))).lines() {
@@ -104,9 +112,10 @@ impl Oracle {
                 files.insert(path.file_stem().unwrap().to_str().unwrap().replace('-', "_"), file);
             }
         }
-        let modules = text(read(&folder.join("modules")));
+        let proc_modules = text(read(&folder.join("modules")));
+        let kallsyms = text(read_zst(&folder.join("kallsyms.zst")));
         let mut order: Vec<String> =
-            modules.lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect();
+            proc_modules.lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect();
         // The kernel lists the newest first.
         order.reverse();
         Oracle {
@@ -114,10 +123,13 @@ impl Oracle {
             config: text(read_zst(&folder.join("config.zst"))),
             files,
             sections,
+            proc_modules,
+            modinfo,
             core_sizes,
             areas,
             memory: memory(&folder.join("mem.zst")),
-            symbols: symbols(&text(read_zst(&folder.join("kallsyms.zst")))),
+            symbols: symbols(&kallsyms),
+            module_symbols: kallsyms.lines().filter(|line| line.contains('[')).map(str::to_owned).collect(),
             order,
             mod_tree: ["mod_tree", "mod_tree.after_rmmod"].map(|name| mod_tree(&folder.join(name))).concat(),
         }
