@@ -94,6 +94,20 @@ pub(crate) struct LoadArgs {
     /// Show every section too
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Show instead what user space of the kernel would see of the modules
+    #[arg(long, value_enum, conflicts_with_all = ["json", "verbose"])]
+    pub(crate) view: Option<View>,
+}
+
+/// What user space of Linux sees of modules. Reference counts are those that loading alone makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum View {
+    /// /proc/modules, the newest module first.
+    ProcModules,
+    /// The lines of /proc/kallsyms that are about modules.
+    Kallsyms,
+    /// What the loader puts into /sys/module, a line a file.
+    Sysfs,
 }
 
 #[derive(Args, Clone, Debug)]
