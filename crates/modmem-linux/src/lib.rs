@@ -50,6 +50,7 @@ mod symbol_file;
 mod symbols;
 mod symvers;
 mod tree;
+pub mod verify;
 mod xz_index;
 
 pub use crate::{

@@ -1,0 +1,212 @@
+//! What should not be there: memory from the module allocator that no listed module owns, code between modules.
+
+use std::ops::Range;
+
+use modmem::verify::ModuleReport;
+
+use super::{Checked, Outcome};
+use crate::snapshot::{Area, ModuleRecord, Snapshot};
+
+/// Callers of vmalloc whose areas hold modules or code.
+const MODULE_CALLERS: &[&str] = &["load_module", "module_alloc", "move_module", "layout_and_allocate"];
+/// The same where every kind of executable memory comes from one place (6.10 and later).
+const EXECUTABLE_CALLERS: &[&str] = &["execmem_alloc", "execmem_alloc_rw", "execmem_cache_alloc"];
+/// Other owners of executable memory, and what they keep there.
+const KNOWN_CALLERS: &[(&str, &str)] = &[
+    ("bpf_prog_pack_alloc", "BPF programs"),
+    ("bpf_jit_alloc_exec", "BPF programs"),
+    ("bpf_jit_binary_alloc", "BPF programs"),
+    ("bpf_trampoline_alloc", "BPF trampolines"),
+    ("arch_alloc_bpf_trampoline", "BPF trampolines"),
+    ("arch_ftrace_update_trampoline", "ftrace trampolines"),
+    ("create_trampoline", "ftrace trampolines"),
+    ("alloc_insn_page", "kprobes"),
+    ("__get_insn_slot", "kprobes"),
+    ("its_alloc", "ITS thunks"),
+];
+/// Names under which the kernel lists code that it made at run time.
+const KNOWN_LISTS: &[(&str, &str)] =
+    &[("bpf", "BPF programs"), ("__builtin__ftrace", "ftrace trampolines"), ("__builtin__kprobes", "kprobes")];
+
+/// What a stray is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StrayKind {
+    /// Code that the kernel makes at run time, by this owner.
+    Known(&'static str),
+    /// Init memory of a module, not yet given back.
+    LateInit(String),
+    /// Memory of a listed module that could not be compared.
+    NotCompared(String),
+    /// Memory for a module that is in no list.
+    NoOwner,
+    /// Code in a page of code, between what modules own.
+    Between,
+    /// A module that has symbols but is not in the list of modules.
+    Unlisted(String),
+}
+
+impl StrayKind {
+    /// Whether nothing explains it.
+    pub fn is_unexplained(&self) -> bool {
+        matches!(self, StrayKind::NoOwner | StrayKind::Between | StrayKind::Unlisted(_))
+    }
+}
+
+/// Memory that no listed module owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Its addresses.
+    pub range: Range<u64>,
+    /// The function that asked for it, as the kernel says; empty if unknown.
+    pub caller: String,
+    /// What it is.
+    pub kind: StrayKind,
+}
+
+pub(super) fn find(snapshot: &Snapshot, modules: &[Checked], records: &[&ModuleRecord]) -> Vec<Stray> {
+    let owned = owned(modules);
+    let mut strays: Vec<Stray> = Vec::new();
+    for area in &snapshot.areas {
+        let from_modules = MODULE_CALLERS.contains(&&*area.caller) || EXECUTABLE_CALLERS.contains(&&*area.caller);
+        let known = KNOWN_CALLERS.iter().find(|(caller, _)| *caller == area.caller);
+        let end = area.end_of_pages();
+        let range = area.range.start..end;
+        let stray = |kind| Stray { range: range.clone(), caller: area.caller.clone(), kind };
+        if let Some((_, owner)) = known {
+            strays.push(stray(StrayKind::Known(owner)));
+            continue;
+        }
+        if !from_modules {
+            continue;
+        }
+        if owned.iter().any(|part| part.start < end && range.start < part.end) {
+            strays.extend(between(snapshot, area, &owned));
+            continue;
+        }
+        let kind = listed_owner(snapshot, &range)
+            .or_else(|| of_uncompared(modules, records, &range))
+            .or_else(|| is_its_page(snapshot, &range).then_some(StrayKind::Known("ITS thunks")))
+            .unwrap_or(StrayKind::NoOwner);
+        strays.push(stray(kind));
+    }
+    strays.extend(unlisted(snapshot));
+    strays
+}
+
+impl Area {
+    /// Its end without the guard page.
+    fn end_of_pages(&self) -> u64 {
+        match self.pages() {
+            Some(pages) => self.range.start.saturating_add(pages.saturating_mul(4096)).min(self.range.end),
+            None => self.range.end,
+        }
+    }
+}
+
+/// The memories that compared modules have or had, in order of address.
+fn owned(modules: &[Checked]) -> Vec<Range<u64>> {
+    let memories = |report: &ModuleReport| {
+        let memories = report.memories.iter().filter_map(|(_, memory)| memory.clone());
+        memories.map(|memory| memory.address.0..memory.address.0.saturating_add(memory.tally.total)).collect::<Vec<_>>()
+    };
+    let mut owned: Vec<Range<u64>> = modules
+        .iter()
+        .filter_map(|checked| match &checked.outcome {
+            Outcome::Compared(report) => Some(memories(report)),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    owned.sort_by_key(|range| range.start);
+    owned
+}
+
+/// Code that the kernel lists under a name of its own.
+fn listed_owner(snapshot: &Snapshot, range: &Range<u64>) -> Option<StrayKind> {
+    let mut listed = snapshot.symbols.iter().filter(|symbol| range.contains(&symbol.address));
+    listed.find_map(|symbol| {
+        let (_, owner) = KNOWN_LISTS.iter().find(|(list, _)| symbol.module == Some(list))?;
+        Some(StrayKind::Known(owner))
+    })
+}
+
+/// Memory of a listed module that could not be compared, or init memory whose sections are still listed.
+fn of_uncompared(modules: &[Checked], records: &[&ModuleRecord], range: &Range<u64>) -> Option<StrayKind> {
+    let pairs = records.iter().zip(modules);
+    let mut owners = pairs.filter(|(record, _)| record.sections.iter().any(|s| range.contains(&s.address)));
+    let (record, checked) = owners.next()?;
+    Some(match checked.outcome {
+        Outcome::Compared(_) => StrayKind::LateInit(record.name.clone()),
+        _ => StrayKind::NotCompared(record.name.clone()),
+    })
+}
+
+/// A page of nothing but breakpoints and `jmp *reg; int3`.
+fn is_its_page(snapshot: &Snapshot, range: &Range<u64>) -> bool {
+    let Ok(length) = usize::try_from(range.end - range.start) else { return false };
+    let Some(bytes) = snapshot.memory.bytes(range.start, length).filter(|_| length == 4096) else { return false };
+    let mut at = 0;
+    while at < bytes.len() {
+        at += match &bytes[at..] {
+            [0xcc, ..] => 1,
+            [0xff, 0xe0..=0xe7, 0xcc, ..] => 3,
+            [0x41, 0xff, 0xe0..=0xe7, 0xcc, ..] => 4,
+            _ => return false,
+        };
+    }
+    true
+}
+
+/// Bytes of an area that hold something and belong to nobody: what is free there is filled.
+fn between(snapshot: &Snapshot, area: &Area, owned: &[Range<u64>]) -> Vec<Stray> {
+    let mut strays = Vec::new();
+    let (start, end) = (area.range.start, area.end_of_pages());
+    let inside = owned.iter().filter(|part| part.end > start && part.start < end);
+    let mut at = start;
+    for next in inside.cloned().chain([end..end]) {
+        let gap = at..next.start.min(end);
+        at = at.max(next.end);
+        if gap.start >= gap.end {
+            continue;
+        }
+        let length = (gap.end - gap.start) as usize;
+        let Some(bytes) = snapshot.memory.bytes(gap.start, length) else { continue };
+        let something = |byte: &u8| !matches!(byte, 0 | 0xcc);
+        let (Some(first), Some(last)) =
+            (bytes.iter().position(something), bytes.iter().rposition(something))
+        else {
+            continue;
+        };
+        let range = gap.start + first as u64..gap.start + last as u64 + 1;
+        let kind = listed_owner(snapshot, &gap).unwrap_or(StrayKind::Between);
+        strays.push(Stray { range, caller: area.caller.clone(), kind });
+    }
+    strays
+}
+
+/// Modules that have symbols and are not listed.
+fn unlisted(snapshot: &Snapshot) -> Vec<Stray> {
+    let mut strays: Vec<Stray> = Vec::new();
+    for symbol in snapshot.symbols.iter() {
+        let Some(module) = symbol.module else { continue };
+        if KNOWN_LISTS.iter().any(|(list, _)| *list == module) || module.starts_with("__builtin__") {
+            continue;
+        }
+        if snapshot.module(module).is_some() {
+            continue;
+        }
+        let known = strays.iter_mut().find(|stray| matches!(&stray.kind, StrayKind::Unlisted(name) if name == module));
+        match known {
+            Some(stray) => {
+                stray.range.start = stray.range.start.min(symbol.address);
+                stray.range.end = stray.range.end.max(symbol.address.saturating_add(1));
+            }
+            None => strays.push(Stray {
+                range: symbol.address..symbol.address.saturating_add(1),
+                caller: String::new(),
+                kind: StrayKind::Unlisted(module.to_owned()),
+            }),
+        }
+    }
+    strays
+}
