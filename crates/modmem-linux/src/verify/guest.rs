@@ -56,7 +56,8 @@ impl Guest for SnapshotGuest<'_> {
 
     fn symbol_at(&self, address: RunAddr) -> Option<GuestSymbol<'_>> {
         let symbols = &self.snapshot.symbols;
-        let here = symbols.at_address(address.0).find(is_text).or_else(|| symbols.at_address(address.0).next());
+        let here =
+            symbols.at_address(address.0).find(is_text).or_else(|| symbols.at_address(address.0).next());
         let (symbol, offset) = match here {
             Some(symbol) => (symbol, 0),
             None => {

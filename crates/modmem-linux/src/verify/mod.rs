@@ -6,8 +6,6 @@
 mod guest;
 mod strays;
 
-use std::borrow::Cow;
-
 use modmem::profile::{KernelConfig, Profile};
 use modmem::verify::{GuestModule, ModuleReport, Tally, Variable, Verifier, VerifyError};
 use modmem::{Image, Name, RunAddr};
@@ -93,7 +91,8 @@ impl Verification {
 
     /// Whether everything was compared and nothing is unexplained.
     pub fn is_clean(&self) -> bool {
-        let clean = |checked: &Checked| matches!(&checked.outcome, Outcome::Compared(report) if report.is_clean());
+        let clean =
+            |checked: &Checked| matches!(&checked.outcome, Outcome::Compared(report) if report.is_clean());
         self.modules.iter().all(clean) && self.strays.iter().all(|stray| !stray.kind.is_unexplained())
     }
 }
@@ -134,7 +133,7 @@ pub fn verify(
     let state = state.map(|(variable, value, proven, sites)| StateFact { variable, value, proven, sites });
     let state = state.collect();
     let remarks = remarks(snapshot, &verifier);
-    let strays = strays::find(snapshot, &modules, &records);
+    let strays = strays::find(snapshot, &profile.ranges, &modules, &records);
     Ok(Verification { release: snapshot.release.clone(), profile, modules, strays, state, remarks })
 }
 
@@ -207,7 +206,8 @@ impl OwnFiles {
     fn read(files: &crate::snapshot::ModuleFiles) -> Result<OwnFiles, Error> {
         let mut packed = std::collections::HashMap::new();
         files.for_each(|name, file| {
-            let small = zstd::bulk::compress(&file, 1).map_err(|error| Error::corrupt(name, "zstd", error))?;
+            let small =
+                zstd::bulk::compress(&file, 1).map_err(|error| Error::corrupt(name, "zstd", error))?;
             packed.insert(name.to_owned(), small);
             Ok(())
         })?;
@@ -219,9 +219,4 @@ impl OwnFiles {
         let Some(packed) = self.packed.get(name) else { return Ok(None) };
         zstd::decode_all(&packed[..]).map(Some).map_err(|error| Error::corrupt(name, "zstd", error))
     }
-}
-
-/// Text that may stand in a report: names come from the snapshot.
-pub(crate) fn shown(name: &str) -> Cow<'_, str> {
-    if name.chars().all(|c| c.is_ascii_graphic()) { name.into() } else { name.escape_debug().to_string().into() }
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use modmem::RunAddr;
+use modmem::profile::Ranges;
 use modmem::verify::ModuleReport;
 
 use super::{Checked, Outcome};
@@ -25,8 +27,11 @@ const KNOWN_CALLERS: &[(&str, &str)] = &[
     ("its_alloc", "ITS thunks"),
 ];
 /// Names under which the kernel lists code that it made at run time.
-const KNOWN_LISTS: &[(&str, &str)] =
-    &[("bpf", "BPF programs"), ("__builtin__ftrace", "ftrace trampolines"), ("__builtin__kprobes", "kprobes")];
+const KNOWN_LISTS: &[(&str, &str)] = &[
+    ("bpf", "BPF programs"),
+    ("__builtin__ftrace", "ftrace trampolines"),
+    ("__builtin__kprobes", "kprobes"),
+];
 
 /// What a stray is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,11 +68,25 @@ pub struct Stray {
     pub kind: StrayKind,
 }
 
-pub(super) fn find(snapshot: &Snapshot, modules: &[Checked], records: &[&ModuleRecord]) -> Vec<Stray> {
+pub(super) fn find(
+    snapshot: &Snapshot,
+    ranges: &Ranges,
+    modules: &[Checked],
+    records: &[&ModuleRecord],
+) -> Vec<Stray> {
+    // Elsewhere the loader allocates what it needs for a moment, or for its own lists.
+    let in_ranges = |area: &&Area| {
+        let start = RunAddr(area.range.start);
+        [Some(&ranges.text), Some(&ranges.data), ranges.fallback.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|range| range.contains(&start))
+    };
     let owned = owned(modules);
     let mut strays: Vec<Stray> = Vec::new();
-    for area in &snapshot.areas {
-        let from_modules = MODULE_CALLERS.contains(&&*area.caller) || EXECUTABLE_CALLERS.contains(&&*area.caller);
+    for area in snapshot.areas.iter().filter(in_ranges) {
+        let from_modules =
+            MODULE_CALLERS.contains(&&*area.caller) || EXECUTABLE_CALLERS.contains(&&*area.caller);
         let known = KNOWN_CALLERS.iter().find(|(caller, _)| *caller == area.caller);
         let end = area.end_of_pages();
         let range = area.range.start..end;
@@ -107,7 +126,9 @@ impl Area {
 fn owned(modules: &[Checked]) -> Vec<Range<u64>> {
     let memories = |report: &ModuleReport| {
         let memories = report.memories.iter().filter_map(|(_, memory)| memory.clone());
-        memories.map(|memory| memory.address.0..memory.address.0.saturating_add(memory.tally.total)).collect::<Vec<_>>()
+        memories
+            .map(|memory| memory.address.0..memory.address.0.saturating_add(memory.tally.total))
+            .collect::<Vec<_>>()
     };
     let mut owned: Vec<Range<u64>> = modules
         .iter()
@@ -144,7 +165,9 @@ fn of_uncompared(modules: &[Checked], records: &[&ModuleRecord], range: &Range<u
 /// A page of nothing but breakpoints and `jmp *reg; int3`.
 fn is_its_page(snapshot: &Snapshot, range: &Range<u64>) -> bool {
     let Ok(length) = usize::try_from(range.end - range.start) else { return false };
-    let Some(bytes) = snapshot.memory.bytes(range.start, length).filter(|_| length == 4096) else { return false };
+    let Some(bytes) = snapshot.memory.bytes(range.start, length).filter(|_| length == 4096) else {
+        return false;
+    };
     let mut at = 0;
     while at < bytes.len() {
         at += match &bytes[at..] {
@@ -172,8 +195,7 @@ fn between(snapshot: &Snapshot, area: &Area, owned: &[Range<u64>]) -> Vec<Stray>
         let length = (gap.end - gap.start) as usize;
         let Some(bytes) = snapshot.memory.bytes(gap.start, length) else { continue };
         let something = |byte: &u8| !matches!(byte, 0 | 0xcc);
-        let (Some(first), Some(last)) =
-            (bytes.iter().position(something), bytes.iter().rposition(something))
+        let (Some(first), Some(last)) = (bytes.iter().position(something), bytes.iter().rposition(something))
         else {
             continue;
         };
@@ -195,7 +217,9 @@ fn unlisted(snapshot: &Snapshot) -> Vec<Stray> {
         if snapshot.module(module).is_some() {
             continue;
         }
-        let known = strays.iter_mut().find(|stray| matches!(&stray.kind, StrayKind::Unlisted(name) if name == module));
+        let known = strays
+            .iter_mut()
+            .find(|stray| matches!(&stray.kind, StrayKind::Unlisted(name) if name == module));
         match known {
             Some(stray) => {
                 stray.range.start = stray.range.start.min(symbol.address);

@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::evidence::Evidence;
+use super::given::is_gone;
 use super::report::{MemoryReport, NotCompared, Unexplained, Why};
 use super::twin::{Patch, Standing, Twin};
 use super::{GuestModule, VerifyError};
 use crate::layout::MemoryKind;
-use super::given::is_gone;
 
 /// Spans of one module that are kept; more are counted.
 const SPANS: usize = 256;
@@ -43,8 +43,7 @@ pub(super) fn compare(
     let tally = &mut report.tally;
     tally.total = twin.placement().layout().memories()[kind].allocated;
     if twin.found_memory(kind).is_none() {
-        let reason =
-            if is_gone(kind, module) { NotCompared::FreedInit } else { NotCompared::Unreadable };
+        let reason = if is_gone(kind, module) { NotCompared::FreedInit } else { NotCompared::Unreadable };
         tally.not_compared[reason as usize] = tally.total;
         return Ok(Some(report));
     }
@@ -59,8 +58,7 @@ pub(super) fn compare(
     for part in compared(skipped, expected.len()) {
         find_differences(expected, found, part, &mut differing)?;
     }
-    tally.not_compared[NotCompared::Writable as usize] =
-        skipped.iter().map(|range| range.len() as u64).sum();
+    tally.not_compared[NotCompared::Writable as usize] = skipped.iter().map(|range| range.len() as u64).sum();
     count_patches(patches, expected, found, relocated, skipped, tally);
     for span in &differing {
         tally.unexplained += expected[span.clone()]
@@ -123,7 +121,9 @@ fn find_differences(
                     continue;
                 }
                 match differing.last_mut() {
-                    Some(last) if index - last.end <= NEAR && last.start >= part.start => last.end = index + 1,
+                    Some(last) if index - last.end <= NEAR && last.start >= part.start => {
+                        last.end = index + 1
+                    }
                     _ => {
                         differing.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
                         differing.push(index..index + 1);

@@ -232,7 +232,8 @@ impl fmt::Display for Described {
         if claim.pinned.is_some() {
             return f.write_str(", as the kernel's memory says");
         }
-        let sites = claim.values.iter().find(|support| support.value == value).map_or(0, |support| support.sites);
+        let sites =
+            claim.values.iter().find(|support| support.value == value).map_or(0, |support| support.sites);
         write!(f, ", as {sites} sites show")
     }
 }

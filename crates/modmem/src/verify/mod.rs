@@ -102,7 +102,8 @@ impl<'g> Verifier<'g> {
         let percpu = layout.percpu();
         let mut placement = Placement::allocate(layout, &mut memory).map_err(VerifyError::Memory)?;
         if let Some(percpu) = percpu {
-            placement = placement.with_percpu(PerCpuPlace::given(self.percpu_base(image, module, percpu.section)));
+            placement =
+                placement.with_percpu(PerCpuPlace::given(self.percpu_base(image, module, percpu.section)));
         }
         let options = LinkOptions { force: module.forced };
         let linked = self.linker.link(image, &self.profile, placement, &self.scope, options)?;

@@ -235,12 +235,18 @@ impl ModuleReport {
     /// All memories together.
     pub fn total(&self) -> Tally {
         let mut total = Tally::default();
-        self.memories.iter().filter_map(|(_, memory)| memory.as_ref()).for_each(|memory| total.add(&memory.tally));
+        self.memories
+            .iter()
+            .filter_map(|(_, memory)| memory.as_ref())
+            .for_each(|memory| total.add(&memory.tally));
         total
     }
 
     /// Whether nothing is unexplained.
     pub fn is_clean(&self) -> bool {
-        self.memories.iter().filter_map(|(_, memory)| memory.as_ref()).all(|memory| memory.tally.unexplained == 0)
+        self.memories
+            .iter()
+            .filter_map(|(_, memory)| memory.as_ref())
+            .all(|memory| memory.tally.unexplained == 0)
     }
 }

@@ -2,9 +2,7 @@
 
 use super::VerifyError;
 use super::guest::Guest;
-use crate::link::{
-    Definition, Export, Exports, ExportsError, Provider, ProviderState, Scope, Symbols,
-};
+use crate::link::{Definition, Export, Exports, ExportsError, Provider, ProviderState, Scope, Symbols};
 use crate::modules::ModuleId;
 use crate::name::Name;
 

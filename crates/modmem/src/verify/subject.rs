@@ -28,7 +28,8 @@ pub(crate) struct Subject<'s, 'g> {
 impl Subject<'_, '_> {
     /// Address and size of the first loaded section of that name.
     pub(crate) fn section(&self, name: &str) -> Option<(RunAddr, u64)> {
-        let section = self.image.sections().iter().find(|section| section.name() == name && section.is_alloc())?;
+        let section =
+            self.image.sections().iter().find(|section| section.name() == name && section.is_alloc())?;
         Some((self.section_address(section.index())?, section.size()))
     }
 

@@ -170,7 +170,8 @@ fn key_of(subject: &Subject<'_, '_>, named: RunAddr) -> RunAddr {
     if subject.twin.kind_at(named).is_some() {
         return named;
     }
-    let symbol = subject.guest.symbol_at(named).filter(|symbol| symbol.offset == 0 && symbol.module.is_none());
+    let symbol =
+        subject.guest.symbol_at(named).filter(|symbol| symbol.offset == 0 && symbol.module.is_none());
     let name = symbol.and_then(|symbol| symbol.name.strip_prefix(TRAMPOLINE));
     let key = name.and_then(|name| {
         let mut key = Vec::new();

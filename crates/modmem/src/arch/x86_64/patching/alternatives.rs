@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 use super::features::{Choice, decide};
 use super::insn::{CALL, Code, INT3, Insn, JMP8, JMP32, NOP, signed};
 use super::{nops, paravirt};
-use crate::verify::subject::Subject;
 use crate::address::RunAddr;
 use crate::profile::AlternativeStyle;
-use crate::verify::{Rule, VerifyError};
+use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
+use crate::verify::{Rule, VerifyError};
 
 /// ALT_FLAG_NOT: replace where the feature is absent.
 const NOT: u16 = 1;
@@ -44,8 +44,7 @@ pub(super) fn read(subject: &Subject<'_, '_>) -> Result<Vec<Entry>, VerifyError>
         let Some(bytes) = subject.twin.ours(at, entry_size as usize) else { break };
         let half = |offset: usize| u16::from_le_bytes([bytes[offset], bytes[offset + 1]]);
         let relative = |offset: usize| at + offset as u64 + signed(&bytes[offset..offset + 4]) as u64;
-        let (feature, flags) =
-            if flagged { (half(8), half(10)) } else { (half(8) & 0x7fff, half(8) >> 15) };
+        let (feature, flags) = if flagged { (half(8), half(10)) } else { (half(8) & 0x7fff, half(8) >> 15) };
         let lengths = if flagged { 12 } else { 10 };
         entries.push(Entry {
             at,

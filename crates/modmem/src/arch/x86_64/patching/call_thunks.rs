@@ -3,7 +3,6 @@
 
 use alloc::vec::Vec;
 
-use crate::verify::subject::Subject;
 use super::features::{CALL_DEPTH, leaning};
 use super::insn::{CALL, Code, Insn, NOP, branch, branch_target};
 use crate::address::RunAddr;
@@ -12,6 +11,7 @@ use crate::image::elf::symbol_type;
 use crate::layout::MemoryKind;
 use crate::name::Name;
 use crate::verify::evidence::Variable;
+use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 
@@ -62,8 +62,7 @@ pub(super) fn thunk_length(subject: &Subject<'_, '_>) -> u64 {
 /// Whether a call leads to code before the function that the file says.
 fn is_counted(subject: &Subject<'_, '_>, site: RunAddr) -> bool {
     let target = |bytes: Option<&[u8]>| branch_target(bytes?, CALL, site.0);
-    let (Some(file), Some(found)) =
-        (target(subject.twin.ours(site, 5)), target(subject.twin.found(site, 5)))
+    let (Some(file), Some(found)) = (target(subject.twin.ours(site, 5)), target(subject.twin.found(site, 5)))
     else {
         return false;
     };
@@ -160,7 +159,8 @@ fn pad_functions(subject: &mut Subject<'_, '_>, length: u64) -> Result<(), Verif
 fn counting_code(subject: &mut Subject<'_, '_>, pad: RunAddr, found: &Code) -> Option<(Code, Standing)> {
     let template = subject.guest.kernel_symbol(Name(b"skl_call_thunk_template")).map(RunAddr);
     let length = found.bytes().len();
-    let known = template.and_then(|address| Some((address, Code::of(&subject.guest.bytes(address, length)?))));
+    let known =
+        template.and_then(|address| Some((address, Code::of(&subject.guest.bytes(address, length)?))));
     if let Some((address, mut code)) = known {
         let insn = Insn::decode(code.bytes())?;
         if let Some((offset, 4)) = insn.memory_displacement() {
@@ -189,7 +189,6 @@ fn counting_code(subject: &mut Subject<'_, '_>, pad: RunAddr, found: &Code) -> O
     let mut code = Code::of(&COUNT[..4]);
     code.push(&displacement.to_le_bytes());
     code.push(&[5]);
-    let standing =
-        if value == depth { Standing::Certain } else { Standing::OutOfStep(Variable::CallDepth) };
+    let standing = if value == depth { Standing::Certain } else { Standing::OutOfStep(Variable::CallDepth) };
     Some((code, standing))
 }

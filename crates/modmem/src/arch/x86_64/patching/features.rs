@@ -2,11 +2,11 @@
 
 use super::insn::Code;
 use super::looks_like;
-use crate::verify::subject::Subject;
 use crate::address::RunAddr;
 use crate::name::Name;
 use crate::verify::Guest;
 use crate::verify::evidence::{Evidence, Variable};
+use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 
 /// Words of features and bugs in `boot_cpu_data` (NCAPINTS + NBUGINTS; 6.1 to 7.2).
@@ -23,14 +23,8 @@ const ALWAYS: u16 = 3 * 32 + 21;
 const MOST: usize = 6;
 
 /// Vendor strings of x86 processors that Linux knows; one follows the feature words in `struct cpuinfo_x86`.
-const VENDORS: &[&[u8; 12]] = &[
-    b"GenuineIntel",
-    b"AuthenticAMD",
-    b"HygonGenuine",
-    b"CentaurHauls",
-    b"  Shanghai  ",
-    b"GenuineTMx86",
-];
+const VENDORS: &[&[u8; 12]] =
+    &[b"GenuineIntel", b"AuthenticAMD", b"HygonGenuine", b"CentaurHauls", b"  Shanghai  ", b"GenuineTMx86"];
 
 /// The kernel's own words about the CPU, from `boot_cpu_data`.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +71,8 @@ impl Choice<'_> {
 fn ask(evidence: &mut Evidence, words: Option<&CpuWords>, feature: u16) {
     let variable = Variable::Feature(feature);
     if !evidence.knows(variable) {
-        let certain = if feature == ALWAYS { Some(1) } else { words.map(|words| u64::from(words.has(feature))) };
+        let certain =
+            if feature == ALWAYS { Some(1) } else { words.map(|words| u64::from(words.has(feature))) };
         evidence.pin(variable, certain);
     }
 }
@@ -112,7 +107,8 @@ pub(super) fn decide(
         }
         // One feature that were otherwise would make it right?
         let other = (0..features.len()).find(|at| fits(lean ^ 1 << at).1);
-        let standing = other.map_or(Standing::Certain, |at| Standing::OutOfStep(Variable::Feature(features[at])));
+        let standing =
+            other.map_or(Standing::Certain, |at| Standing::OutOfStep(Variable::Feature(features[at])));
         return (leaning, standing);
     }
     let mut matched = None;

@@ -124,9 +124,7 @@ impl Insn {
 
 /// Where the opcode begins: behind legacy prefixes and REX.
 fn opcode_offset(bytes: &[u8]) -> usize {
-    let legacy = |byte: &u8| {
-        matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
-    };
+    let legacy = |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
     let prefixes = bytes.iter().take_while(|byte| legacy(byte)).count();
     prefixes + usize::from(bytes.get(prefixes).is_some_and(|byte| byte & 0xf0 == 0x40))
 }

@@ -2,11 +2,11 @@
 
 use super::insn::{CALL, Code, branch, branch_target, signed};
 use super::nops;
-use crate::verify::subject::Subject;
 use crate::address::RunAddr;
 use crate::name::Name;
 use crate::verify::Rule;
 use crate::verify::evidence::Variable;
+use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 
 /// Bytes of an entry of `.parainstructions`: address, type, length, padding.
@@ -61,7 +61,8 @@ pub(super) fn apply(subject: &mut Subject<'_, '_>) {
     for index in 0..size / ENTRY {
         let at = table + index * ENTRY;
         let Some(site) = subject.twin.word64(at).map(RunAddr) else { return };
-        let Some(&[kind, length]) = subject.twin.ours(at + 8, 2).and_then(|bytes| bytes.first_chunk::<2>()) else {
+        let Some(&[kind, length]) = subject.twin.ours(at + 8, 2).and_then(|bytes| bytes.first_chunk::<2>())
+        else {
             return;
         };
         if !subject.twin.has_text(site) {

@@ -4,10 +4,10 @@ use super::features::{CALL_DEPTH, Choice, RETPOLINE, RETPOLINE_LFENCE, decide};
 use super::insn::{CALL, Code, INT3, Insn, JMP32, NOP, signed};
 use super::its::Thunks;
 use super::nops;
-use crate::verify::subject::Subject;
 use crate::address::RunAddr;
 use crate::name::Name;
 use crate::profile::IndirectPadding;
+use crate::verify::subject::Subject;
 use crate::verify::{Rule, VerifyError};
 
 /// Bytes of one thunk in the kernel's arrays of them, one a register.
@@ -146,7 +146,9 @@ fn indirect(site: &Site, head: Code, padding: IndirectPadding) -> Code {
     code.push(&[0xff, modrm]);
     match padding {
         IndirectPadding::Prefixes if !is_call => code.fill_to(length, INT3),
-        IndirectPadding::Nops if (site.insn.opcode == JMP32 || site.insn.is_jcc32()) && code.bytes().len() < length => {
+        IndirectPadding::Nops
+            if (site.insn.opcode == JMP32 || site.insn.is_jcc32()) && code.bytes().len() < length =>
+        {
             code.push(&[INT3]);
         }
         _ => {}

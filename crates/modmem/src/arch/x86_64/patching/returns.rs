@@ -1,11 +1,11 @@
 //! `.return_sites`: returns (arch/x86/kernel/alternative.c:apply_returns).
 
-use crate::verify::subject::Subject;
 use super::features::{RETHUNK, leaning};
 use super::insn::{Code, INT3, JMP32, RET, branch, branch_target};
 use crate::address::RunAddr;
 use crate::name::Name;
 use crate::verify::evidence::Variable;
+use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 

@@ -1,9 +1,9 @@
 //! Rules of a few lines: sealed ENDBRs, lock prefixes, declared probes.
 
-use crate::verify::subject::Subject;
 use super::insn::{INT3, JMP32, LOCK, NO_LOCK, branch_target};
 use crate::address::RunAddr;
 use crate::verify::evidence::Variable;
+use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 
@@ -67,7 +67,10 @@ pub(super) fn kprobes(subject: &mut Subject<'_, '_>) {
         if found[0] == INT3 {
             subject.twin.write(address, &[INT3], Rule::Kprobe, Standing::Certain);
         } else if let Some(target) = branch_target(&found, JMP32, address.0)
-            && subject.guest.symbol_at(RunAddr(target)).is_some_and(|symbol| symbol.module == Some("__builtin__kprobes"))
+            && subject
+                .guest
+                .symbol_at(RunAddr(target))
+                .is_some_and(|symbol| symbol.module == Some("__builtin__kprobes"))
         {
             subject.twin.write(address, &found, Rule::Kprobe, Standing::Certain);
         }
