@@ -8,11 +8,14 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use foldhash::quality::FixedState;
+use hashbrown::HashMap;
+
 use super::VerifyError;
 use crate::address::RunAddr;
 
 /// Something that is the same for all code of a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variable {
     /// A CPU feature or bug, by number (`X86_FEATURE_*`: word * 32 + bit); 0 or 1.
     Feature(u16),
@@ -48,9 +51,8 @@ impl fmt::Display for Variable {
 }
 
 /// What is known of a variable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Claim {
-    variable: Variable,
     /// What the guest's own memory says.
     pinned: Option<u64>,
     /// What it is taken for, once all modules have spoken.
@@ -69,8 +71,7 @@ struct Support {
 /// All that is known of the machine's state.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    /// Sorted by variable.
-    claims: Vec<Claim>,
+    claims: HashMap<Variable, Claim, FixedState>,
     /// The module that speaks now.
     module: u32,
     out_of_memory: bool,
@@ -87,24 +88,15 @@ impl Evidence {
     }
 
     fn claim(&self, variable: Variable) -> Option<&Claim> {
-        let index = self.claims.binary_search_by_key(&variable, |claim| claim.variable).ok()?;
-        self.claims.get(index)
+        self.claims.get(&variable)
     }
 
     fn claim_mut(&mut self, variable: Variable) -> Option<&mut Claim> {
-        let index = match self.claims.binary_search_by_key(&variable, |claim| claim.variable) {
-            Ok(index) => index,
-            Err(index) => {
-                if self.claims.try_reserve(1).is_err() {
-                    self.out_of_memory = true;
-                    return None;
-                }
-                let claim = Claim { variable, pinned: None, settled: None, values: Vec::new() };
-                self.claims.insert(index, claim);
-                index
-            }
-        };
-        self.claims.get_mut(index)
+        if self.claims.try_reserve(1).is_err() {
+            self.out_of_memory = true;
+            return None;
+        }
+        Some(self.claims.entry(variable).or_default())
     }
 
     /// Whether it has been asked for before what the guest says of the variable.
@@ -174,7 +166,7 @@ impl Evidence {
     /// Takes for each variable the value that most sites speak for, and names the modules that went by another.
     pub(crate) fn settle(&mut self) -> Result<Vec<u32>, VerifyError> {
         let mut again = Vec::new();
-        for claim in &mut self.claims {
+        for claim in self.claims.values_mut() {
             claim.settled = claim.favourite();
             let others = claim.values.iter().filter(|support| Some(support.value) != claim.settled);
             for support in others {
@@ -192,12 +184,12 @@ impl Evidence {
         Described { variable, claim: self.claim(variable).cloned() }
     }
 
-    /// Each variable with its value, whether the guest's memory says it, and the sites that speak for it.
+    /// Each variable, in no order, with its value, whether the guest's memory says it, and the sites that speak for it.
     pub(crate) fn facts(&self) -> impl Iterator<Item = (Variable, u64, bool, u64)> {
-        self.claims.iter().filter_map(|claim| {
+        self.claims.iter().filter_map(|(&variable, claim)| {
             let value = claim.pinned.or(claim.settled).or_else(|| claim.favourite())?;
             let sites = claim.values.iter().find(|support| support.value == value);
-            Some((claim.variable, value, claim.pinned.is_some(), sites.map_or(0, |support| support.sites)))
+            Some((variable, value, claim.pinned.is_some(), sites.map_or(0, |support| support.sites)))
         })
     }
 }

@@ -35,7 +35,7 @@ pub use guest::{Guest, GuestMemory, GuestModule, GuestSymbol};
 pub use report::{MemoryReport, ModuleReport, NotCompared, Rule, Tally, Unexplained, Why};
 
 use crate::address::RunAddr;
-pub(crate) use crate::arch::x86_64::CpuWords;
+pub(crate) use crate::arch::x86_64::Kernel;
 use crate::arch::{Machine, x86_64};
 use crate::image::{Image, SymbolPlace};
 use crate::layout::{Layout, MemoryKind, PerKind};
@@ -53,7 +53,7 @@ use twin::Twin;
 pub struct Verifier<'g> {
     guest: &'g dyn Guest,
     profile: Profile,
-    words: Option<CpuWords>,
+    kernel: Kernel,
     kprobes: Vec<RunAddr>,
     evidence: Evidence,
     scope: GuestScope<'g>,
@@ -77,7 +77,7 @@ impl<'g> Verifier<'g> {
         Ok(Verifier {
             guest,
             profile,
-            words: CpuWords::read(guest),
+            kernel: Kernel::read(guest),
             kprobes,
             evidence: Evidence::default(),
             scope: GuestScope::new(guest),
@@ -118,7 +118,7 @@ impl<'g> Verifier<'g> {
             guest: self.guest,
             twin,
             evidence: &mut self.evidence,
-            words: self.words.as_ref(),
+            kernel: &self.kernel,
             kprobes: &self.kprobes,
             outside: Vec::new(),
         };
@@ -176,7 +176,7 @@ impl<'g> Verifier<'g> {
 
     /// Whether the guest's memory holds the kernel's own words about the CPU.
     pub fn has_cpu_words(&self) -> bool {
-        self.words.is_some()
+        self.kernel.words.is_some()
     }
 
     /// Where a module's percpu data starts: kallsyms has the values of its symbols.

@@ -6,7 +6,7 @@ use super::evidence::Evidence;
 use super::guest::Guest;
 use super::report::{Unexplained, Why};
 use super::twin::Twin;
-use super::{CpuWords, VerifyError};
+use super::{Kernel, VerifyError};
 use crate::address::RunAddr;
 use crate::image::Image;
 use crate::layout::MemoryKind;
@@ -19,7 +19,7 @@ pub(crate) struct Subject<'s, 'g> {
     pub(crate) guest: &'g dyn Guest,
     pub(crate) twin: Twin<'g>,
     pub(crate) evidence: &'s mut Evidence,
-    pub(crate) words: Option<&'s CpuWords>,
+    pub(crate) kernel: &'s Kernel,
     pub(crate) kprobes: &'s [RunAddr],
     /// What is wrong in memory that belongs to the module and is none of its seven.
     pub(crate) outside: Vec<Unexplained>,

@@ -4,6 +4,6 @@ mod patching;
 mod ranges;
 mod relocations;
 
-pub(crate) use patching::{CpuWords, apply as apply_patches};
+pub(crate) use patching::{Kernel, apply as apply_patches};
 pub(crate) use ranges::{MODULE_REGION_END, MODULE_REGION_END_KMAP_DEBUG, module_region_start};
 pub use relocations::RELOCATIONS;

@@ -5,15 +5,11 @@ use super::insn::{CALL, Code, INT3, JMP8, JMP32, NOP5, RET, branch, branch_targe
 use super::{nops, returns};
 use crate::address::RunAddr;
 use crate::image::SymbolPlace;
-use crate::name::Name;
 use crate::verify::evidence::Variable;
 use crate::verify::subject::Subject;
 use crate::verify::tables::{JumpEntry, StaticCallSite, is_taken};
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
-
-/// The kernel's own entries of tracing (arch/x86/kernel/ftrace_64.S).
-const TRACERS: [&[u8]; 2] = [b"ftrace_caller", b"ftrace_regs_caller"];
 
 /// `cs cs cs xor %eax, %eax`: a static call of the function that returns 0.
 const RETURN_ZERO: [u8; 5] = [0x2e, 0x2e, 0x2e, 0x31, 0xc0];
@@ -43,7 +39,6 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
 
 /// Whether tracing may call `target`: one of the kernel's entries, or a trampoline that ftrace or BPF made.
 fn is_tracer(subject: &Subject<'_, '_>, target: RunAddr) -> bool {
-    let own = TRACERS.iter().any(|name| subject.guest.kernel_symbol(Name(name)) == Some(target.0));
     let made = || {
         subject.guest.symbol_at(target).is_some_and(|symbol| match symbol.module {
             Some("__builtin__ftrace") => symbol.offset == 0,
@@ -51,7 +46,7 @@ fn is_tracer(subject: &Subject<'_, '_>, target: RunAddr) -> bool {
             _ => false,
         })
     };
-    own || made()
+    subject.kernel.is_tracer(target.0) || made()
 }
 
 /// `__jump_table`: a NOP or a jump, of two or five bytes (arch/x86/kernel/jump_label.c).
@@ -191,11 +186,10 @@ fn transform(subject: &mut Subject<'_, '_>, site: RunAddr, key: RunAddr, tail: b
 /// The function that a site shows to be called; 0 for none.
 fn shown_function(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, found: &Code) -> Option<u64> {
     let bytes = found.bytes();
-    let symbol = |name: &[u8]| subject.guest.kernel_symbol(Name(name));
     match form {
         Form::Call if bytes == NOP5 => Some(0),
-        Form::Call if bytes == RETURN_ZERO => symbol(b"__static_call_return0"),
-        Form::Call if bytes == WARN => symbol(b"__WARN_trap"),
+        Form::Call if bytes == RETURN_ZERO => subject.kernel.return_zero,
+        Form::Call if bytes == WARN => subject.kernel.warn,
         Form::Call => {
             let target = branch_target(bytes, CALL, site.0)?;
             // Perhaps a call that is counted on its way.
@@ -213,21 +207,20 @@ fn shown_function(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, foun
 }
 
 fn encode(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, function: u64) -> Code {
-    let symbol = |name: &[u8]| subject.guest.kernel_symbol(Name(name));
     match form {
         Form::Call if function == 0 => Code::of(&NOP5),
-        Form::Call if Some(function) == symbol(b"__static_call_return0") => Code::of(&RETURN_ZERO),
-        Form::Call if Some(function) == symbol(b"__WARN_trap") => Code::of(&WARN),
+        Form::Call if Some(function) == subject.kernel.return_zero => Code::of(&RETURN_ZERO),
+        Form::Call if Some(function) == subject.kernel.warn => Code::of(&WARN),
         Form::Call => {
             let counts = super::features::leaning(subject, super::features::CALL_DEPTH);
-            let length = super::call_thunks::thunk_length(subject);
+            let length = super::call_thunks::COUNT_LENGTH;
             let counted = if counts { counted_target(subject, site, function, length) } else { None };
             Code::of(&branch(CALL, site.0, counted.map_or(function, |(target, _)| target)))
         }
         Form::Jump if function == 0 => returns::return_at(subject, site).0,
         Form::Jump => Code::of(&branch(JMP32, site.0, function)),
         Form::ConditionalJump(condition) => {
-            let none = || symbol(b"__static_call_return").unwrap_or(0);
+            let none = || subject.kernel.static_return.unwrap_or(0);
             let target = if function == 0 { none() } else { function };
             let mut code = Code::of(&[0x0f]);
             code.push(&branch(condition, site.0 + 1, target));

@@ -9,7 +9,6 @@ use crate::address::RunAddr;
 use crate::image::SymbolPlace;
 use crate::image::elf::symbol_type;
 use crate::layout::MemoryKind;
-use crate::name::Name;
 use crate::verify::evidence::Variable;
 use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
@@ -19,16 +18,6 @@ use crate::verify::{Rule, VerifyError};
 const COUNT: [u8; 5] = [0x65, 0x48, 0xc1, 0x3d, 0];
 /// Its bytes.
 pub(super) const COUNT_LENGTH: u64 = 9;
-
-/// Targets whose calls are never counted (callthunks.c:skip_addr).
-const UNCOUNTED: [&[u8]; 6] = [
-    b"error_entry",
-    b"paranoid_entry",
-    b"xen_error_entry",
-    b"__switch_to_asm",
-    b"ret_from_fork",
-    b"__fentry__",
-];
 
 /// Patches the calls, and the padding before this module's functions.
 pub(super) fn apply(subject: &mut Subject<'_, '_>, alternative_sites: &[RunAddr]) -> Result<(), VerifyError> {
@@ -43,20 +32,11 @@ pub(super) fn apply(subject: &mut Subject<'_, '_>, alternative_sites: &[RunAddr]
         subject.evidence.vote(Variable::Feature(CALL_DEPTH), 1);
     }
     subject.evidence.rely(Variable::Feature(CALL_DEPTH), 1);
-    let length = thunk_length(subject);
+    let length = COUNT_LENGTH;
     for &site in sites.iter().chain(alternative_sites) {
         patch_call(subject, site, length);
     }
     pad_functions(subject, length)
-}
-
-/// Bytes of the code that counts.
-pub(super) fn thunk_length(subject: &Subject<'_, '_>) -> u64 {
-    let symbol = |name: &[u8]| subject.guest.kernel_symbol(Name(name));
-    match (symbol(b"skl_call_thunk_template"), symbol(b"skl_call_thunk_tail")) {
-        (Some(start), Some(end)) if (1..=32).contains(&end.wrapping_sub(start)) => end - start,
-        _ => COUNT_LENGTH,
-    }
 }
 
 /// Whether a call leads to code before the function that the file says.
@@ -66,7 +46,7 @@ fn is_counted(subject: &Subject<'_, '_>, site: RunAddr) -> bool {
     else {
         return false;
     };
-    found == file.wrapping_sub(thunk_length(subject))
+    found == file.wrapping_sub(COUNT_LENGTH)
 }
 
 fn patch_call(subject: &mut Subject<'_, '_>, site: RunAddr, length: u64) {
@@ -87,7 +67,7 @@ pub(super) fn counted_target(
     target: u64,
     length: u64,
 ) -> Option<(u64, Standing)> {
-    let uncounted = UNCOUNTED.iter().any(|name| subject.guest.kernel_symbol(Name(name)) == Some(target));
+    let uncounted = subject.kernel.is_uncounted(target);
     let is_init = subject.twin.kind_at(RunAddr(target)).is_some_and(MemoryKind::is_init);
     if uncounted || is_init || !in_core_text(subject, target) {
         return None;
@@ -157,11 +137,7 @@ fn pad_functions(subject: &mut Subject<'_, '_>, length: u64) -> Result<(), Verif
 
 /// The code that counts, as it must stand at `pad`.
 fn counting_code(subject: &mut Subject<'_, '_>, pad: RunAddr, found: &Code) -> Option<(Code, Standing)> {
-    let template = subject.guest.kernel_symbol(Name(b"skl_call_thunk_template")).map(RunAddr);
-    let length = found.bytes().len();
-    let known =
-        template.and_then(|address| Some((address, Code::of(&subject.guest.bytes(address, length)?))));
-    if let Some((address, mut code)) = known {
+    if let Some((address, mut code)) = subject.kernel.counting_code() {
         let insn = Insn::decode(code.bytes())?;
         if let Some((offset, 4)) = insn.memory_displacement() {
             let distance = address.0.wrapping_sub(pad.0) as u32;

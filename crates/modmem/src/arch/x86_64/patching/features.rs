@@ -89,7 +89,7 @@ pub(super) fn decide(
     let evidence = &mut *subject.evidence;
     let (mut certain, mut lean) = (0, 0);
     for (at, &feature) in features.iter().enumerate() {
-        ask(evidence, subject.words, feature);
+        ask(evidence, subject.kernel.words.as_ref(), feature);
         let variable = Variable::Feature(feature);
         certain |= u32::from(evidence.certain(variable).is_some()) << at;
         lean |= u32::from(evidence.leaning(variable) == Some(1)) << at;
@@ -142,6 +142,6 @@ pub(super) fn decide(
 
 /// Whether a feature is on, as far as is known, for rules that cannot ask a single site.
 pub(super) fn leaning(subject: &mut Subject<'_, '_>, feature: u16) -> bool {
-    ask(subject.evidence, subject.words, feature);
+    ask(subject.evidence, subject.kernel.words.as_ref(), feature);
     subject.evidence.leaning(Variable::Feature(feature)) == Some(1)
 }

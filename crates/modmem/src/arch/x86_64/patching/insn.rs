@@ -6,7 +6,7 @@ use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, Instruction};
 pub(super) const LONGEST: usize = 255;
 
 /// A few bytes of code.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Code {
     bytes: [u8; LONGEST],
     length: usize,

@@ -10,6 +10,7 @@ mod call_thunks;
 mod features;
 mod insn;
 mod its;
+mod kernel;
 mod nops;
 mod orc;
 mod paravirt;
@@ -19,7 +20,7 @@ mod small;
 
 use alloc::vec::Vec;
 
-pub(crate) use features::CpuWords;
+pub(crate) use kernel::Kernel;
 
 use crate::address::RunAddr;
 use crate::profile::AlternativeStyle;

@@ -3,7 +3,6 @@
 use super::insn::{CALL, Code, branch, branch_target, signed};
 use super::nops;
 use crate::address::RunAddr;
-use crate::name::Name;
 use crate::verify::Rule;
 use crate::verify::evidence::Variable;
 use crate::verify::subject::Subject;
@@ -11,9 +10,6 @@ use crate::verify::twin::Standing;
 
 /// Bytes of an entry of `.parainstructions`: address, type, length, padding.
 const ENTRY: u64 = 16;
-
-/// The function that does nothing, whose calls become NOPs: its name in 6.4 and later, and before.
-const NOP_FUNCTIONS: [&[u8]; 2] = [b"nop_func", b"_paravirt_nop"];
 
 /// What an indirect call through `pv_ops` at `site` calls: `None` inside where the call goes away.
 pub(super) fn direct_call(
@@ -33,7 +29,7 @@ fn slot(subject: &mut Subject<'_, '_>, site: RunAddr, slot: RunAddr) -> (Option<
         let word = subject.guest.word(slot);
         subject.evidence.pin(variable, word);
     }
-    let nop = NOP_FUNCTIONS.iter().find_map(|name| subject.guest.kernel_symbol(Name(name)));
+    let nop = subject.kernel.nop_function;
     let found = subject.twin.found(site, 5);
     let called = found.and_then(|found| branch_target(found, CALL, site.0));
     let empty = found.is_some_and(|found| found[0] == 0x66 || found[0] == 0x0f);
@@ -49,15 +45,14 @@ fn slot(subject: &mut Subject<'_, '_>, site: RunAddr, slot: RunAddr) -> (Option<
         None => Standing::WrongTarget(RunAddr(target)),
     };
     // An empty slot calls the function that stops the machine.
-    let bug = || subject.guest.kernel_symbol(Name(b"BUG_func"));
-    let target = if target == 0 { bug().unwrap_or(0) } else { target };
+    let target = if target == 0 { subject.kernel.bug_function.unwrap_or(0) } else { target };
     (Some(target).filter(|&target| Some(target) != nop), standing)
 }
 
 /// `.parainstructions` of 6.1.
 pub(super) fn apply(subject: &mut Subject<'_, '_>) {
     let Some((table, size)) = subject.section(".parainstructions") else { return };
-    let Some(pv_ops) = subject.guest.kernel_symbol(Name(b"pv_ops")).map(RunAddr) else { return };
+    let Some(pv_ops) = subject.kernel.pv_ops else { return };
     for index in 0..size / ENTRY {
         let at = table + index * ENTRY;
         let Some(site) = subject.twin.word64(at).map(RunAddr) else { return };

@@ -5,7 +5,6 @@ use super::insn::{CALL, Code, INT3, Insn, JMP32, NOP, signed};
 use super::its::Thunks;
 use super::nops;
 use crate::address::RunAddr;
-use crate::name::Name;
 use crate::profile::IndirectPadding;
 use crate::verify::subject::Subject;
 use crate::verify::{Rule, VerifyError};
@@ -21,24 +20,12 @@ struct Site {
     register: u8,
 }
 
-/// The kernel's arrays of thunks.
-#[derive(Clone, Copy, Debug)]
-struct Arrays {
-    counting_call: Option<u64>,
-    counting_jump: Option<u64>,
-}
-
 pub(super) fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
     let sites = subject.sites(".retpoline_sites")?;
     if sites.is_empty() {
         return Ok(());
     }
-    let symbol = |name: &[u8]| subject.guest.kernel_symbol(Name(name));
-    let Some(array) = symbol(b"__x86_indirect_thunk_array") else { return Ok(()) };
-    let arrays = Arrays {
-        counting_call: symbol(b"__x86_indirect_call_thunk_array"),
-        counting_jump: symbol(b"__x86_indirect_jump_thunk_array"),
-    };
+    let Some(array) = subject.kernel.retpolines else { return Ok(()) };
     let mut thunks = Thunks::new();
     for address in sites {
         if !subject.twin.has_text(address) {
@@ -56,15 +43,16 @@ pub(super) fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
             continue;
         }
         let site = Site { address, insn, register: register as u8 };
-        patch(subject, &site, &bytes, &arrays, &mut thunks);
+        patch(subject, &site, &bytes, &mut thunks);
     }
     thunks.check(subject);
     Ok(())
 }
 
-fn patch(subject: &mut Subject<'_, '_>, site: &Site, bytes: &Code, arrays: &Arrays, thunks: &mut Thunks) {
+fn patch(subject: &mut Subject<'_, '_>, site: &Site, bytes: &Code, thunks: &mut Thunks) {
     let patching = &subject.profile.patching;
     let (padding, nop_style, its) = (patching.indirect_padding, patching.nops, patching.its_feature);
+    let counting = (subject.kernel.counting_calls, subject.kernel.counting_jumps);
     let offered = thunks.offer(subject, site.address, site.insn.length, site.register);
     let build = |choice: Choice<'_>| {
         let lfence = choice.has(RETPOLINE_LFENCE);
@@ -73,7 +61,7 @@ fn patch(subject: &mut Subject<'_, '_>, site: &Site, bytes: &Code, arrays: &Arra
                 return *bytes;
             }
             let thunk = |array: Option<u64>| Some(array? + u64::from(site.register) * THUNK);
-            return match (thunk(arrays.counting_call), thunk(arrays.counting_jump)) {
+            return match (thunk(counting.0), thunk(counting.1)) {
                 (Some(call), Some(jump)) => trampoline(site, call, jump),
                 _ => *bytes,
             };

@@ -3,23 +3,10 @@
 use super::features::{RETHUNK, leaning};
 use super::insn::{Code, INT3, JMP32, RET, branch, branch_target};
 use crate::address::RunAddr;
-use crate::name::Name;
 use crate::verify::evidence::Variable;
 use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
-
-/// What returns may jump to (arch/x86/lib/retpoline.S, by the mitigation in force).
-const THUNKS: [&[u8]; 8] = [
-    b"__x86_return_thunk",
-    b"retbleed_return_thunk",
-    b"srso_return_thunk",
-    b"srso_alias_return_thunk",
-    b"call_depth_return_thunk",
-    b"its_return_thunk",
-    b"zen_return_thunk",
-    b"__x86_return_skl",
-];
 
 /// Marks a static call's trampoline: three bytes behind its jump.
 pub(super) const TRAMPOLINE_MARK: [u8; 3] = [0x0f, 0xb9, 0xcc];
@@ -50,18 +37,17 @@ pub(super) fn return_at(subject: &mut Subject<'_, '_>, address: RunAddr) -> (Cod
     let feature = Variable::Feature(RETHUNK);
     let mut on = leaning(subject, RETHUNK);
     if !subject.evidence.knows(Variable::ReturnThunk) {
-        let word = subject.guest.kernel_symbol(Name(b"x86_return_thunk"));
-        let word = word.and_then(|address| subject.guest.word(RunAddr(address)));
+        let word = subject.kernel.return_thunk.and_then(|address| subject.guest.word(address));
         subject.evidence.pin(Variable::ReturnThunk, word);
     }
-    let its = subject.guest.kernel_symbol(Name(b"its_return_thunk"));
+    let its = subject.kernel.its_return_thunk;
     let found = subject.twin.found(address, 5).map(Code::of).unwrap_or(Code::empty());
     let jump = branch_target(found.bytes(), JMP32, address.0);
     let returns = found.bytes() == [RET, INT3, INT3, INT3, INT3];
     let thunk = subject.evidence.leaning(Variable::ReturnThunk);
     if subject.evidence.certain(feature).is_none() {
         match jump {
-            Some(target) if is_thunk(subject, target) => {
+            Some(target) if subject.kernel.is_return_thunk(target) => {
                 subject.evidence.vote(feature, 1);
                 on = true;
             }
@@ -80,7 +66,7 @@ pub(super) fn return_at(subject: &mut Subject<'_, '_>, address: RunAddr) -> (Cod
         return (Code::of(&[RET, INT3, INT3, INT3, INT3]), standing);
     }
     let thunk = match (subject.evidence.certain(Variable::ReturnThunk), jump) {
-        (None, Some(target)) if is_thunk(subject, target) => {
+        (None, Some(target)) if subject.kernel.is_return_thunk(target) => {
             subject.evidence.vote(Variable::ReturnThunk, target);
             Some(target)
         }
@@ -99,7 +85,7 @@ pub(super) fn return_at(subject: &mut Subject<'_, '_>, address: RunAddr) -> (Cod
         return (Code::of(&[RET, INT3, INT3, INT3, INT3]), Standing::Certain);
     }
     let standing = match jump {
-        Some(target) if target != thunk && is_thunk(subject, target) => {
+        Some(target) if target != thunk && subject.kernel.is_return_thunk(target) => {
             Standing::OutOfStep(Variable::ReturnThunk)
         }
         Some(target) if target != thunk => Standing::WrongTarget(RunAddr(target)),
@@ -107,8 +93,4 @@ pub(super) fn return_at(subject: &mut Subject<'_, '_>, address: RunAddr) -> (Cod
         _ => Standing::Certain,
     };
     (Code::of(&branch(JMP32, address.0, thunk)), standing)
-}
-
-fn is_thunk(subject: &Subject<'_, '_>, target: u64) -> bool {
-    THUNKS.iter().any(|name| subject.guest.kernel_symbol(Name(name)) == Some(target))
 }
