@@ -49,6 +49,17 @@ pub struct ModTree {
     pub bounds: [u32; 4],
 }
 
+/// The folder of the recorded kernel of that name below `MODMEM_ORACLE`, or `None` where there are no recordings.
+pub fn folder(name: &str) -> Option<PathBuf> {
+    let Some(root) = std::env::var_os("MODMEM_ORACLE") else {
+        // Past the test harness, which keeps what passing tests print to itself.
+        let skipped = format!("SKIPPED: MODMEM_ORACLE is not set, so nothing is compared with {name}\n");
+        let _ = std::io::stderr().write_all(skipped.as_bytes());
+        return None;
+    };
+    Some(PathBuf::from(root).join(name))
+}
+
 fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -68,13 +79,7 @@ fn hex(text: &str) -> u64 {
 impl Oracle {
     /// The recorded kernel of that name below `MODMEM_ORACLE`, or `None` where there are no recordings.
     pub fn from_environment(name: &str) -> Option<Oracle> {
-        let Some(root) = std::env::var_os("MODMEM_ORACLE") else {
-            // Past the test harness, which keeps what passing tests print to itself.
-            let skipped = format!("SKIPPED: MODMEM_ORACLE is not set, so nothing is compared with {name}\n");
-            let _ = std::io::stderr().write_all(skipped.as_bytes());
-            return None;
-        };
-        Some(Oracle::read(&PathBuf::from(root).join(name)))
+        folder(name).map(|folder| Oracle::read(&folder))
     }
 
     /// Reads a recording.

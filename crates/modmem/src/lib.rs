@@ -45,6 +45,7 @@ pub mod modules;
 pub mod name;
 pub mod profile;
 pub mod space;
+#[cfg(feature = "verify")]
 pub mod verify;
 
 pub use address::RunAddr;

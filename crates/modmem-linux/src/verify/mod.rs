@@ -31,7 +31,7 @@ pub struct Options {
 #[derive(Debug)]
 pub enum Outcome {
     /// Its memory was compared.
-    Compared(ModuleReport),
+    Compared(Box<ModuleReport>),
     /// There is no file to compare it with.
     NoFile,
     /// It could not be compared; why.
@@ -168,7 +168,7 @@ fn check(
         build_id: record.build_id.as_deref(),
     };
     match verifier.check(index, &image, &module) {
-        Ok(report) => Ok(Outcome::Compared(report)),
+        Ok(report) => Ok(Outcome::Compared(Box::new(report))),
         Err(error) => Ok(Outcome::NotComparable(error.to_string())),
     }
 }

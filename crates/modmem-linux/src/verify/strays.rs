@@ -186,9 +186,10 @@ fn between(snapshot: &Snapshot, area: &Area, owned: &[Range<u64>]) -> Vec<Stray>
     let (start, end) = (area.range.start, area.end_of_pages());
     let inside = owned.iter().filter(|part| part.end > start && part.start < end);
     let mut at = start;
-    for next in inside.cloned().chain([end..end]) {
-        let gap = at..next.start.min(end);
-        at = at.max(next.end);
+    let ends = inside.map(|part| (part.start.min(end), part.end)).chain(std::iter::once((end, end)));
+    for (next, behind) in ends {
+        let gap = at..next;
+        at = at.max(behind);
         if gap.start >= gap.end {
             continue;
         }

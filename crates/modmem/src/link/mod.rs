@@ -81,11 +81,13 @@ impl<B: Block> Linked<B> {
     }
 
     /// The symbols that it exports.
+    #[cfg(feature = "verify")]
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
         self.exports.iter(&self.placement)
     }
 
     /// The placement alone.
+    #[cfg(feature = "verify")]
     pub(crate) fn into_placement(self) -> Placement<B> {
         self.placement
     }

@@ -193,8 +193,9 @@ fn shown_function(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, foun
         Form::Call => {
             let target = branch_target(bytes, CALL, site.0)?;
             // Perhaps a call that is counted on its way.
-            let function = |address: u64| subject.is_function(RunAddr(address));
-            (target..target + 33).find(|&address| function(address)).or(Some(target))
+            let behind = target.wrapping_add(super::call_thunks::COUNT_LENGTH);
+            let function = |address: &u64| subject.is_function(RunAddr(*address));
+            [target, behind].into_iter().find(function).or(Some(target))
         }
         Form::Jump if bytes == [RET, INT3, INT3, INT3, INT3] => Some(0),
         Form::Jump => {
