@@ -1,6 +1,9 @@
 //! Recorded memory: addresses and bytes.
 
-use std::io::{self, BufRead, Read};
+use std::{
+    io::{self, BufRead, Read},
+    ops::Range,
+};
 
 use super::lines::{broken, hex};
 use crate::Error;
@@ -109,6 +112,22 @@ impl MemoryRecords {
             (address, to) = (address.checked_add(length as u64)?, later);
         }
         Some(())
+    }
+
+    /// The record that an address lies in.
+    pub fn record(&self, address: u64) -> Option<&MemoryRecord> {
+        let record = self.records.get(self.after(address).checked_sub(1)?)?;
+        (address < record.end()).then_some(record)
+    }
+
+    /// Whether any byte of a range is recorded.
+    pub(crate) fn touches(&self, range: &Range<u64>) -> bool {
+        let before = self.records.partition_point(|record| record.address < range.end);
+        before.checked_sub(1).is_some_and(|last| self.records[last].end() > range.start)
+    }
+
+    pub(crate) fn into_records(self) -> Vec<MemoryRecord> {
+        self.records
     }
 
     /// How many records start at `address` or below.

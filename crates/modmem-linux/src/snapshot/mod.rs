@@ -21,6 +21,7 @@
 
 mod archive;
 mod areas;
+mod capture;
 mod files;
 mod folder;
 mod kprobes;
@@ -102,10 +103,22 @@ impl Snapshot {
         archive::read_tar(shown, tar)
     }
 
-    /// Writes the snapshot as a `.mms` file.
+    /// Takes a snapshot of the machine whose root folder this is: `/`, or what looks like it.
+    ///
+    /// What cannot be read is in [`missing`](Snapshot::missing). It fails only if the kernel's release or its list of
+    /// modules cannot be read.
+    pub fn capture(root: impl AsRef<Path>) -> Result<Snapshot, Error> {
+        capture::capture(root.as_ref())
+    }
+
+    /// Writes the snapshot as a `.mms` file, which nobody else may read.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        let file = fs::File::create(path).map_err(Error::write(path))?;
+        let mut options = fs::File::options();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path).map_err(Error::write(path))?;
         archive::write(self, file).map_err(Error::write(path))
     }
 

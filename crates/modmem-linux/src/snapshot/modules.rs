@@ -88,6 +88,30 @@ impl ModuleRecord {
         self.sections.iter().find(|section| section.name == name).map(|section| section.address)
     }
 
+    /// Whether the section's memory was given back after init, so that its address is no longer the module's.
+    ///
+    /// `machine` is that of the snapshot: powerpc's 64-bit kernels keep what others throw away. The file's own symbol
+    /// table goes with init everywhere.
+    pub fn is_freed(&self, section: &str, machine: &str) -> bool {
+        let given_back = match self.init_size {
+            Some(size) => size == 0,
+            None => self.state == ModuleState::Live,
+        };
+        let is_init = match section {
+            ".symtab" | ".strtab" => true,
+            name if name.starts_with(".init") => !machine.starts_with("ppc64"),
+            name => name.starts_with(".ARM.ex") && name.contains(".init"),
+        };
+        given_back && is_init
+    }
+
+    /// The sections whose memory is there, with their addresses.
+    pub fn present_sections<'m>(&'m self, machine: &'m str) -> impl Iterator<Item = &'m SectionAddress> {
+        let is_present =
+            |section: &&SectionAddress| section.address != 0 && !self.is_freed(&section.name, machine);
+        self.sections.iter().filter(is_present)
+    }
+
     /// One line of `/proc/modules`.
     fn parse(line: &str) -> Option<ModuleRecord> {
         let mut fields = line.split(' ');
@@ -274,6 +298,15 @@ mod tests {
         assert!(parse_sections("s", &b"kvm .text\n"[..]).is_err());
         assert!(parse_sections("s", &b"kvm .text 0xfffffffffffffffff\n"[..]).is_err());
         assert!(parse_sizes("s", &b"kvm core=many\n"[..]).is_err());
+    }
+
+    #[test]
+    fn freed_are_init_sections_and_the_file_s_symbols_once_init_is_over() {
+        let mut module = ModuleRecord { init_size: Some(0), ..ModuleRecord::default() };
+        assert!(module.is_freed(".init.text", "x86_64") && module.is_freed(".symtab", "ppc64le"));
+        assert!(!module.is_freed(".init.text", "ppc64le") && !module.is_freed(".text", "x86_64"));
+        module.init_size = Some(4096);
+        assert!(!module.is_freed(".init.text", "x86_64"));
     }
 
     #[test]
