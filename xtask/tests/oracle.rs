@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use modmem::image::Image;
 use modmem::layout::{Layout, MemoryKind};
-use modmem::profile::{KernelConfig, Profile};
+use modmem::profile::{KernelConfig, Profile, Standing};
 use xtask::oracle::Oracle;
 
 /// Every section of every module at the kernel's offset, every memory of the kernel's size.
@@ -49,6 +49,16 @@ fn layouts_equal_the_kernels(name: &str) {
             assert_eq!(memory.offset, 0);
             // The address of a block that holds no section with bytes is not reported.
             let Some(base) = bases.get(&block.kind) else { continue };
+            if let Some(pack) = profile.text_pack.filter(|_| block.kind.is_text()) {
+                // It lies in a pack, with the text of other modules.
+                let (start, size) = oracle.areas.range(..=base).next_back().expect("an area");
+                assert!(
+                    start.is_multiple_of(pack) && (size - profile.page_size).is_multiple_of(pack),
+                    "{module}"
+                );
+                assert!(base + block.size <= start + size - profile.page_size, "{module}");
+                continue;
+            }
             assert_eq!(
                 oracle.areas.get(base),
                 Some(&(block.size + profile.page_size)),
@@ -61,6 +71,22 @@ fn layouts_equal_the_kernels(name: &str) {
     }
     assert!(modules > 30, "{name}: only {modules} modules");
     println!("{name}: {modules} modules laid out as the kernel has them");
+}
+
+#[test]
+fn profiles_by_name_are_those_of_debians_configurations() {
+    for name in ["amd64-6.1", "amd64-6.12", "amd64-7.2"] {
+        let Some(oracle) = Oracle::from_environment(name) else { return };
+        let configured = Profile::from_config(&KernelConfig::parse(&oracle.config), &oracle.release).unwrap();
+        let named = Profile::named(&oracle.release).unwrap();
+        assert_eq!(named.standing, Standing::Proven);
+        assert_eq!(Profile { vermagic: None, ..configured }, named, "{name}");
+    }
+}
+
+#[test]
+fn layouts_equal_those_of_linux_7_2() {
+    layouts_equal_the_kernels("amd64-7.2");
 }
 
 #[test]

@@ -60,3 +60,8 @@ fn untouched_bytes_equal_those_of_linux_6_12() {
 fn untouched_bytes_equal_those_of_linux_6_1() {
     untouched_bytes_equal_the_kernels("amd64-6.1");
 }
+
+#[test]
+fn untouched_bytes_equal_those_of_linux_7_2() {
+    untouched_bytes_equal_the_kernels("amd64-7.2");
+}

@@ -11,6 +11,7 @@ mod error;
 mod export_table;
 pub mod exports;
 mod kallsyms;
+mod namespace;
 mod placement;
 pub(crate) mod relocation;
 mod resolve;
@@ -132,6 +133,7 @@ impl Linker {
         }
         let mut taints = Taints::of(image, profile);
         admission::check_version_magic(image, profile, options.force, &mut taints)?;
+        namespace::check_imports(image, profile)?;
         self.fill_bases(image, &placement)?;
         let mut resolver = Resolver::new(image, profile, scope, &mut self.resolving, taints, options);
         resolver.run::<E>(&self.bases, &mut self.values)?;

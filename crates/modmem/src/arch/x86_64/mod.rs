@@ -7,5 +7,5 @@ mod relocations;
 
 #[cfg(feature = "verify")]
 pub(crate) use patching::{Kernel, apply as apply_patches};
-pub(crate) use ranges::{MODULE_REGION_END, MODULE_REGION_END_KMAP_DEBUG, module_region_start};
+pub(crate) use ranges::{MODULE_REGION_END, MODULE_REGION_END_KMAP_DEBUG, TEXT_PACK, module_region_start};
 pub use relocations::RELOCATIONS;
