@@ -4,13 +4,13 @@
 use modmem::MemoryKind;
 use modmem::verify::{NotCompared, Rule};
 use modmem_linux::snapshot::Snapshot;
-use modmem_linux::verify::{Options, Outcome, Verification, own_files, verify};
+use modmem_linux::verify::{Options, Outcome, OwnFiles, Verification, verify};
 use xtask::oracle::folder;
 
 fn verified(name: &str) -> Option<Verification> {
     let snapshot = Snapshot::open(folder(name)?).unwrap();
-    let files = own_files(&snapshot).unwrap().expect("recordings bring the module files along");
-    Some(verify(&snapshot, &Options::default(), &mut |name| files.get(name)).unwrap())
+    let mut files = OwnFiles::of(&snapshot).unwrap().expect("recordings bring the module files along");
+    Some(verify(&snapshot, &Options::default(), &mut |name| files.read(name)).unwrap())
 }
 
 fn every_byte_is_explained(name: &str, modules: usize, rules: &[Rule]) {

@@ -4,6 +4,7 @@
 //! that went by another machine state than the rest. Then it looks for what should not be there at all.
 
 mod guest;
+mod own_files;
 mod strays;
 
 use modmem::profile::{KernelConfig, Profile};
@@ -11,6 +12,7 @@ use modmem::verify::{GuestModule, ModuleReport, Tally, Variable, Verifier, Verif
 use modmem::{Image, Name, RunAddr};
 
 pub use self::guest::SnapshotGuest;
+pub use self::own_files::OwnFiles;
 pub use self::strays::{Stray, StrayKind};
 use crate::Error;
 use crate::snapshot::{ModuleRecord, ModuleState, Snapshot};
@@ -188,35 +190,4 @@ fn remarks(snapshot: &Snapshot, verifier: &Verifier<'_>) -> Vec<String> {
         remarks.push("no list of vmalloc areas: nothing is known of memory that no module owns".into());
     }
     remarks
-}
-
-/// A source of files that has those of the snapshot itself.
-pub fn own_files(snapshot: &Snapshot) -> Result<Option<OwnFiles>, Error> {
-    snapshot.module_files.as_ref().map(OwnFiles::read).transpose()
-}
-
-/// The files that a snapshot brings along, packed: each is unpacked when it is asked for, as all of them together may
-/// be larger than the memory that they are compared with.
-#[derive(Debug)]
-pub struct OwnFiles {
-    packed: std::collections::HashMap<String, Vec<u8>>,
-}
-
-impl OwnFiles {
-    fn read(files: &crate::snapshot::ModuleFiles) -> Result<OwnFiles, Error> {
-        let mut packed = std::collections::HashMap::new();
-        files.for_each(|name, file| {
-            let small =
-                zstd::bulk::compress(&file, 1).map_err(|error| Error::corrupt(name, "zstd", error))?;
-            packed.insert(name.to_owned(), small);
-            Ok(())
-        })?;
-        Ok(OwnFiles { packed })
-    }
-
-    /// The file of a module.
-    pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        let Some(packed) = self.packed.get(name) else { return Ok(None) };
-        zstd::decode_all(&packed[..]).map(Some).map_err(|error| Error::corrupt(name, "zstd", error))
-    }
 }
