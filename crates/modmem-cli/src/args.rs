@@ -26,6 +26,10 @@ pub(crate) enum Command {
     Map(MapArgs),
     /// Say which module, memory, section and symbol an address belongs to
     Lookup(LookupArgs),
+    /// Write the module memory of this machine, and what tells about it, to a file
+    Snapshot(SnapshotArgs),
+    /// Annotate every address of a module or of kernel code in a log or trace, from standard input
+    Symbolize(SymbolizeArgs),
     /// Count what module memory costs under several layouts and page sizes
     Footprint(FootprintArgs),
 }
@@ -145,6 +149,9 @@ pub(crate) struct LookupArgs {
     /// without an address, addresses are read from standard input, one a line
     #[arg(value_name = "ADDR|MODULE")]
     pub(crate) words: Vec<String>,
+    /// Look up in a machine's snapshot instead; the files of --kernel make memory types certain
+    #[arg(long, value_name = "FILE")]
+    pub(crate) snapshot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) kernel: KernelArgs,
     #[command(flatten)]
@@ -152,6 +159,25 @@ pub(crate) struct LookupArgs {
     /// Print JSON (schema: docs/json.md)
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SnapshotArgs {
+    /// The file to write; `-` for standard output
+    #[arg(short, long, value_name = "FILE", default_value = "snapshot.mms")]
+    pub(crate) output: PathBuf,
+    /// Folder that stands for the machine's root, with its own proc and sys
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub(crate) root: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SymbolizeArgs {
+    /// The machine's snapshot: a .mms file or a folder of its members
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) snapshot: PathBuf,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
 }
 
 #[derive(Args, Clone, Debug)]

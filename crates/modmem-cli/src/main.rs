@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Command::Info(arguments) => commands::info::run(arguments),
         Command::Map(arguments) => commands::map::run(arguments),
         Command::Lookup(arguments) => commands::lookup::run(arguments),
+        Command::Snapshot(arguments) => commands::snapshot::run(arguments),
+        Command::Symbolize(arguments) => commands::symbolize::run(arguments),
         Command::Footprint(arguments) => commands::footprint::run(arguments),
     };
     match done {

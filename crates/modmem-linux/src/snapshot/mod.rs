@@ -24,8 +24,10 @@ mod areas;
 mod capture;
 mod files;
 mod folder;
+mod kinds;
 mod kprobes;
 mod lines;
+mod locate;
 mod members;
 mod memory;
 mod modules;
@@ -34,10 +36,14 @@ mod symbols;
 
 use std::{fs, io::Read, path::Path};
 
+use modmem::profile::{KernelConfig, Profile};
+
 pub use self::{
     areas::Area,
     files::ModuleFiles,
+    kinds::kind_of_section,
     kprobes::Kprobe,
+    locate::{Found, Locator, Memories, Place},
     memory::{MemoryRecord, MemoryRecords},
     modules::{ModuleRecord, ModuleState, SectionAddress},
     symbols::{Nearest, Symbol, SymbolTable},
@@ -130,6 +136,15 @@ impl Snapshot {
     /// The module of exactly this name.
     pub fn module(&self, name: &str) -> Option<&ModuleRecord> {
         self.modules.iter().find(|module| module.name == name)
+    }
+
+    /// What kernel this is, for layouts; without a configuration that of Debian is taken.
+    pub fn profile(&self) -> Result<Profile, Error> {
+        let profile = match &self.config {
+            Some(config) => Profile::from_config(&KernelConfig::parse(config), &self.release),
+            None => Profile::named(&self.release),
+        };
+        profile.map_err(|error| Error::malformed("the snapshot", error.to_string()))
     }
 
     /// The area of vmalloc that an address lies in.

@@ -93,16 +93,20 @@ impl ModuleRecord {
     /// `machine` is that of the snapshot: powerpc's 64-bit kernels keep what others throw away. The file's own symbol
     /// table goes with init everywhere.
     pub fn is_freed(&self, section: &str, machine: &str) -> bool {
-        let given_back = match self.init_size {
-            Some(size) => size == 0,
-            None => self.state == ModuleState::Live,
-        };
         let is_init = match section {
             ".symtab" | ".strtab" => true,
             name if name.starts_with(".init") => !machine.starts_with("ppc64"),
             name => name.starts_with(".ARM.ex") && name.contains(".init"),
         };
-        given_back && is_init
+        is_init && self.init_is_over()
+    }
+
+    /// Whether init is over, so that its memory was given back.
+    pub fn init_is_over(&self) -> bool {
+        match self.init_size {
+            Some(size) => size == 0,
+            None => self.state == ModuleState::Live,
+        }
     }
 
     /// The sections whose memory is there, with their addresses.

@@ -5,6 +5,7 @@ use std::{
     fmt,
     hash::{BuildHasher as _, RandomState},
     io::BufRead,
+    ops::Range,
 };
 
 use super::lines::{each_line, hex};
@@ -133,6 +134,11 @@ impl SymbolTable {
     /// Mapping symbols are passed over, as the kernel does. How far before it may lie is for the caller to say: the
     /// table does not know where a module's memories end.
     pub fn nearest(&self, address: u64, module: Option<&str>) -> Option<Nearest<'_>> {
+        self.nearest_in(0..u64::MAX, address, module)
+    }
+
+    /// The same among the symbols in a range, whose end ends the last of them.
+    pub fn nearest_in(&self, range: Range<u64>, address: u64, module: Option<&str>) -> Option<Nearest<'_>> {
         let module = match module {
             None => 0,
             Some(module) => self.modules.iter().position(|known| known == module)?,
@@ -141,14 +147,23 @@ impl SymbolTable {
             let entry = self.entries[**at as usize];
             usize::from(entry.module) == module && !is_mapping(self.symbol(&entry).name)
         };
+        if !range.contains(&address) {
+            return None;
+        }
+        let before = |limit: u64| self.by_address.partition_point(|at| self.address(*at) < limit);
+        let (first, last) = (before(range.start), before(range.end));
         let after = self.by_address.partition_point(|at| self.address(*at) <= address);
-        let (before, behind) = self.by_address.split_at(after);
-        let last = *before.iter().rev().find(counts)?;
-        let start = self.address(last);
-        let first = before.partition_point(|at| self.address(*at) < start);
-        let best = before[first..].iter().find(counts).unwrap_or(&last);
-        let next = behind.iter().find(counts).map(|at| self.address(*at));
-        Some(Nearest { symbol: self.at(*best), offset: address - start, size: next.map(|next| next - start) })
+        let best = *self.by_address[first..after].iter().rev().find(counts)?;
+        let start = self.address(best);
+        let best = *self.by_address[before(start)..after].iter().find(counts).unwrap_or(&best);
+        let next = self.by_address[after..last].iter().find(counts).map(|at| self.address(*at));
+        let end = next.or_else(|| (range.end < u64::MAX).then_some(range.end));
+        Some(Nearest { symbol: self.at(best), offset: address - start, size: end.map(|end| end - start) })
+    }
+
+    /// Digits of an address: 16, or 8 on machines of 32 bits.
+    pub fn digits(&self) -> usize {
+        if self.digits == 8 { 8 } else { 16 }
     }
 
     /// The lines that [`read_from`](SymbolTable::read_from) reads.
@@ -327,6 +342,15 @@ mod tests {
         assert_eq!(near(0xffff_ffff_c000_100c, Some("xfs")), Some(("between", 4, None)));
         assert_eq!(near(0xffff_ffff_c000_0fff, Some("ext4")), None);
         assert_eq!(near(0xffff_ffff_c000_0fff, Some("none")), None);
+        let within = |range, address| {
+            let found = table.nearest_in(range, address, Some("ext4"))?;
+            Some((found.symbol.name, found.size))
+        };
+        let start = 0xffff_ffff_c000_1000;
+        assert_eq!(within(start..start + 0x20, start + 0x18), Some(("second", Some(16))));
+        assert_eq!(within(start..start + 8, start + 4), Some(("first", Some(8))));
+        assert_eq!(within(start + 4..start + 0x20, start + 8), None);
+        assert_eq!(within(start..start + 0x20, start + 0x20), None);
         let there: Vec<&str> = table.at_address(0xffff_ffff_c000_1000).map(|symbol| symbol.name).collect();
         assert_eq!(there, ["$x", "first", "alias"]);
     }
