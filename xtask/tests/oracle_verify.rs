@@ -9,8 +9,8 @@ use xtask::oracle::folder;
 
 fn verified(name: &str) -> Option<Verification> {
     let snapshot = Snapshot::open(folder(name)?).unwrap();
-    let mut files = OwnFiles::of(&snapshot).unwrap().expect("recordings bring the module files along");
-    Some(verify(&snapshot, &Options::default(), &mut |name| files.read(name)).unwrap())
+    let files = OwnFiles::of(&snapshot).unwrap().expect("recordings bring the module files along");
+    Some(verify(&snapshot, &Options::default(), &mut |name| files.get(name)).unwrap())
 }
 
 fn every_byte_is_explained(name: &str, modules: usize, rules: &[Rule]) {

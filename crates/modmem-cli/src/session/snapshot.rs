@@ -7,7 +7,7 @@ use modmem::profile::Profile;
 use modmem::{Image, Layout};
 use modmem_linux::Kernel;
 use modmem_linux::snapshot::{Locator, Memories, ModuleRecord, Snapshot};
-use modmem_linux::verify::{OwnFiles, own_files};
+use modmem_linux::verify::OwnFiles;
 
 use super::open_files;
 use crate::args::KernelArgs;
@@ -44,7 +44,7 @@ impl OpenSnapshot {
         }
         let files = match kernel.kernel.is_empty() {
             false => Files::Kernel(Box::new(open_files(kernel, Bars::new())?)),
-            true => own_files(&snapshot)?.map_or(Files::None, Files::Own),
+            true => OwnFiles::of(&snapshot)?.map_or(Files::None, Files::Own),
         };
         Ok(OpenSnapshot { snapshot, files })
     }

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 
 use crate::Error;
 use crate::snapshot::Snapshot;
@@ -42,13 +42,10 @@ impl OwnFiles {
     ///
     /// # Errors
     /// It cannot be read back.
-    pub fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let Some(&(start, length)) = self.places.get(name) else { return Ok(None) };
         let mut contents = vec![0; length];
-        self.file
-            .seek(SeekFrom::Start(start))
-            .and_then(|_| self.file.read_exact(&mut contents))
-            .map_err(Error::read(Path::new("a temporary file")))?;
+        self.file.read_exact_at(&mut contents, start).map_err(Error::read("a temporary file"))?;
         Ok(Some(contents))
     }
 }
