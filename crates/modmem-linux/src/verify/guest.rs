@@ -7,6 +7,10 @@ use modmem::{Name, RunAddr};
 
 use crate::snapshot::{Snapshot, Symbol};
 
+/// The name under which the kernel lists the pages with copies of probed instructions, a symbol a page.
+const KPROBES: &str = "__builtin__kprobes";
+const KPROBE_PAGE: u64 = 4096;
+
 /// A snapshot's memory and symbols.
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotGuest<'s> {
@@ -58,10 +62,12 @@ impl Guest for SnapshotGuest<'_> {
         let symbols = &self.snapshot.symbols;
         let here =
             symbols.at_address(address.0).find(is_text).or_else(|| symbols.at_address(address.0).next());
+        let in_probe_page =
+            || symbols.nearest(address.0, Some(KPROBES)).filter(|probe| probe.offset < KPROBE_PAGE);
         let (symbol, offset) = match here {
             Some(symbol) => (symbol, 0),
             None => {
-                let nearest = symbols.nearest(address.0, None)?;
+                let nearest = in_probe_page().or_else(|| symbols.nearest(address.0, None))?;
                 (nearest.symbol, nearest.offset)
             }
         };

@@ -56,7 +56,8 @@ impl<'g> Twin<'g> {
             let bytes = placement.bytes(kind);
             relocated[kind].try_reserve_exact(bytes.len()).map_err(|_| VerifyError::OutOfMemory)?;
             relocated[kind].extend_from_slice(bytes);
-            found[kind] = guest.bytes(address, bytes.len());
+            let length = bytes.len();
+            found[kind] = guest.bytes(address, length).filter(|found| found.len() == length);
         }
         Ok(Twin { placement, relocated, found, patches: PerKind::default(), out_of_memory: false })
     }

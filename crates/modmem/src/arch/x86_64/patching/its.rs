@@ -4,6 +4,9 @@
 //! A module's thunks lie in pages that only its code points to. Their addresses are taken from the first branch into
 //! each; where in the page a thunk must be follows from those before it, and the page's contents from all of them.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 use super::insn::{CALL, INT3, JMP32, branch_target};
 use crate::address::RunAddr;
 use crate::verify::subject::Subject;
@@ -15,10 +18,10 @@ const FIRST: u64 = 32;
 
 #[derive(Debug)]
 pub(super) struct Thunks {
-    page: Option<Page>,
+    /// In the order in which they were filled; the last one may have room.
+    pages: Vec<Page>,
     /// Whether it is no longer known where the next thunk is: init code had some.
     lost: bool,
-    wrong: Option<RunAddr>,
 }
 
 #[derive(Debug)]
@@ -26,19 +29,19 @@ struct Page {
     address: u64,
     /// Where the next thunk may begin.
     next: u64,
-    expected: [u8; PAGE as usize],
+    expected: Box<[u8; PAGE as usize]>,
     /// Whether `expected` is all that is in it.
     whole: bool,
 }
 
 impl Thunks {
     pub(super) fn new() -> Thunks {
-        Thunks { page: None, lost: false, wrong: None }
+        Thunks { pages: Vec::new(), lost: false }
     }
 
     pub(super) fn lose_track(&mut self) {
         self.lost = true;
-        if let Some(page) = &mut self.page {
+        if let Some(page) = self.pages.last_mut() {
             page.whole = false;
         }
     }
@@ -59,7 +62,7 @@ impl Thunks {
         let size = 3 + u64::from(register / 8);
         let Some(target) = target else { return 0 };
         let own = subject.twin.kind_at(RunAddr(target)).is_none();
-        match &self.page {
+        match self.pages.last() {
             Some(page) if page.next + size - 1 < PAGE && target & !(PAGE - 1) == page.address => {
                 let exact = page.address + place(page.next, size);
                 if self.lost && target >= exact { target } else { exact }
@@ -74,10 +77,14 @@ impl Thunks {
     pub(super) fn take(&mut self, target: u64, register: u8) {
         let (address, offset) = (target & !(PAGE - 1), (target % PAGE) as usize);
         let lost = self.lost;
-        if self.page.as_ref().is_none_or(|page| page.address != address) {
-            self.page = Some(Page { address, next: FIRST, expected: [INT3; PAGE as usize], whole: !lost });
+        if self.pages.last().is_none_or(|page| page.address != address) {
+            if self.pages.try_reserve(1).is_err() {
+                return;
+            }
+            let expected = Box::new([INT3; PAGE as usize]);
+            self.pages.push(Page { address, next: FIRST, expected, whole: !lost });
         }
-        let Some(page) = &mut self.page else { return };
+        let Some(page) = self.pages.last_mut() else { return };
         let (thunk, length) = match register {
             0..=7 => ([0xff, 0xe0 + register, INT3, 0], 3),
             _ => ([0x41, 0xff, 0xe0 + (register & 7), INT3], 4),
@@ -88,17 +95,25 @@ impl Thunks {
         page.next = (offset + length) as u64;
     }
 
-    /// Compares the last page with the guest's.
-    pub(super) fn check(mut self, subject: &mut Subject<'_, '_>) {
-        let Some(page) = self.page.take().filter(|page| page.whole) else { return };
-        let address = RunAddr(page.address);
-        let Some(found) = subject.guest.bytes(address, PAGE as usize) else { return };
-        if let Some(at) = found.iter().zip(&page.expected).position(|(a, b)| a != b) {
-            let why = Why::NotAsRule(Rule::Retpoline);
-            let end = found.len().min(at + 16);
-            subject.outside(address + at as u64, &page.expected[at..end], &found[at..end], why);
+    /// Whether the page of a thunk can be looked at.
+    pub(super) fn is_readable(&self, subject: &Subject<'_, '_>, thunk: u64) -> bool {
+        let page = RunAddr(thunk & !(PAGE - 1));
+        self.pages.last().is_some_and(|last| last.address == page.0) || subject.guest.word(page).is_some()
+    }
+
+    /// Compares the pages with the guest's.
+    pub(super) fn check(self, subject: &mut Subject<'_, '_>) {
+        for page in self.pages.iter().filter(|page| page.whole) {
+            let address = RunAddr(page.address);
+            let Some(found) = subject.guest.bytes(address, PAGE as usize) else { continue };
+            let differs =
+                found.iter().zip(page.expected.iter()).position(|(found, expected)| found != expected);
+            if let Some(at) = differs {
+                let why = Why::NotAsRule(Rule::Retpoline);
+                let end = found.len().min(at + 16);
+                subject.outside(address + at as u64, &page.expected[at..end], &found[at..end], why);
+            }
         }
-        self.wrong = None;
     }
 }
 

@@ -34,16 +34,20 @@ fn slot(subject: &mut Subject<'_, '_>, site: RunAddr, slot: RunAddr) -> (Option<
     let called = found.and_then(|found| branch_target(found, CALL, site.0));
     let empty = found.is_some_and(|found| found[0] == 0x66 || found[0] == 0x0f);
     let certain = subject.evidence.certain(variable);
-    let target = certain.or(called).or(if empty { nop } else { None }).or(subject.evidence.leaning(variable));
-    let Some(target) = target else { return (None, Standing::Certain) };
-    let standing = match certain {
-        Some(_) => Standing::Certain,
-        None if subject.is_function(RunAddr(target)) => {
-            subject.evidence.vote(variable, target);
-            Standing::Unproven
-        }
-        None => Standing::WrongTarget(RunAddr(target)),
+    // What is no function cannot be what the slot holds.
+    let shown = called.filter(|&target| subject.is_function(RunAddr(target)));
+    let shown = shown.or(if empty { nop } else { None });
+    let target = certain.or(shown).or(subject.evidence.leaning(variable));
+    if let (None, Some(shown)) = (certain, shown) {
+        subject.evidence.vote(variable, shown);
+    }
+    let standing = match called {
+        Some(called) if Some(called) != target && shown.is_none() => Standing::WrongTarget(RunAddr(called)),
+        Some(called) if Some(called) != target => Standing::OutOfStep(variable),
+        _ if subject.evidence.pinned(variable).is_some() => Standing::Certain,
+        _ => Standing::Unproven,
     };
+    let Some(target) = target else { return (None, standing) };
     // An empty slot calls the function that stops the machine.
     let target = if target == 0 { subject.kernel.bug_function.unwrap_or(0) } else { target };
     (Some(target).filter(|&target| Some(target) != nop), standing)

@@ -7,6 +7,7 @@ use super::nops;
 use crate::address::RunAddr;
 use crate::profile::IndirectPadding;
 use crate::verify::subject::Subject;
+use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 
 /// Bytes of one thunk in the kernel's arrays of them, one a register.
@@ -80,8 +81,11 @@ fn patch(subject: &mut Subject<'_, '_>, site: &Site, bytes: &Code, thunks: &mut 
         code
     };
     let features = [RETPOLINE, RETPOLINE_LFENCE, CALL_DEPTH, its];
-    let (code, standing) = decide(subject, site.address, &features, build);
+    let (code, mut standing) = decide(subject, site.address, &features, build);
     if code.bytes() == trampoline(site, offered, offered).bytes() {
+        if !thunks.is_readable(subject, offered) {
+            standing = Standing::Unproven;
+        }
         thunks.take(offered, site.register);
     }
     subject.twin.write(site.address, code.bytes(), Rule::Retpoline, standing);
