@@ -61,7 +61,11 @@ impl Thunks {
         };
         let size = 3 + u64::from(register / 8);
         let Some(target) = target else { return 0 };
-        let own = subject.twin.kind_at(RunAddr(target)).is_none();
+        // Neither code of the module itself nor a thunk of the kernel's.
+        let kernels =
+            |array: u64| (array..array.wrapping_add(16 * super::retpolines::THUNK)).contains(&target);
+        let own = subject.twin.kind_at(RunAddr(target)).is_none()
+            && !subject.kernel.retpolines.is_some_and(kernels);
         match self.pages.last() {
             Some(page) if page.next + size - 1 < PAGE && target & !(PAGE - 1) == page.address => {
                 let exact = page.address + place(page.next, size);

@@ -1,5 +1,6 @@
 //! Calls through `pv_ops`, made direct (6.1: arch/x86/kernel/alternative.c:apply_paravirt; later: alt_replace_call).
 
+use super::call_thunks::COUNT_LENGTH;
 use super::insn::{CALL, Code, branch, branch_target, signed};
 use super::nops;
 use crate::address::RunAddr;
@@ -32,18 +33,20 @@ fn slot(subject: &mut Subject<'_, '_>, site: RunAddr, slot: RunAddr) -> (Option<
     let nop = subject.kernel.nop_function;
     let found = subject.twin.found(site, 5);
     let called = found.and_then(|found| branch_target(found, CALL, site.0));
+    // Perhaps a call that is counted on its way.
+    let counted = called.map(|called| called.wrapping_add(COUNT_LENGTH));
     let empty = found.is_some_and(|found| found[0] == 0x66 || found[0] == 0x0f);
     let certain = subject.evidence.certain(variable);
     // What is no function cannot be what the slot holds.
-    let shown = called.filter(|&target| subject.is_function(RunAddr(target)));
+    let shown = [called, counted].into_iter().flatten().find(|&target| subject.is_function(RunAddr(target)));
     let shown = shown.or(if empty { nop } else { None });
     let target = certain.or(shown).or(subject.evidence.leaning(variable));
     if let (None, Some(shown)) = (certain, shown) {
         subject.evidence.vote(variable, shown);
     }
     let standing = match called {
-        Some(called) if Some(called) != target && shown.is_none() => Standing::WrongTarget(RunAddr(called)),
-        Some(called) if Some(called) != target => Standing::OutOfStep(variable),
+        Some(called) if shown.is_none() => Standing::WrongTarget(RunAddr(called)),
+        Some(_) if shown != target => Standing::OutOfStep(variable),
         _ if subject.evidence.pinned(variable).is_some() => Standing::Certain,
         _ => Standing::Unproven,
     };

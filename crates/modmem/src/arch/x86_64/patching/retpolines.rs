@@ -11,7 +11,7 @@ use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 
 /// Bytes of one thunk in the kernel's arrays of them, one a register.
-const THUNK: u64 = 32;
+pub(super) const THUNK: u64 = 32;
 
 /// A call, jump or conditional jump to the thunk of a register.
 #[derive(Clone, Copy, Debug)]
