@@ -10,7 +10,7 @@ usage: cargo xtask CHORE
   bench index [OPTION]   measure how long it takes to find the owner of an address, and write docs/index.md;
                          with options (--help) only print
   goldens DIR            write crates/modmem/tests/goldens from recorded kernels
-  whole-package KERNEL   load all modules of a kernel package; fails if one is missing
+  whole-package KERNEL   load all modules of a kernel package, or of several that it comes in; fails if one is missing
   freestanding           build and run the library in a program without std
   loom                   explore what readers and writers of the index share with the model checker";
 
@@ -32,7 +32,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["freestanding"] => xtask::freestanding::run(),
         ["loom"] => xtask::loom::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
-        ["whole-package", kernel] => xtask::whole_package::run(kernel),
+        ["whole-package", kernel @ ..] if !kernel.is_empty() => xtask::whole_package::run(kernel),
         _ => bail!("{USAGE}"),
     }
 }

@@ -32,15 +32,7 @@ impl<'o> Replay<'o> {
         let config = KernelConfig::parse(&oracle.config);
         let profile = Profile::from_config(&config, &oracle.release).expect("a profile");
         let mut modules = Modules::new(&profile, oracle.symbols["__per_cpu_end"]);
-        let mut symbols: Vec<(&String, &u64)> = oracle.symbols.iter().collect();
-        symbols.sort();
-        let exports = symbols.into_iter().filter_map(|(name, &value)| {
-            // What is exported has an entry in the export table, and that has a symbol.
-            let exported = oracle.symbols.contains_key(&format!("__ksymtab_{name}"));
-            let name = Name::from(&**name);
-            exported.then_some(Export { name, value, gpl_only: false, crc: None, namespace: Name::default() })
-        });
-        modules.add_kernel_symbols(exports).expect("symbols that differ");
+        modules.add_kernel_symbols(exports(oracle)).expect("symbols that differ");
         Replay { oracle, profile, modules, linker: Linker::new() }
     }
 
@@ -53,6 +45,18 @@ impl<'o> Replay<'o> {
         let id = self.modules.load(&image, &self.profile, &mut memory, &mut self.linker, options);
         id.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
+}
+
+/// What the kernel itself exports, as far as its symbols tell: neither licences nor CRCs.
+pub fn exports(oracle: &Oracle) -> impl Iterator<Item = Export<'_>> {
+    let mut symbols: Vec<(&String, &u64)> = oracle.symbols.iter().collect();
+    symbols.sort();
+    symbols.into_iter().filter_map(|(name, &value)| {
+        // What is exported has an entry in the export table, and that has a symbol.
+        let exported = oracle.symbols.contains_key(&format!("__ksymtab_{name}"));
+        let name = Name::from(&**name);
+        exported.then_some(Export { name, value, gpl_only: false, crc: None, namespace: Name::default() })
+    })
 }
 
 /// Where the kernel had each block of a module, from the addresses of the sections in it.
