@@ -186,9 +186,12 @@ fn renamed(to: &str) -> PathBuf {
 fn no_module_s_name_writes_to_a_terminal() {
     let path = renamed("a\x1b[31m\nb\x07c");
     let path = path.to_str().unwrap();
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 8] = [
         &["load", path],
         &["load", "-v", path],
+        &["load", "--view", "proc-modules", path],
+        &["load", "--view", "kallsyms", path],
+        &["load", "--view", "sysfs", path],
         &["info", path],
         &["map", path],
         &["lookup", path, "0xffffffffc0000000"],
