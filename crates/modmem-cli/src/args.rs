@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Symbolize(SymbolizeArgs),
     /// Count what module memory costs under several layouts and page sizes
     Footprint(FootprintArgs),
+    /// Compare the module memory of a running machine, byte by byte, with what its files and kernel make of it
+    Verify(VerifyArgs),
 }
 
 /// Which kernel, and where its files come from.
@@ -199,6 +201,35 @@ pub(crate) struct FootprintArgs {
     /// The same as --format json (schema: docs/json.md)
     #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
+}
+
+/// Exit status: 0 if nothing is unexplained, 1 if something is, 2 if it could not be done.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct VerifyArgs {
+    /// The machine's snapshot: a .mms file, a folder of its members, or a description of memory in JSON; without
+    /// --kernel it must bring the files of its modules along
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "live")]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// Verify this machine as it is now, with its files under /lib/modules or those of --kernel; as root
+    #[arg(long, conflicts_with = "snapshot")]
+    pub(crate) live: bool,
+    /// Expect the kprobes that the snapshot lists
+    #[arg(long)]
+    pub(crate) kprobes: bool,
+    /// Expect a kprobe at an address or at [MODULE:]SYMBOL[+OFFSET]; may be repeated
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) kprobe: Vec<String>,
+    /// Show this module only; all are compared nevertheless, and count; may be repeated
+    #[arg(long = "module", value_name = "NAME")]
+    pub(crate) modules: Vec<String>,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+    /// Print JSON (schema: docs/json.md)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show every module, memory and place
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -7,3 +7,4 @@ pub(crate) mod lookup;
 pub(crate) mod map;
 pub(crate) mod snapshot;
 pub(crate) mod symbolize;
+pub(crate) mod verify;

@@ -1,0 +1,160 @@
+//! Changed code as a disassembly of both sides.
+
+use iced_x86::{Decoder, DecoderOptions, Formatter as _, GasFormatter, Instruction, OpKind};
+use modmem::RunAddr;
+
+use super::atlas::Atlas;
+use super::file_map::FileMap;
+use super::finding::{Line, Mark, Shown};
+use super::looks;
+use super::window::Window;
+use crate::output::json::Address;
+
+/// Instructions shown before and behind those that differ.
+const BEFORE: usize = 3;
+const BEHIND: usize = 2;
+/// Most lines of one comparison.
+const MOST_LINES: usize = 64;
+
+/// One side's instruction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Insn<'w> {
+    pub(super) insn: Instruction,
+    pub(super) bytes: &'w [u8],
+}
+
+impl Insn<'_> {
+    fn start(&self) -> u64 {
+        self.insn.ip()
+    }
+
+    fn end(&self) -> u64 {
+        self.insn.ip() + self.bytes.len() as u64
+    }
+}
+
+/// The instructions that differ, side by side.
+pub(super) fn compare(atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Shown {
+    let expected = decode(&window.expected, window.start);
+    // Up to the span both sides are the same: there they have the same boundaries.
+    let first = expected.partition_point(|insn| insn.start() <= window.span.start).saturating_sub(1);
+    let Some(start) = expected.get(first).map(Insn::start) else { return Shown::default() };
+    let found = decode(window.both(start, u64::MAX).1, start);
+    let mut listing = Listing { atlas, map, formatter: formatter(), lines: Vec::new() };
+    for insn in &expected[first.saturating_sub(BEFORE)..first] {
+        listing.push(Mark::Same, insn);
+    }
+    let mut looks_like = Vec::new();
+    let (mut e, mut f) = (first, 0);
+    while let (Some(ours), Some(theirs)) = (expected.get(e), found.get(f)) {
+        if ours.start() >= window.span.end {
+            break;
+        }
+        if ours.bytes == theirs.bytes {
+            listing.push(Mark::Same, ours);
+            (e, f) = (e + 1, f + 1);
+            continue;
+        }
+        let (from_e, from_f) = (e, f);
+        (e, f) = (e + 1, f + 1);
+        loop {
+            let (end_e, end_f) = (expected[e - 1].end(), found[f - 1].end());
+            match (end_e < end_f, end_e == end_f) {
+                (true, _) if e < expected.len() => e += 1,
+                (false, false) if f < found.len() => f += 1,
+                _ => break,
+            }
+        }
+        let (ours, theirs) = (&expected[from_e..e], &found[from_f..f]);
+        ours.iter().for_each(|insn| listing.push(Mark::Expected, insn));
+        theirs.iter().for_each(|insn| listing.push(Mark::Found, insn));
+        let before = &expected[..from_e];
+        let change = looks::Change { atlas, map, before, at_symbol: window.at_symbol, ours, theirs };
+        looks_like.extend(change.looks_like());
+    }
+    looks_like.dedup();
+    for insn in expected.iter().skip(e).take(if window.cut { 0 } else { BEHIND }) {
+        listing.push(Mark::Same, insn);
+    }
+    listing.lines.truncate(MOST_LINES);
+    Shown { lines: listing.lines, looks_like }
+}
+
+fn decode(bytes: &[u8], address: u64) -> Vec<Insn<'_>> {
+    let mut decoder = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE);
+    let mut insns = Vec::new();
+    while decoder.can_decode() {
+        let at = decoder.position();
+        let mut insn = decoder.decode();
+        // What is no instruction may be any number of bytes long: one at a time.
+        if insn.is_invalid() {
+            insn.set_len(1);
+            let _ = decoder.set_position(at + 1);
+            decoder.set_ip(insn.ip() + 1);
+        }
+        let end = decoder.position();
+        insns.push(Insn { insn, bytes: &bytes[at..end] });
+    }
+    insns
+}
+
+fn formatter() -> GasFormatter {
+    let mut formatter = GasFormatter::new();
+    let options = formatter.options_mut();
+    options.set_uppercase_hex(false);
+    options.set_branch_leading_zeros(false);
+    options.set_space_after_operand_separator(false);
+    options.set_small_hex_numbers_in_decimal(false);
+    options.set_first_operand_char_index(8);
+    formatter
+}
+
+struct Listing<'l, 's> {
+    atlas: &'l Atlas<'s>,
+    map: &'l FileMap,
+    formatter: GasFormatter,
+    lines: Vec<Line>,
+}
+
+impl Listing<'_, '_> {
+    fn push(&mut self, mark: Mark, insn: &Insn<'_>) {
+        let mut text = String::new();
+        self.formatter.format(&insn.insn, &mut text);
+        let target = target_of(&insn.insn).map(|address| self.atlas.look(address, self.map));
+        // A small number is no address, whatever operand it is.
+        let target = target.filter(|target| is_branch(&insn.insn) || !target.is_foreign());
+        self.lines.push(Line {
+            mark,
+            address: Address(RunAddr(insn.insn.ip())),
+            bytes: insn.bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+            text,
+            target: target.map(|target| target.name()),
+        });
+    }
+}
+
+/// Whether an instruction names the place where the code goes on.
+pub(super) fn is_branch(insn: &Instruction) -> bool {
+    (0..insn.op_count()).any(|at| insn.op_kind(at) == OpKind::NearBranch64)
+}
+
+/// The address that an instruction names: of a branch, of memory relative to it, or as a number.
+pub(super) fn target_of(insn: &Instruction) -> Option<u64> {
+    if is_branch(insn) {
+        return Some(insn.near_branch64());
+    }
+    if insn.is_ip_rel_memory_operand() {
+        return Some(insn.ip_rel_memory_address());
+    }
+    let number = (0..insn.op_count()).find_map(|at| match insn.op_kind(at) {
+        OpKind::Immediate64 | OpKind::Immediate32to64 => Some(insn.immediate(at)),
+        OpKind::Memory if insn.memory_displ_size() >= 4 => Some(insn.memory_displacement64()),
+        _ => None,
+    })?;
+    is_kernel_address(number).then_some(number)
+}
+
+/// Whether a number can be an address of kernel memory: in the upper half, and not a small negative number.
+pub(super) fn is_kernel_address(number: u64) -> bool {
+    (0xffff_8000_0000_0000..0xffff_ffff_ffff_0000).contains(&number)
+}
