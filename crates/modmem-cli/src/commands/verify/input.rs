@@ -76,7 +76,7 @@ impl Input {
 fn open(arguments: &VerifyArgs, snapshot: &Snapshot, shown: &str) -> Result<Files> {
     let release = &snapshot.release;
     if arguments.kernel.kernel.is_empty() && !arguments.live {
-        let own = own_files(snapshot)?.zip(snapshot.module_files.as_ref());
+        let own = OwnFiles::of(snapshot)?.zip(snapshot.module_files.as_ref());
         return own.map(|(files, archive)| Files::Own(files, archive.path().to_owned())).ok_or_else(|| {
             anyhow!(
                 "{shown} does not bring the files of its modules along; give those of {release}: \
