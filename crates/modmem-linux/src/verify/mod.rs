@@ -7,7 +7,7 @@ mod guest;
 mod own_files;
 mod strays;
 
-use modmem::profile::{KernelConfig, Profile};
+use modmem::profile::Profile;
 use modmem::verify::{GuestModule, ModuleReport, Tally, Variable, Verifier, VerifyError};
 use modmem::{Image, Name, RunAddr};
 
@@ -109,7 +109,7 @@ pub fn verify(
     options: &Options,
     files: &mut FileSource<'_>,
 ) -> Result<Verification, Error> {
-    let profile = profile_of(snapshot)?;
+    let profile = snapshot.profile()?;
     let guest = SnapshotGuest::new(snapshot);
     let mut kprobes: Vec<RunAddr> = options.kprobes.iter().map(|&address| RunAddr(address)).collect();
     if options.listed_kprobes {
@@ -133,19 +133,11 @@ pub fn verify(
     }
     let state = verifier.machine_state();
     let state = state.map(|(variable, value, proven, sites)| StateFact { variable, value, proven, sites });
-    let state = state.collect();
+    let mut state: Vec<StateFact> = state.collect();
+    state.sort_by_key(|fact| fact.variable);
     let remarks = remarks(snapshot, &verifier);
     let strays = strays::find(snapshot, &profile.ranges, &modules, &records);
     Ok(Verification { release: snapshot.release.clone(), profile, modules, strays, state, remarks })
-}
-
-/// The profile of a snapshot's kernel.
-fn profile_of(snapshot: &Snapshot) -> Result<Profile, Error> {
-    let profile = match &snapshot.config {
-        Some(config) => Profile::from_config(&KernelConfig::parse(config), &snapshot.release),
-        None => Profile::named(&snapshot.release),
-    };
-    profile.map_err(|error| Error::malformed("the snapshot", error.to_string()))
 }
 
 fn check(
