@@ -9,6 +9,8 @@ const USAGE: &str = "\
 usage: cargo xtask CHORE
   bench index [OPTION]   measure how long it takes to find the owner of an address, and write docs/index.md;
                          with options (--help) only print
+  bench verify SNAPSHOT...
+                         measure how long it takes to verify snapshots that bring their module files along
   goldens DIR            write crates/modmem/tests/goldens from recorded kernels
   whole-package KERNEL   load all modules of a kernel package, or of several that it comes in; fails if one is missing
   freestanding           build and run the library in a program without std
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<()> {
     match words {
         ["bench", "index", arguments @ ..] => xtask::bench::index(arguments),
+        ["bench", "verify", snapshots @ ..] if !snapshots.is_empty() => xtask::bench_verify::run(snapshots),
+        ["bench", "verify-one", snapshot] => xtask::bench_verify::one(snapshot),
         ["freestanding"] => xtask::freestanding::run(),
         ["loom"] => xtask::loom::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
