@@ -33,6 +33,15 @@ impl Area {
     pub fn pages(&self) -> Option<u64> {
         self.rest.split(' ').find_map(|word| word.strip_prefix("pages=")?.parse().ok())
     }
+
+    /// Its addresses without the guard page at its end, if it has one; all of them where the kernel does not say.
+    pub fn backed(&self) -> Range<u64> {
+        let size = self.range.end - self.range.start;
+        let is_page = |page: u64| page.is_power_of_two() && page >= 4096;
+        let page_of = |pages: u64| Some(size / pages).filter(|page| is_page(*page) && page * pages == size);
+        let guard = self.pages().and_then(|pages| page_of(pages.checked_add(1)?));
+        self.range.start..self.range.end - guard.unwrap_or_default()
+    }
 }
 
 /// Reads `/proc/vmallocinfo`.
@@ -105,6 +114,8 @@ mod tests {
         let Areas::Known(areas) = parse("vmallocinfo", TEXT.as_bytes()).unwrap() else { panic!() };
         assert_eq!((areas[0].caller.as_str(), areas[0].pages()), ("load_module", Some(2)));
         assert_eq!((areas[2].caller.as_str(), areas[2].pages()), ("", None));
+        assert_eq!(areas[0].backed(), 0xffff_ffff_c020_1000..0xffff_ffff_c020_3000);
+        assert_eq!(areas[2].backed(), areas[2].range);
         assert_eq!(write(&areas), TEXT);
     }
 

@@ -5,9 +5,9 @@
 
 use std::{collections::HashMap, fmt, ops::Range};
 
-use modmem::{Image, Layout, MemoryKind, RunAddr};
+use modmem::{Image, Layout, MemoryKind, RunAddr, image::SymbolPlace};
 
-use super::{Area, ModuleRecord, Nearest, Snapshot, kinds::kind_of_section};
+use super::{Area, ModuleRecord, Nearest, Snapshot, Symbol, kinds::kind_of_section, symbols::is_mapping};
 
 /// How far behind a section that was freed an address may lie, where no file tells its size.
 const FARTHEST_FREED: u64 = 1 << 20;
@@ -27,6 +27,8 @@ struct Memory {
     range: Range<u64>,
     /// Sections that are not empty, by address.
     sections: Vec<(Range<u64>, String)>,
+    /// Symbols by address, of init memories alone: the kernel forgets them with what it frees.
+    symbols: Vec<(u64, String)>,
 }
 
 impl Memories {
@@ -47,7 +49,12 @@ impl Memories {
                 None => {
                     let end =
                         start.checked_add(size).ok_or_else(|| format!("{name} lies at {address:#x}"))?;
-                    memories.push(Memory { kind: place.kind, range: start..end, sections: Vec::new() });
+                    memories.push(Memory {
+                        kind: place.kind,
+                        range: start..end,
+                        sections: Vec::new(),
+                        symbols: Vec::new(),
+                    });
                     memories.len() - 1
                 }
             };
@@ -57,7 +64,22 @@ impl Memories {
             }
             memory.sections.push((address..address.saturating_add(section.size()), name));
         }
-        memories.iter_mut().for_each(|memory| memory.sections.sort_by_key(|(range, _)| range.start));
+        for symbol in image.symbols().iter() {
+            let SymbolPlace::Section(section) = symbol.place else { continue };
+            let Some(place) = layout.place(section).filter(|place| place.kind.is_init()) else { continue };
+            let name = symbol.name.to_text();
+            if let Some(memory) = memories.iter_mut().find(|memory| memory.kind == place.kind)
+                && !name.is_empty()
+                && !is_mapping(&name)
+            {
+                let address = memory.range.start.wrapping_add(place.offset).wrapping_add(symbol.value);
+                memory.symbols.push((address, name));
+            }
+        }
+        for memory in &mut memories {
+            memory.sections.sort_by_key(|(range, _)| range.start);
+            memory.symbols.sort_by_key(|(address, _)| *address);
+        }
         Ok(Memories { memories })
     }
 
@@ -65,6 +87,19 @@ impl Memories {
         let is_freed = |kind: MemoryKind| kind.is_init() && module.init_is_over();
         let mut found = self.memories.iter().filter(|memory| memory.range.contains(&address));
         found.find(|memory| is_freed(memory.kind) == freed)
+    }
+}
+
+impl Memory {
+    /// The file's symbol at or before an address.
+    fn symbol<'l>(&'l self, address: u64, module: &'l str) -> Option<Nearest<'l>> {
+        let after = self.symbols.partition_point(|(start, _)| *start <= address);
+        let start = self.symbols.get(after.checked_sub(1)?)?.0;
+        let first = self.symbols.partition_point(|(other, _)| *other < start);
+        let end = self.symbols.get(after).map_or(self.range.end, |(next, _)| *next);
+        let letter = if self.kind == MemoryKind::InitText { 't' } else { 'd' };
+        let symbol = Symbol { name: &self.symbols[first].1, address: start, letter, module: Some(module) };
+        Some(Nearest { symbol, offset: address - start, size: end.checked_sub(start) })
     }
 }
 
@@ -217,7 +252,7 @@ impl<'s> Locator<'s> {
     /// Whether a section's memory may reach as far as the address: to the end of its area.
     fn may_own(&self, start: &Start<'_>, address: u64, area: Option<&Area>) -> bool {
         match area {
-            Some(area) => area.range.contains(&start.address),
+            Some(area) => area.range.contains(&start.address) && area.backed().contains(&address),
             None if !self.snapshot.areas.is_empty() => false,
             None => address - start.address < self.snapshot.modules[start.module].size,
         }
@@ -233,6 +268,19 @@ impl<'s> Locator<'s> {
         area.is_none() && !between && !between_areas && address - start.address < FARTHEST_FREED
     }
 
+    /// The type of a section's memory by its name, or else by the names of others in the same area.
+    fn guess(&self, start: Start<'_>) -> MemoryKind {
+        let neighbours = || {
+            let area = self.snapshot.area(start.address)?;
+            let mut sections = self.snapshot.modules[start.module].sections.iter();
+            sections.find_map(|other| {
+                kind_of_section(&other.name)
+                    .filter(|kind| area.range.contains(&other.address) && !kind.is_init())
+            })
+        };
+        kind_of_section(start.section).or_else(neighbours).unwrap_or(MemoryKind::Data)
+    }
+
     fn ask_for(&mut self, module: usize) {
         let layouts = &mut self.layouts;
         self.known.entry(module).or_insert_with(|| layouts(&self.snapshot.modules[module]));
@@ -245,26 +293,28 @@ impl<'s> Locator<'s> {
         if let Some(memories) = self.known.get(&start.module).and_then(Option::as_ref) {
             let memory = memories.find(address, freed, module)?;
             let section = memory.sections.iter().find(|(range, _)| range.contains(&address));
-            // The kernel forgets the symbols of what it freed.
-            let symbol = symbols.nearest_in(memory.range.clone(), address, Some(&module.name));
+            let symbol = match freed {
+                false => symbols.nearest_in(memory.range.clone(), address, Some(&module.name)),
+                true => memory.symbol(address, &module.name),
+            };
             return Some(Place {
                 module,
                 kind: memory.kind,
                 certain: true,
                 offset: Some(address - memory.range.start),
                 section: section.map(|(range, name)| (name.as_str(), address - range.start)),
-                symbol: symbol.filter(|_| !freed),
+                symbol,
             });
         }
         // Before the section other types of memory may lie in the same area.
         let from = match self.snapshot.area(address) {
-            Some(area) => start.address..area.range.end,
+            Some(area) => start.address..area.backed().end,
             None => start.address..u64::MAX,
         };
         let symbol = symbols.nearest_in(from, address, Some(&module.name));
         Some(Place {
             module,
-            kind: kind_of_section(start.section),
+            kind: self.guess(start),
             certain: false,
             offset: None,
             section: Some((start.section, address - start.address)),

@@ -201,7 +201,7 @@ impl SymbolTable {
 }
 
 /// Symbols that assemblers leave behind to mark code and data.
-fn is_mapping(name: &str) -> bool {
+pub(super) fn is_mapping(name: &str) -> bool {
     name.starts_with('$') || name.starts_with(".L") || name.starts_with("L0")
 }
 

@@ -15,10 +15,11 @@ use crate::snapshot::{MemoryRecords, ModuleRecord, Snapshot};
 
 /// Symbols whose contents are taken, the most bytes of each, and what they decide. Up to the next symbol, if that is
 /// nearer; those that a kernel does not have are passed over.
-pub(super) const WORDS: [(&str, u64, &str); 8] = [
+pub(super) const WORDS: [(&str, u64, &str); 9] = [
     ("boot_cpu_data", 4096, "the CPU's features, by which alternatives are chosen"),
     ("pv_ops", 1024, "where paravirtual calls go"),
     ("x86_return_thunk", 8, "what returns become"),
+    ("skl_call_thunk_template", 64, "what counts calls"),
     ("ftrace_trace_function", 8, "whether functions are traced"),
     ("ftrace_graph_entry", 8, "whether their returns are traced"),
     ("uniproc_patched", 1, "whether lock prefixes were taken out"),
