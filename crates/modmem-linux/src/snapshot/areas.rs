@@ -66,16 +66,20 @@ pub(crate) fn parse(shown: &str, input: impl BufRead) -> Result<Areas, Error> {
     if hidden {
         return Ok(Areas::Hidden);
     }
+    in_order(areas).map(Areas::Known).map_err(|problem| Error::malformed(shown, problem))
+}
+
+/// The areas by address; those that overlap are refused, in words.
+pub(crate) fn in_order(mut areas: Vec<Area>) -> Result<Vec<Area>, String> {
     areas.sort_by_key(|area| (area.range.start, area.range.end));
     if let Some(pair) = areas.windows(2).find(|pair| pair[1].range.start < pair[0].range.end) {
         let [first, second] = [&pair[0].range, &pair[1].range];
-        let problem = format!(
+        return Err(format!(
             "areas {:#x}-{:#x} and {:#x}-{:#x} overlap",
             first.start, first.end, second.start, second.end
-        );
-        return Err(Error::malformed(shown, problem));
+        ));
     }
-    Ok(Areas::Known(areas))
+    Ok(areas)
 }
 
 /// An area and its size as told.

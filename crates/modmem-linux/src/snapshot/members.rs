@@ -40,7 +40,7 @@ pub(crate) const NOTES: &str = "notes/";
 /// Bytes of a short text: release, machine, command line.
 const SHORT: u64 = 1 << 20;
 /// Bytes of a configuration, of `/proc/cpuinfo`, of a module's notes.
-const LONG: u64 = 16 << 20;
+pub(crate) const LONG: u64 = 16 << 20;
 /// Lines of `missing`.
 const MOST_MISSING: usize = 4096;
 

@@ -24,6 +24,7 @@ mod areas;
 mod capture;
 mod files;
 mod folder;
+mod import;
 mod kinds;
 mod kprobes;
 mod lines;
@@ -34,7 +35,11 @@ mod modules;
 mod notes;
 mod symbols;
 
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs,
+    io::{BufRead, Read},
+    path::Path,
+};
 
 use modmem::profile::{KernelConfig, Profile};
 
@@ -86,7 +91,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads a `.mms` file, or a folder of its members.
+    /// Reads a `.mms` file, a folder of its members, or a description in JSON.
     pub fn open(path: impl AsRef<Path>) -> Result<Snapshot, Error> {
         let path = path.as_ref();
         if fs::metadata(path).map_err(Error::read(path))?.is_dir() {
@@ -100,13 +105,27 @@ impl Snapshot {
         match start.as_slice() {
             start if Format::of(start) == Some(Format::Zstd) => archive::read_compressed(&shown, whole),
             start if archive::is_tar(start) => archive::read_tar(&shown, whole),
-            _ => Err(Error::malformed(shown, "no snapshot: neither a .mms file nor a folder of its members")),
+            start if start.trim_ascii_start().starts_with(b"{") => import::read_beside(path, &shown, whole),
+            _ => {
+                let problem = "no snapshot: neither a .mms file, nor a folder of its members, nor JSON";
+                Err(Error::malformed(shown, problem))
+            }
         }
     }
 
     /// Reads the inside of a `.mms` file, which is a tar archive; `shown` names it in errors.
     pub fn from_tar(shown: &str, tar: impl Read) -> Result<Snapshot, Error> {
         archive::read_tar(shown, tar)
+    }
+
+    /// Reads a description of a machine in JSON (docs/snapshot.md); `shown` names it in errors, and `open` gives the
+    /// files that it names.
+    pub fn from_json(
+        shown: &str,
+        json: &[u8],
+        open: impl FnMut(&str) -> Result<Box<dyn BufRead>, Error>,
+    ) -> Result<Snapshot, Error> {
+        import::read(shown, json, open)
     }
 
     /// Takes a snapshot of the machine whose root folder this is: `/`, or what looks like it.

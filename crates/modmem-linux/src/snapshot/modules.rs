@@ -7,6 +7,8 @@ use crate::Error;
 
 /// More modules than any kernel has.
 const MOST_MODULES: usize = 1 << 16;
+/// Bytes of the longest name of a module: Linux allows a few less.
+const LONGEST_NAME: usize = 63;
 /// More section addresses than any kernel reports.
 const MOST_SECTIONS: usize = 1 << 22;
 
@@ -119,7 +121,7 @@ impl ModuleRecord {
     /// One line of `/proc/modules`.
     fn parse(line: &str) -> Option<ModuleRecord> {
         let mut fields = line.split(' ');
-        let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+        let name = fields.next().filter(|name| is_module_name(name))?.to_owned();
         let size = fields.next()?.parse().ok()?;
         let refcnt = match fields.next()? {
             "-" => None,
@@ -176,12 +178,23 @@ pub(crate) fn parse(shown: &str, input: impl BufRead) -> Result<Vec<ModuleRecord
         modules.push(module);
         Ok(())
     })?;
-    let mut names: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Error::malformed(shown, format!("module {:?} is listed twice", twice[0])));
+    match twice(modules.iter().map(|module| module.name.as_str())) {
+        Some(name) => Err(Error::malformed(shown, format!("module {name:?} is listed twice"))),
+        None => Ok(modules),
     }
-    Ok(modules)
+}
+
+/// Whether a module may have this name: it is a word of a line, and the name of a folder.
+pub(crate) fn is_module_name(name: &str) -> bool {
+    let is_part = |byte: u8| !matches!(byte, b' ' | b'\t' | b'\n' | b'/');
+    (1..=LONGEST_NAME).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(is_part)
+}
+
+/// A name that is there twice.
+pub(crate) fn twice<'n>(names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 /// Writes what [`parse`] reads.

@@ -256,6 +256,10 @@ impl Builder {
         if name.len() > LONGEST_NAME {
             return Err(format!("a name of {} bytes; no kernel keeps more than {LONGEST_NAME}", name.len()));
         }
+        let is_word = |name: &str| !name.bytes().any(|byte| matches!(byte, b' ' | b'\t' | b'\n'));
+        if !letter.is_ascii_graphic() || !is_word(name) || !module.is_none_or(is_word) {
+            return Err(format!("{name:?} is no symbol's name"));
+        }
         let table = &mut self.table;
         if table.entries.len() == MOST_SYMBOLS || table.names.len() > MOST_BYTES {
             return Err(format!("more than {MOST_SYMBOLS} symbols"));
