@@ -9,4 +9,5 @@ pub mod loom;
 pub mod mod_tree;
 pub mod oracle;
 pub mod replay;
+pub mod tamper;
 pub mod whole_package;
