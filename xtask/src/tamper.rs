@@ -8,7 +8,7 @@ use modmem::Image;
 use modmem::layout::MemoryKind;
 use modmem::verify::{ModuleReport, Unexplained};
 use modmem_linux::snapshot::{MemoryRecord, MemoryRecords, Snapshot};
-use modmem_linux::verify::{Checked, Options, Outcome, Verification, verify};
+use modmem_linux::verify::{Options, Outcome, Verification, verify};
 
 /// A change to a recorded kernel's memory: bytes from an address on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,15 +160,14 @@ impl Victim {
     }
 }
 
-/// The reports of all modules that were compared.
+/// The reports of all modules.
+///
+/// # Panics
+/// One was not compared.
 pub fn reports(verification: &Verification) -> impl Iterator<Item = &ModuleReport> {
-    let report = |checked: &'_ Checked| match &checked.outcome {
-        Outcome::Compared(_) => true,
+    verification.modules.iter().map(|checked| match &checked.outcome {
+        Outcome::Compared(report) => &**report,
         outcome => panic!("{}: {outcome:?}", checked.name),
-    };
-    verification.modules.iter().filter(move |checked| report(checked)).map(|checked| match &checked.outcome {
-        Outcome::Compared(report) => report,
-        _ => unreachable!("filtered above"),
     })
 }
 

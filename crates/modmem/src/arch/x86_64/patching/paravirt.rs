@@ -37,8 +37,8 @@ fn slot(subject: &mut Subject<'_, '_>, site: RunAddr, slot: RunAddr) -> (Option<
     let counted = called.map(|called| called.wrapping_add(COUNT_LENGTH));
     let empty = found.is_some_and(|found| found[0] == 0x66 || found[0] == 0x0f);
     let certain = subject.evidence.certain(variable);
-    // What is no function cannot be what the slot holds.
-    let shown = [called, counted].into_iter().flatten().find(|&target| subject.is_function(RunAddr(target)));
+    // What is no function of the kernel itself cannot be what the slot holds.
+    let shown = [called, counted].into_iter().flatten().find(|&target| is_own_function(subject, target));
     let shown = shown.or(if empty { nop } else { None });
     let target = certain.or(shown).or(subject.evidence.leaning(variable));
     if let (None, Some(shown)) = (certain, shown) {
@@ -54,6 +54,11 @@ fn slot(subject: &mut Subject<'_, '_>, site: RunAddr, slot: RunAddr) -> (Option<
     // An empty slot calls the function that stops the machine.
     let target = if target == 0 { subject.kernel.bug_function.unwrap_or(0) } else { target };
     (Some(target).filter(|&target| Some(target) != nop), standing)
+}
+
+fn is_own_function(subject: &Subject<'_, '_>, address: u64) -> bool {
+    let symbol = subject.guest.symbol_at(RunAddr(address));
+    symbol.is_some_and(|symbol| symbol.text && symbol.offset == 0 && symbol.module.is_none())
 }
 
 /// `.parainstructions` of 6.1.
