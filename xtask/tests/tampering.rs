@@ -45,7 +45,11 @@ fn every_single_byte_is_found(name: &str) {
             }
         }
     }
-    println!("{name}: {} of {CHANGES} changes missed, {} spans blamed for others'", missed.len(), blamed.len());
+    println!(
+        "{name}: {} of {CHANGES} changes missed, {} spans blamed for others'",
+        missed.len(),
+        blamed.len()
+    );
     assert!(missed.is_empty(), "{name}: not found: {missed:#x?}");
     assert!(blamed.is_empty(), "{name}: not changed: {blamed:#x?}");
 }

@@ -122,22 +122,22 @@ pub(super) fn decide(
             (always, ever) = (always & bits, ever | bits);
             // Of several, the one that agrees most with what is thought so far.
             let distance = (bits ^ lean).count_ones();
-            if matched.as_ref().is_none_or(|&(_, best)| distance < best) {
-                matched = Some((code, distance));
+            if matched.as_ref().is_none_or(|&(_, best, _)| distance < best) {
+                matched = Some((code, distance, bits));
             }
         }
     }
     for (at, &feature) in features.iter().enumerate() {
         let variable = Variable::Feature(feature);
+        let taken = matched.as_ref().map_or(lean, |&(_, _, bits)| bits);
         match (always >> at & 1, ever >> at & 1) {
-            _ if matched.is_none() => evidence.rely(variable, u64::from(lean >> at & 1)),
-            (1, 1) => evidence.vote(variable, 1),
-            (_, 0) => evidence.vote(variable, 0),
-            // Either way the code is the same.
-            _ => {}
+            (1, 1) if matched.is_some() => evidence.vote(variable, 1),
+            (_, 0) if matched.is_some() => evidence.vote(variable, 0),
+            // Either value can make this code, but perhaps not with the values that others turn out to have.
+            _ => evidence.rely(variable, u64::from(taken >> at & 1)),
         }
     }
-    (matched.map_or(leaning, |(code, _)| code), Standing::Certain)
+    (matched.map_or(leaning, |(code, ..)| code), Standing::Certain)
 }
 
 /// Whether a feature is on, as far as is known, for rules that cannot ask a single site.
