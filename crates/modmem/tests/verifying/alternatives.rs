@@ -5,35 +5,31 @@
 //! instruction set manual ("NOP"), 10 and 11 bytes with further 0x66 and 0x2e prefixes.
 
 use modmem::MemoryKind;
-use modmem::verify::{Rule, Variable, Why};
+use modmem::verify::{Rule, Why};
 
-use crate::guest::{
-    Guest, assert_clean, assert_explained, assert_not_as, assert_out_of_step, assert_wrong_target, check,
-    the_unexplained,
-};
-use crate::module::{Loaded, Module, hex};
+use crate::guest::{Guest, assert_clean, assert_explained, the_unexplained};
+use crate::loader::Loaded;
+use crate::module::{Module, hex};
 
-const SMAP: u16 = 9 * 32 + 20;
+pub(crate) const SMAP: u16 = 9 * 32 + 20;
 const ERMS: u16 = 9 * 32 + 9;
-const ALWAYS: u16 = 3 * 32 + 21;
 const NOT: u16 = 1;
-const DIRECT_CALL: u16 = 2;
 
-const FUNCTION: u64 = 0xffff_ffff_8100_0100;
-const VARIABLE: u64 = 0xffff_ffff_8200_0040;
+pub(crate) const FUNCTION: u64 = 0xffff_ffff_8100_0100;
+pub(crate) const VARIABLE: u64 = 0xffff_ffff_8200_0040;
 
 /// One entry to be: where, with what, and when.
-struct Entry {
-    site: u64,
-    length: u8,
-    replacement: u64,
-    replacement_length: u8,
-    feature: u16,
-    flags: u16,
+pub(crate) struct Entry {
+    pub(crate) site: u64,
+    pub(crate) length: u8,
+    pub(crate) replacement: u64,
+    pub(crate) replacement_length: u8,
+    pub(crate) feature: u16,
+    pub(crate) flags: u16,
 }
 
 /// A module whose text is `original`, with replacements behind it and the table that joins them.
-fn module(version: &'static str, original: &str, replacements: &str, entries: &[Entry]) -> Parts {
+pub(crate) fn module(version: &'static str, original: &str, replacements: &str, entries: &[Entry]) -> Parts {
     let mut module = Module::new(version);
     let text = module.text(original);
     let replacements = module.add(".altinstr_replacement", MemoryKind::Text, &hex(replacements));
@@ -57,15 +53,21 @@ fn module(version: &'static str, original: &str, replacements: &str, entries: &[
     Parts { module, text, replacements, table }
 }
 
-struct Parts {
-    module: Module,
-    text: usize,
-    replacements: usize,
-    table: usize,
+pub(crate) struct Parts {
+    pub(crate) module: Module,
+    pub(crate) text: usize,
+    pub(crate) replacements: usize,
+    pub(crate) table: usize,
 }
 
 /// One site that is all of `original`, replaced when `feature` is on.
-fn one(version: &'static str, original: &str, replacement: &str, feature: u16, flags: u16) -> Parts {
+pub(crate) fn one(
+    version: &'static str,
+    original: &str,
+    replacement: &str,
+    feature: u16,
+    flags: u16,
+) -> Parts {
     let length = |text: &str| hex(text).len() as u8;
     let (length, replacement_length) = (length(original), length(replacement));
     let entry = Entry { site: 0, length, replacement: 0, replacement_length, feature, flags };
@@ -73,7 +75,7 @@ fn one(version: &'static str, original: &str, replacement: &str, feature: u16, f
 }
 
 /// A machine with these features, on which the text of the module is `patched`.
-fn machine(parts: &Parts, features: &[u16], patched: &str) -> (Guest, Loaded) {
+pub(crate) fn machine(parts: &Parts, features: &[u16], patched: &str) -> (Guest, Loaded) {
     let mut guest = Guest::new();
     guest.cpu(features);
     guest.function("f", FUNCTION);
@@ -267,133 +269,4 @@ fn a_table_with_lengths_as_in_the_file_is_not_as_6_12_leaves_it() {
     assert_eq!(span.address.0, loaded.at(parts.table, 12));
     assert_eq!((&span.expected[..], &span.found[..]), (&[6][..], &[3][..]));
     assert_eq!(span.why, Why::NotAsRule(Rule::RewrittenTable));
-}
-
-/// A call through `pv_ops`, with that word in its slot, and what the site is made into.
-fn paravirt(slot: Option<u64>, patched: &str) -> (Guest, Loaded) {
-    let mut parts = one("6.12", "ff 15 00 00 00 00", "e8 00 00 00 00", ALWAYS, DIRECT_CALL);
-    parts.module.distance_to_kernel(parts.text, 2, "pv_ops", 8 - 4);
-    parts.module.branch(parts.replacements, 1, "BUG_func");
-    let mut guest = Guest::new();
-    guest.cpu(&[]);
-    guest.function("f", FUNCTION);
-    guest.function("nop_func", FUNCTION + 0x100);
-    guest.function("BUG_func", FUNCTION + 0x200);
-    guest.variable("pv_ops", VARIABLE, None);
-    if let Some(slot) = slot {
-        guest.map(VARIABLE + 8, &slot.to_le_bytes());
-    }
-    let loaded = guest.load(&parts.module);
-    guest.code(loaded.at(parts.text, 0), patched);
-    (guest, loaded)
-}
-
-#[test]
-fn a_paravirt_call_becomes_a_direct_call_of_what_its_slot_holds() {
-    for (slot, patched) in [
-        (FUNCTION, "e8 fb f0 ff c0 90"),
-        // The function that does nothing is not called; an empty slot stops the machine.
-        (FUNCTION + 0x100, "66 0f 1f 44 00 00"),
-        (0, "e8 fb f2 ff c0 90"),
-    ] {
-        let (guest, loaded) = paravirt(Some(slot), patched);
-        assert_clean(&guest.verify(&loaded));
-    }
-    let (guest, loaded) = paravirt(Some(FUNCTION), "e8 fb f1 ff c0 90");
-    assert_not_as(&guest.verify(&loaded), Rule::Alternative);
-}
-
-#[test]
-fn a_paravirt_call_whose_slot_cannot_be_read_is_not_proven() {
-    let (guest, loaded) = paravirt(None, "e8 fb f0 ff c0 90");
-    let report = guest.verify(&loaded);
-    assert_clean(&report);
-    assert_eq!(report.total().unproven[Rule::Alternative as usize], 6);
-    // But it must be a function.
-    let (guest, loaded) = paravirt(None, "e8 fd f0 ff c0 90");
-    assert_wrong_target(&guest.verify(&loaded), Rule::Alternative, FUNCTION + 2);
-}
-
-#[test]
-fn calls_through_a_table_of_6_1_become_direct_too() {
-    for (slot, patched, clean) in [
-        (FUNCTION, "e8 fb f0 ff c0 66 90", true),
-        (FUNCTION + 0x100, "0f 1f 80 00 00 00 00", true),
-        (FUNCTION, "0f 1f 80 00 00 00 00", false),
-    ] {
-        let mut module = Module::new("6.1");
-        // call *pv_ops+16: its address is sign-extended; what it is does not matter once it is replaced.
-        let text = module.text("ff 14 25 50 00 00 82");
-        let table = module.add(
-            ".parainstructions",
-            MemoryKind::RoData,
-            &hex("00 00 00 00 00 00 00 00 02 07 00 00 00 00 00 00"),
-        );
-        module.address(table, 0, text, 0);
-        let mut guest = Guest::new();
-        guest.function("f", FUNCTION);
-        guest.function("_paravirt_nop", FUNCTION + 0x100);
-        guest.variable("pv_ops", VARIABLE, None);
-        guest.map(VARIABLE + 16, &slot.to_le_bytes());
-        let loaded = guest.load(&module);
-        guest.code(loaded.at(text, 0), patched);
-        let report = guest.verify(&loaded);
-        assert_eq!(report.is_clean(), clean);
-        let bytes = report.total().explained_by(Rule::Paravirt);
-        assert!(bytes > 0 || !clean, "{bytes}");
-    }
-}
-
-#[test]
-fn a_site_out_of_step_with_the_kernels_own_words_says_so() {
-    let parts = one("6.12", "90 90 90 90 90", "0f 01 cb", SMAP, 0);
-    let (guest, loaded) = machine(&parts, &[SMAP], "0f 1f 44 00 00");
-    let report = guest.verify(&loaded);
-    assert_out_of_step(&report, Rule::Alternative, "CPU feature 9*32+20 is on, as the kernel's memory says");
-    // Neither form is something else.
-    let (guest, loaded) = machine(&parts, &[SMAP], "0f 01 cb 90 90");
-    assert_not_as(&guest.verify(&loaded), Rule::Alternative);
-}
-
-#[test]
-fn without_the_kernels_words_most_sites_decide() {
-    let many = |count: u64| {
-        let entry = |at| Entry {
-            site: at * 3,
-            length: 3,
-            replacement: 0,
-            replacement_length: 3,
-            feature: SMAP,
-            flags: 0,
-        };
-        let entries: Vec<Entry> = (0..count).map(entry).collect();
-        module("6.12", &vec!["90 90 90"; count as usize].join(" "), "0f 01 cb", &entries)
-    };
-    let (few, more) = (many(2), many(3));
-    let mut guest = Guest::new();
-    // The two are loaded first, and are the ones that are wrong.
-    let minority = guest.load(&few.module);
-    let majority = guest.load(&more.module);
-    guest.code(minority.at(few.text, 0), "0f 1f 00 0f 1f 00");
-    guest.code(majority.at(more.text, 0), "0f 01 cb 0f 01 cb 0f 01 cb");
-    let mut verifier = guest.verifier("6.12");
-    assert!(!verifier.has_cpu_words());
-    assert_clean(&check(&mut verifier, 0, &minority).unwrap());
-    assert_clean(&check(&mut verifier, 1, &majority).unwrap());
-    assert_eq!(verifier.settle().unwrap(), [0]);
-    let fact = verifier.machine_state().find(|(variable, ..)| *variable == Variable::Feature(SMAP));
-    assert_eq!(fact, Some((Variable::Feature(SMAP), 1, false, 3)));
-    let report = check(&mut verifier, 0, &minority).unwrap();
-    assert_out_of_step(&report, Rule::Alternative, "CPU feature 9*32+20 is on, as 3 sites show");
-    assert_eq!(report.total().unexplained, 4);
-}
-
-#[test]
-fn words_that_are_not_where_they_should_be_are_not_believed() {
-    let parts = one("6.12", "90 90 90 90 90", "0f 01 cb", SMAP, 0);
-    let (mut guest, loaded) = machine(&parts, &[SMAP], "0f 1f 44 00 00");
-    // Without the vendor behind the words they could be anything.
-    guest.write(0xffff_ffff_8300_0000 + 40 + 96, b"GenuineOther");
-    assert!(!guest.verifier("6.12").has_cpu_words());
-    assert_clean(&guest.verify(&loaded));
 }

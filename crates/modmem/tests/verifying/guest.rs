@@ -10,7 +10,8 @@ use modmem::verify::{
 };
 use modmem::{MemoryKind, Name, Profile, RunAddr};
 
-use crate::module::{Loaded, Module, hex};
+use crate::loader::Loaded;
+use crate::module::{Module, hex};
 
 /// A symbol of the guest's kallsyms.
 #[derive(Clone, Debug)]

@@ -3,6 +3,11 @@
 
 mod alternatives;
 mod guest;
+mod loader;
+mod machine_state;
 mod module;
+mod paravirt;
+mod retpolines;
+mod returns;
 #[path = "../support/mod.rs"]
 mod support;
