@@ -3,6 +3,7 @@
 
 mod alternatives;
 mod guest;
+mod its;
 mod loader;
 mod machine_state;
 mod module;

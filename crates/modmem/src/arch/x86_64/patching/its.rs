@@ -4,9 +4,6 @@
 //! A module's thunks lie in pages that only its code points to. Their addresses are taken from the first branch into
 //! each; where in the page a thunk must be follows from those before it, and the page's contents from all of them.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
-
 use super::insn::{CALL, INT3, JMP32, branch_target};
 use crate::address::RunAddr;
 use crate::verify::subject::Subject;
@@ -18,8 +15,7 @@ const FIRST: u64 = 32;
 
 #[derive(Debug)]
 pub(super) struct Thunks {
-    /// In the order in which they were filled; the last one may have room.
-    pages: Vec<Page>,
+    page: Option<Page>,
     /// Whether it is no longer known where the next thunk is: init code had some.
     lost: bool,
 }
@@ -29,96 +25,93 @@ struct Page {
     address: u64,
     /// Where the next thunk may begin.
     next: u64,
-    expected: Box<[u8; PAGE as usize]>,
-    /// Whether `expected` is all that is in it.
-    whole: bool,
+    expected: [u8; PAGE as usize],
+    /// How much of `expected`, from its start, is all that is in it.
+    known: usize,
+}
+
+/// The thunk of a register and its breakpoint; only as many bytes as the second says.
+fn thunk(register: u8) -> ([u8; 4], usize) {
+    match register {
+        0..=7 => ([0xff, 0xe0 + register, INT3, 0], 3),
+        _ => ([0x41, 0xff, 0xe0 + (register & 7), INT3], 4),
+    }
 }
 
 impl Thunks {
     pub(super) fn new() -> Thunks {
-        Thunks { pages: Vec::new(), lost: false }
+        Thunks { page: None, lost: false }
     }
 
     pub(super) fn lose_track(&mut self) {
         self.lost = true;
-        if let Some(page) = self.pages.last_mut() {
-            page.whole = false;
+        if let Some(page) = &mut self.page {
+            page.known = page.known.min(page.next as usize);
         }
     }
 
-    /// Where the thunk for the branch at `site` must be, if it has one.
+    /// Where the thunk for the branch at `site` must be, if it has one; 0 where nothing tells.
     pub(super) fn offer(&self, subject: &Subject<'_, '_>, site: RunAddr, length: usize, register: u8) -> u64 {
+        let size = thunk(register).1 as u64;
+        if let Some(page) = self.page.as_ref().filter(|page| !self.lost && page.next + size - 1 < PAGE) {
+            return page.address + place(page.next, size);
+        }
         let found = subject.twin.found(site, length).unwrap_or_default();
-        // Behind a prefix, if there is one.
+        // Behind a prefix, if there is one, or the first byte of a conditional branch.
         let skip = length.saturating_sub(5);
         let bytes = found.get(skip..).unwrap_or_default();
-        let opcode = if bytes.first() == Some(&CALL) { CALL } else { JMP32 };
-        let from = site.0 + skip as u64;
-        let target = match bytes.first() {
-            // A conditional branch.
-            Some(0x80..=0x8f) => bytes.first().and_then(|&first| branch_target(bytes, first, from)),
-            _ => branch_target(bytes, opcode, from),
-        };
-        let size = 3 + u64::from(register / 8);
-        let Some(target) = target else { return 0 };
-        // Neither code of the module itself nor a thunk of the kernel's.
-        let kernels =
-            |array: u64| (array..array.wrapping_add(16 * super::retpolines::THUNK)).contains(&target);
-        let own = subject.twin.kind_at(RunAddr(target)).is_none()
-            && !subject.kernel.retpolines.is_some_and(kernels);
-        match self.pages.last() {
-            Some(page) if page.next + size - 1 < PAGE && target & !(PAGE - 1) == page.address => {
-                let exact = page.address + place(page.next, size);
-                if self.lost && target >= exact { target } else { exact }
-            }
+        let Some(&opcode @ (CALL | JMP32 | 0x80..=0x8f)) = bytes.first() else { return 0 };
+        match branch_target(bytes, opcode, site.0 + skip as u64) {
             // The first thunk of a new page.
-            _ if own && (self.lost || target % PAGE == place(FIRST, size)) => target,
+            Some(target) if self.lost || target % PAGE == place(FIRST, size) => {
+                seen(subject, target, register)
+            }
             _ => 0,
         }
     }
 
     /// Takes the thunk that was offered.
-    pub(super) fn take(&mut self, target: u64, register: u8) {
+    pub(super) fn take(&mut self, subject: &mut Subject<'_, '_>, target: u64, register: u8) {
         let (address, offset) = (target & !(PAGE - 1), (target % PAGE) as usize);
-        let lost = self.lost;
-        if self.pages.last().is_none_or(|page| page.address != address) {
-            if self.pages.try_reserve(1).is_err() {
-                return;
-            }
-            let expected = Box::new([INT3; PAGE as usize]);
-            self.pages.push(Page { address, next: FIRST, expected, whole: !lost });
+        if self.page.as_ref().is_none_or(|page| page.address != address) {
+            self.check(subject);
+            let known = if self.lost { FIRST } else { PAGE } as usize;
+            self.page = Some(Page { address, next: FIRST, expected: [INT3; PAGE as usize], known });
         }
-        let Some(page) = self.pages.last_mut() else { return };
-        let (thunk, length) = match register {
-            0..=7 => ([0xff, 0xe0 + register, INT3, 0], 3),
-            _ => ([0x41, 0xff, 0xe0 + (register & 7), INT3], 4),
-        };
+        let Some(page) = &mut self.page else { return };
+        let (thunk, length) = thunk(register);
         if let Some(place) = page.expected.get_mut(offset..offset + length) {
             place.copy_from_slice(&thunk[..length]);
         }
         page.next = (offset + length) as u64;
     }
 
-    /// Whether the page of a thunk can be looked at.
-    pub(super) fn is_readable(&self, subject: &Subject<'_, '_>, thunk: u64) -> bool {
-        let page = RunAddr(thunk & !(PAGE - 1));
-        self.pages.last().is_some_and(|last| last.address == page.0) || subject.guest.word(page).is_some()
-    }
-
-    /// Compares the pages with the guest's.
-    pub(super) fn check(self, subject: &mut Subject<'_, '_>) {
-        for page in self.pages.iter().filter(|page| page.whole) {
-            let address = RunAddr(page.address);
-            let Some(found) = subject.guest.bytes(address, PAGE as usize) else { continue };
-            let differs =
-                found.iter().zip(page.expected.iter()).position(|(found, expected)| found != expected);
-            if let Some(at) = differs {
-                let why = Why::NotAsRule(Rule::Retpoline);
-                let end = found.len().min(at + 16);
-                subject.outside(address + at as u64, &page.expected[at..end], &found[at..end], why);
-            }
+    /// Compares the page that thunks are taken from with the guest's.
+    pub(super) fn check(&mut self, subject: &mut Subject<'_, '_>) {
+        let Some(page) = self.page.take() else { return };
+        let address = RunAddr(page.address);
+        let Some(found) = subject.guest.bytes(address, PAGE as usize) else { return };
+        let expected = &page.expected[..page.known];
+        if let Some(at) = found.iter().zip(expected).position(|(a, b)| a != b) {
+            let why = Why::NotAsRule(Rule::Retpoline);
+            let end = expected.len().min(at + 16);
+            subject.outside(address + at as u64, &expected[at..end], &found[at..end], why);
         }
     }
+}
+
+/// The thunk at `target`, which only the branch to it tells of: 0 if it is none.
+fn seen(subject: &Subject<'_, '_>, target: u64, register: u8) -> u64 {
+    let (thunk, length) = thunk(register);
+    let (offset, size) = (target % PAGE, length as u64);
+    let may_be = offset >= FIRST && offset + size <= PAGE && offset == place(offset, size);
+    let is_own = subject.twin.kind_at(RunAddr(target)).is_some();
+    let is_one = match subject.guest.bytes(RunAddr(target), length) {
+        Some(bytes) => *bytes == thunk[..length],
+        // What cannot be read cannot be denied, except that the kernel has no thunks of modules among its own code.
+        None => subject.guest.symbol_at(RunAddr(target)).is_none_or(|symbol| symbol.module.is_some()),
+    };
+    if may_be && !is_own && is_one { target } else { 0 }
 }
 
 /// A thunk's last byte must lie in the upper half of a cache line.

@@ -11,7 +11,7 @@ use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 
 /// Bytes of one thunk in the kernel's arrays of them, one a register.
-pub(super) const THUNK: u64 = 32;
+const THUNK: u64 = 32;
 
 /// A call, jump or conditional jump to the thunk of a register.
 #[derive(Clone, Copy, Debug)]
@@ -82,11 +82,11 @@ fn patch(subject: &mut Subject<'_, '_>, site: &Site, bytes: &Code, thunks: &mut 
     };
     let features = [RETPOLINE, RETPOLINE_LFENCE, CALL_DEPTH, its];
     let (code, mut standing) = decide(subject, site.address, &features, build);
-    if code.bytes() == trampoline(site, offered, offered).bytes() {
-        if !thunks.is_readable(subject, offered) {
+    if offered != 0 && code.bytes() == trampoline(site, offered, offered).bytes() {
+        thunks.take(subject, offered, site.register);
+        if standing == Standing::Certain && !subject.guest.read(RunAddr(offered), &mut [0]) {
             standing = Standing::Unproven;
         }
-        thunks.take(offered, site.register);
     }
     subject.twin.write(site.address, code.bytes(), Rule::Retpoline, standing);
 }
