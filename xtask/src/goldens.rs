@@ -31,10 +31,10 @@ pub fn write_all(folder: &Path) -> Result<()> {
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/modmem/tests/goldens");
     for name in KERNELS {
         let path = goldens.join(format!("{name}.txt"));
-        let text = golden(&Oracle::read(&folder.join(name)))?;
+        let text = golden(&Oracle::read(&folder.join(name))?)?;
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
     }
-    std::fs::write(MOD_TREE, mod_tree::table(&Oracle::read(&folder.join("ppc32-6.12")))?)
+    std::fs::write(MOD_TREE, mod_tree::table(&Oracle::read(&folder.join("ppc32-6.12"))?)?)
         .context(MOD_TREE)?;
     Ok(())
 }

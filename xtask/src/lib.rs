@@ -3,6 +3,8 @@
 pub mod bench;
 pub mod bench_verify;
 mod command;
+pub mod compare;
+pub mod conformance;
 pub mod freestanding;
 pub mod goldens;
 pub mod loom;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use anyhow::{Context as _, Result, anyhow};
 use modmem::image::Image;
 use modmem::layout::{Layout, MemoryKind};
 use modmem::link::{Export, LinkOptions};
@@ -26,24 +27,44 @@ pub struct Replay<'o> {
 impl<'o> Replay<'o> {
     /// The kernel before the first module, with the symbols that it exports.
     ///
-    /// # Panics
-    /// As all of this does: the recording is not one of a kernel that modmem can lay out, or not a whole one.
-    pub fn new(oracle: &'o Oracle) -> Replay<'o> {
+    /// # Errors
+    /// The recording is not one of a kernel that modmem can lay out.
+    pub fn new(oracle: &'o Oracle) -> Result<Replay<'o>> {
         let config = KernelConfig::parse(&oracle.config);
-        let profile = Profile::from_config(&config, &oracle.release).expect("a profile");
-        let mut modules = Modules::new(&profile, oracle.symbols["__per_cpu_end"]);
-        modules.add_kernel_symbols(exports(oracle)).expect("symbols that differ");
-        Replay { oracle, profile, modules, linker: Linker::new() }
+        let profile = Profile::from_config(&config, &oracle.release)?;
+        let percpu_end = oracle.symbols.get("__per_cpu_end").context("no symbol __per_cpu_end")?;
+        let mut modules = Modules::new(&profile, *percpu_end);
+        modules.add_kernel_symbols(exports(oracle)).map_err(|error| anyhow!("{error}"))?;
+        Ok(Replay { oracle, profile, modules, linker: Linker::new() })
+    }
+
+    /// All modules of the recording, each as far as it had come.
+    ///
+    /// # Errors
+    /// A module cannot be loaded.
+    pub fn all(oracle: &'o Oracle) -> Result<Replay<'o>> {
+        let mut replay = Replay::new(oracle)?;
+        for name in &oracle.order {
+            let id = replay.load(name)?;
+            if oracle.modinfo.get(name).is_some_and(|values| values.ends_with("state=live")) {
+                replay.modules.start(id, |_| 0)?;
+            }
+        }
+        Ok(replay)
     }
 
     /// Loads a module up to the point where its init would run.
-    pub fn load(&mut self, name: &str) -> ModuleId {
-        let image = Image::parse(&self.oracle.files[name]).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let layout = Layout::of(&image, &self.profile).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let addresses = block_addresses(self.oracle, name, &image, &layout);
+    ///
+    /// # Errors
+    /// The recording does not have it, or it cannot be loaded.
+    pub fn load(&mut self, name: &str) -> Result<ModuleId> {
+        let file = self.oracle.files.get(name).with_context(|| format!("{name}: no file"))?;
+        let image = Image::parse(file).with_context(|| name.to_owned())?;
+        let layout = Layout::of(&image, &self.profile).with_context(|| name.to_owned())?;
+        let addresses = block_addresses(self.oracle, name, &image, &layout)?;
         let (mut memory, options) = (GivenMemory { addresses }, LinkOptions::default());
         let id = self.modules.load(&image, &self.profile, &mut memory, &mut self.linker, options);
-        id.unwrap_or_else(|error| panic!("{name}: {error}"))
+        id.with_context(|| name.to_owned())
     }
 }
 
@@ -65,16 +86,18 @@ fn block_addresses(
     name: &str,
     image: &Image<'_>,
     layout: &Layout,
-) -> BTreeMap<MemoryKind, u64> {
+) -> Result<BTreeMap<MemoryKind, u64>> {
     let mut addresses = BTreeMap::new();
     for section in image.sections().iter().filter(|section| section.size() > 0) {
         let Some(place) = layout.place(section.index()) else { continue };
         let memory = layout.memories()[place.kind];
-        let kind = layout.blocks()[memory.block.expect("a block")].kind;
-        let address = oracle.sections[name][&section.name().to_text()];
-        addresses.insert(kind, address - place.offset - memory.offset);
+        let kind = layout.blocks()[memory.block.context("a memory without a block")?].kind;
+        let section = section.name().to_text();
+        let address = oracle.sections.get(name).and_then(|sections| sections.get(&section));
+        let address = address.with_context(|| format!("{name}: the kernel does not report {section}"))?;
+        addresses.insert(kind, address.wrapping_sub(place.offset).wrapping_sub(memory.offset));
     }
-    addresses
+    Ok(addresses)
 }
 
 /// Memory whose addresses are given from outside.
@@ -94,7 +117,14 @@ impl Memory for GivenMemory {
     type Block = GivenBlock;
 
     fn allocate(&mut self, request: Request) -> Result<GivenBlock, SpaceError> {
-        let address = self.addresses[&request.kind];
+        // A memory in which no section has bytes: the kernel does not tell where it is.
+        let Some(&address) = self.addresses.get(&request.kind) else {
+            return Err(SpaceError::NoRoom {
+                kind: request.kind,
+                size: request.size,
+                range: RunAddr(0)..RunAddr(0),
+            });
+        };
         // Not zero: whatever the loader does not write must not look right by chance.
         Ok(GivenBlock { address, bytes: vec![0xa5; request.size as usize] })
     }

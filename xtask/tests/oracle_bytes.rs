@@ -13,10 +13,10 @@ const REWRITTEN: &[&str] = &["__ex_table", "__mcount_loc", ".orc_unwind", ".orc_
 
 fn untouched_bytes_equal_the_kernels(name: &str) {
     let Some(oracle) = Oracle::from_environment(name) else { return };
-    let mut replay = Replay::new(&oracle);
+    let mut replay = Replay::new(&oracle).unwrap();
     let (mut compared, mut text, mut text_equal) = (0, 0, 0);
     for module in &oracle.order {
-        let id = replay.load(module);
+        let id = replay.load(module).unwrap();
         replay.modules.start(id, |_| 0).unwrap();
         assert_eq!(replay.modules.protection_violation(), None);
         let loaded = replay.modules.get(id).unwrap();
