@@ -1,6 +1,8 @@
 //! Changed code as a disassembly of both sides.
 
-use iced_x86::{Decoder, DecoderOptions, Formatter as _, GasFormatter, Instruction, OpKind};
+use std::ops::Range;
+
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Formatter as _, GasFormatter, Instruction, OpKind};
 use modmem::RunAddr;
 
 use super::atlas::Atlas;
@@ -56,18 +58,15 @@ pub(super) fn compare(atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Show
             continue;
         }
         let (from_e, from_f) = (e, f);
-        (e, f) = (e + 1, f + 1);
-        loop {
-            let (end_e, end_f) = (expected[e - 1].end(), found[f - 1].end());
-            match (end_e < end_f, end_e == end_f) {
-                (true, _) if e < expected.len() => e += 1,
-                (false, false) if f < found.len() => f += 1,
-                _ => break,
-            }
-        }
+        let over;
+        (e, f, over) = until_together(&expected, e, &found, f, window.span.end);
         let (ours, theirs) = (&expected[from_e..e], &found[from_f..f]);
         ours.iter().for_each(|insn| listing.push(Mark::Expected, insn));
         theirs.iter().for_each(|insn| listing.push(Mark::Found, insn));
+        if let Some(rest) = over {
+            listing.rest(rest.start, window.both(rest.start, rest.end).1);
+            f = found.len();
+        }
         let before = &expected[..from_e];
         let change = looks::Change { atlas, map, before, at_symbol: window.at_symbol, ours, theirs };
         looks_like.extend(change.looks_like());
@@ -80,6 +79,43 @@ pub(super) fn compare(atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Show
     Shown { lines: listing.lines, looks_like }
 }
 
+/// Goes on from where both sides differ to where both begin an instruction: the indices behind the last ones, and what
+/// is left of old instructions if what is found there leads away before.
+fn until_together(
+    expected: &[Insn<'_>],
+    mut e: usize,
+    found: &[Insn<'_>],
+    mut f: usize,
+    changed: u64,
+) -> (usize, usize, Option<Range<u64>>) {
+    (e, f) = (e + 1, f + 1);
+    loop {
+        let (end_e, end_f) = (expected[e - 1].end(), found[f - 1].end());
+        if end_e == end_f {
+            return (e, f, None);
+        }
+        if end_e < end_f {
+            if e == expected.len() {
+                return (e, f, None);
+            }
+            e += 1;
+        } else if end_f >= changed && leads_away(&found[f - 1].insn) {
+            return (e, f, Some(end_f..end_e));
+        } else {
+            if f == found.len() {
+                return (e, f, None);
+            }
+            f += 1;
+        }
+    }
+}
+
+/// Whether what follows an instruction is not what runs next.
+fn leads_away(insn: &Instruction) -> bool {
+    use FlowControl::{Exception, IndirectBranch, Interrupt, Return, UnconditionalBranch};
+    matches!(insn.flow_control(), Exception | IndirectBranch | Interrupt | Return | UnconditionalBranch)
+}
+
 fn decode(bytes: &[u8], address: u64) -> Vec<Insn<'_>> {
     let mut decoder = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE);
     let mut insns = Vec::new();
@@ -88,9 +124,11 @@ fn decode(bytes: &[u8], address: u64) -> Vec<Insn<'_>> {
         let mut insn = decoder.decode();
         // What is no instruction may be any number of bytes long: one at a time.
         if insn.is_invalid() {
+            let next = address + at as u64 + 1;
             insn.set_len(1);
+            insn.set_next_ip(next);
             let _ = decoder.set_position(at + 1);
-            decoder.set_ip(insn.ip() + 1);
+            decoder.set_ip(next);
         }
         let end = decoder.position();
         insns.push(Insn { insn, bytes: &bytes[at..end] });
@@ -126,11 +164,26 @@ impl Listing<'_, '_> {
         self.lines.push(Line {
             mark,
             address: Address(RunAddr(insn.insn.ip())),
-            bytes: insn.bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+            bytes: hex(insn.bytes),
             text,
             target: target.map(|target| target.name()),
         });
     }
+
+    /// Bytes of an old instruction that nothing runs any more.
+    fn rest(&mut self, address: u64, bytes: &[u8]) {
+        self.lines.push(Line {
+            mark: Mark::Found,
+            address: Address(RunAddr(address)),
+            bytes: hex(bytes),
+            text: "(rest of what was there)".to_owned(),
+            target: None,
+        });
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether an instruction names the place where the code goes on.

@@ -30,6 +30,7 @@ const NAMES: &[(u16, &str)] = &[
     (16 * 32 + 16, "LA57"),
     (18 * 32 + 4, "FSRM"),
     (18 * 32 + 15, "HYBRID_CPU"),
+    (20 * 32 + 2, "LFENCE_RDTSC"),
     (20 * 32 + 29, "SRSO_NO"),
     (21 * 32 + 14, "IBPB_EXIT_TO_USER"),
     (22 * 32 + 10, "BUG_NULL_SEG"),

@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-use super::atlas::{Atlas, Target};
+use super::atlas::{Atlas, Place, Target};
 use super::code::{Insn, is_branch, target_of};
 use super::file_map::FileMap;
 
@@ -88,14 +88,20 @@ impl Change<'_, '_> {
     fn diverted(&self) -> Option<String> {
         let mut constants: Vec<(Register, u64)> = Vec::new();
         let mut pushed = None;
-        for (at, Insn { insn, .. }) in self.theirs.iter().enumerate() {
+        for Insn { insn, .. } in self.theirs {
             // A branch that both sides have is no news.
             if self.ours.iter().any(|ours| is_branch(&ours.insn) && same_branch(&ours.insn, insn)) {
                 continue;
             }
-            let entry = if at == 0 { self.where_in_function() } else { "" };
+            let entry = self.where_in_function();
             if is_branch(insn) {
                 let target = self.look(insn.near_branch64());
+                if target.place == Place::Made("__builtin__kprobes".into()) {
+                    let at = insn.ip();
+                    return Some(format!(
+                        "an optimised kprobe, if it is yours (--kprobe {at:#x} accepts it)"
+                    ));
+                }
                 return Some(match insn.flow_control() {
                     FlowControl::Call => format!("a call of {target}"),
                     FlowControl::ConditionalBranch => format!("a conditional jump to {target}"),
@@ -107,7 +113,8 @@ impl Change<'_, '_> {
                     return self.indirect(insn, &constants, entry);
                 }
                 FlowControl::Return => {
-                    return pushed.map(|to| format!("a jump to {}, by push and return", self.look(to)));
+                    return pushed
+                        .map(|to| format!("a jump{entry} to {}, by push and return", self.look(to)));
                 }
                 _ => {}
             }
