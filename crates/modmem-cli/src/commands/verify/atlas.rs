@@ -1,26 +1,26 @@
 //! What lies at an address of the guest, in a few words.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
+use modmem::RunAddr;
 use modmem::verify::{ModuleReport, NotCompared};
-use modmem_linux::snapshot::Snapshot;
+use modmem_linux::snapshot::{Found, Locator, Snapshot};
 use modmem_linux::verify::{Outcome, Verification};
 
 use super::file_map::FileMap;
 use crate::output::harmless;
 
-/// Where Linux puts its own image on x86-64 if the snapshot's symbols do not say where it is.
-const KERNEL: Range<u64> = 0xffff_ffff_8000_0000..0xffff_ffff_c000_0000;
-/// Names under which the kernel lists code that it made at run time.
-const MADE_AT_RUN_TIME: &[&str] = &["bpf", "__builtin__ftrace", "__builtin__kprobes"];
-
 /// The modules' memories and all symbols of a snapshot.
 pub(super) struct Atlas<'s> {
     pub(super) snapshot: &'s Snapshot,
-    /// Memories that modules have, by address, with the module's name.
+    /// Memories that modules which were compared have, by address, with the module's name.
     memories: Vec<(Range<u64>, &'s str)>,
-    kernel: Range<u64>,
+    compared: HashSet<&'s str>,
+    /// For all other addresses.
+    locator: RefCell<Locator<'s>>,
 }
 
 /// What lies at an address.
@@ -30,6 +30,8 @@ pub(super) enum Place {
     Here,
     /// Memory of another module.
     Module(String),
+    /// Memory that a module gave back after init.
+    Freed(String),
     /// The kernel's image.
     Kernel,
     /// Code that the kernel made: the name under which it is listed.
@@ -52,7 +54,7 @@ pub(super) struct Target {
 impl Target {
     /// Whether nobody that the snapshot knows owns the address.
     pub(super) fn is_foreign(&self) -> bool {
-        matches!(self.place, Place::Area(_) | Place::Nothing)
+        matches!(self.place, Place::Freed(_) | Place::Area(_) | Place::Nothing)
     }
 
     /// Its name alone, as a comment behind an instruction; the address if it has none.
@@ -64,6 +66,7 @@ impl Target {
             (Place::Kernel, None) => "in the kernel".to_owned(),
             (Place::Module(name) | Place::Made(name), Some(symbol)) => format!("{symbol} [{name}]"),
             (Place::Module(name) | Place::Made(name), None) => format!("in {name}"),
+            (Place::Freed(name), _) => format!("no module, was init memory of {name}"),
             (Place::Area(caller), _) => format!("no module, memory from {caller}"),
             (Place::Nothing, _) => "no module".to_owned(),
         }
@@ -83,6 +86,9 @@ impl fmt::Display for Target {
             (Place::Kernel, None) => write!(f, "{address:#x} in the kernel"),
             (Place::Made(name), Some(symbol)) => write!(f, "{symbol}, code that the kernel made ({name})"),
             (Place::Made(name), None) => write!(f, "{address:#x}, code that the kernel made ({name})"),
+            (Place::Freed(name), _) => {
+                write!(f, "{address:#x}, which is in no module (once init memory of {name})")
+            }
             (Place::Area(caller), _) => {
                 write!(f, "{address:#x}, which is in no module (memory that {caller} asked for)")
             }
@@ -94,44 +100,43 @@ impl fmt::Display for Target {
 impl<'s> Atlas<'s> {
     pub(super) fn new(snapshot: &'s Snapshot, verification: &'s Verification) -> Atlas<'s> {
         let mut memories: Vec<(Range<u64>, &str)> = Vec::new();
+        let mut compared = HashSet::new();
         for checked in &verification.modules {
             if let Outcome::Compared(report) = &checked.outcome {
                 memories.extend(present(report).map(|range| (range, &*checked.name)));
+                compared.insert(&*checked.name);
             }
         }
         memories.sort_by_key(|(range, _)| range.start);
-        let named = |name| snapshot.symbols.kernel(name);
-        let kernel = named("_text").or_else(|| named("_stext")).zip(named("_end"));
-        let kernel = kernel.filter(|(start, end)| start < end).map_or(KERNEL, |(start, end)| start..end);
-        Atlas { snapshot, memories, kernel }
+        let locator = RefCell::new(Locator::new(snapshot, |_| None));
+        Atlas { snapshot, memories, compared, locator }
     }
 
     /// What lies at an address, seen from a module.
     pub(super) fn look(&self, address: u64, here: &FileMap) -> Target {
-        let target = |place, symbol| Target { address, place, symbol };
         if let Some(name) = self.module_at(address) {
-            if name == here.module {
-                return target(Place::Here, here.name(address));
+            let (place, symbol) = match name == here.module {
+                true => (Place::Here, here.name(address)),
+                false => (Place::Module(harmless(name)), self.symbol(address, name)),
+            };
+            return Target { address, place, symbol };
+        }
+        let mut locator = self.locator.borrow_mut();
+        let (place, symbol) = match locator.find(RunAddr(address)) {
+            Found::Kernel { symbol, .. } => (Place::Kernel, Some(symbol)),
+            // Where the memories of modules that were compared are is known: this is behind them.
+            Found::Module(found) if !self.compared.contains(&*found.module.name) => {
+                (Place::Module(harmless(&found.module.name)), found.symbol)
             }
-            return target(Place::Module(harmless(name)), self.symbol(address, Some(name)));
-        }
-        if self.kernel.contains(&address) {
-            return target(Place::Kernel, self.symbol(address, None));
-        }
-        let listed = MADE_AT_RUN_TIME.iter().find_map(|&list| {
-            let near = self.snapshot.symbols.nearest(address, Some(list))?;
-            // The kernel lists no ends: what is made at run time is small.
-            (near.offset < 4096)
-                .then(|| target(Place::Made(list.to_owned()), self.symbol(address, Some(list))))
-        });
-        if let Some(listed) = listed {
-            return listed;
-        }
-        match self.snapshot.area(address) {
-            Some(area) if area.caller.is_empty() => target(Place::Area("somebody".into()), None),
-            Some(area) => target(Place::Area(harmless(&area.caller)), None),
-            None => target(Place::Nothing, None),
-        }
+            Found::Freed(found) => (Place::Freed(harmless(&found.module.name)), None),
+            Found::Runtime { owner, symbol } => (Place::Made(owner.to_owned()), Some(symbol)),
+            Found::Area(_) | Found::Module(_) | Found::Nothing => match self.snapshot.area(address) {
+                Some(area) if area.caller.is_empty() => (Place::Area("somebody".into()), None),
+                Some(area) => (Place::Area(harmless(&area.caller)), None),
+                None => (Place::Nothing, None),
+            },
+        };
+        Target { address, place, symbol: symbol.map(|near| with_offset(near.symbol.name, near.offset)) }
     }
 
     /// The module that has memory at an address.
@@ -141,18 +146,15 @@ impl<'s> Atlas<'s> {
         range.contains(&address).then_some(*name)
     }
 
-    fn symbol(&self, address: u64, owner: Option<&str>) -> Option<String> {
-        let near = self.snapshot.symbols.nearest(address, owner)?;
+    fn symbol(&self, address: u64, module: &str) -> Option<String> {
+        let near = self.snapshot.symbols.nearest(address, Some(module))?;
         Some(with_offset(near.symbol.name, near.offset))
     }
 
-    /// The name of something that only the kernel has: `pv_ops+0xb8`, `ext4_key [ext4]`.
+    /// The name of something that code refers to: `pv_ops+0xb8`, `ext4_key [ext4]`.
     pub(super) fn global(&self, address: u64) -> Option<String> {
-        if let Some(name) = self.module_at(address) {
-            let symbol = self.symbol(address, Some(name))?;
-            return Some(format!("{symbol} [{}]", harmless(name)));
-        }
-        self.kernel.contains(&address).then(|| self.symbol(address, None)).flatten()
+        let target = self.look(address, &FileMap::empty(""));
+        target.symbol.is_some().then(|| target.name())
     }
 }
 
