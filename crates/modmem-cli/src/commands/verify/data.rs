@@ -122,7 +122,7 @@ fn pointers(atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Vec<String> {
                 told.push(format!("a pointer to {} where {from:#x} should be", atlas.look(to, map)));
             }
         }
-        at += 8;
+        at = at.saturating_add(8);
     }
     told
 }

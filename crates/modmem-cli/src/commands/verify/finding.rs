@@ -32,10 +32,20 @@ pub(super) struct Finding {
     pub(super) section: Option<Inside>,
     pub(super) symbol: Option<Inside>,
     /// Why nothing explains them.
-    pub(super) why: Vec<String>,
+    pub(super) why: Vec<Reason>,
     /// What they look like.
     pub(super) looks_like: Vec<String>,
     pub(super) lines: Vec<Line>,
+}
+
+/// Why nothing explains bytes.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Reason {
+    /// `no-rule`, `not-as-rule`, `out-of-step` or `wrong-target`.
+    pub(super) kind: &'static str,
+    /// The rule that is about these bytes.
+    pub(super) rule: Option<&'static str>,
+    pub(super) text: String,
 }
 
 /// An offset in something with a name.
@@ -120,7 +130,7 @@ fn finding(
         true => code::compare(atlas, map, &window),
         false => data::compare(atlas, map, &window),
     };
-    let mut why: Vec<String> = Vec::new();
+    let mut why: Vec<Reason> = Vec::new();
     for span in spans {
         let reason = reason(&span.why, atlas, map, profile);
         if !why.contains(&reason) {
@@ -158,17 +168,22 @@ pub(super) fn differing(span: &Unexplained) -> usize {
     span.expected.iter().zip(&span.found).filter(|(expected, found)| expected != found).count()
 }
 
-fn reason(why: &Why, atlas: &Atlas<'_>, map: &FileMap, profile: &Profile) -> String {
-    match why {
-        Why::NoRule => "nothing in the kernel changes these bytes".into(),
-        Why::NotAsRule(rule) => format!("the kernel changes bytes here ({rule}), but not to these"),
+fn reason(why: &Why, atlas: &Atlas<'_>, map: &FileMap, profile: &Profile) -> Reason {
+    let (kind, rule, text) = match why {
+        Why::NoRule => ("no-rule", None, "nothing in the kernel changes these bytes".into()),
+        Why::NotAsRule(rule) => {
+            ("not-as-rule", Some(rule), format!("the kernel changes bytes here ({rule}), but not to these"))
+        }
         Why::OutOfStep { rule, state } => {
-            format!("out of step ({rule}): {}", with_names(state, atlas, profile))
+            let state = with_names(state, atlas, profile);
+            ("out-of-step", Some(rule), format!("out of step ({rule}): {state}"))
         }
         Why::WrongTarget { rule, target } => {
-            format!("a branch may be here ({rule}), but not to {}", atlas.look(target.0, map))
+            let target = atlas.look(target.0, map);
+            ("wrong-target", Some(rule), format!("a branch may be here ({rule}), but not to {target}"))
         }
-    }
+    };
+    Reason { kind, rule: rule.map(|rule| rule.name()), text }
 }
 
 /// The state as the library words it, with names behind the numbers of features and behind addresses.

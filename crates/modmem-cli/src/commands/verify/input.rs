@@ -52,6 +52,14 @@ impl Input {
             Some(path) => (Snapshot::open(path)?, path.display().to_string()),
             None => (Snapshot::capture("/")?, "this machine".to_owned()),
         };
+        for (empty, what) in [
+            (snapshot.memory.is_empty(), "no memory of modules"),
+            (snapshot.symbols.is_empty(), "no addresses of symbols"),
+        ] {
+            if empty && !snapshot.modules.is_empty() {
+                bail!("{shown} has {what}, so nothing can be compared{}", missing(&snapshot, arguments.live));
+            }
+        }
         let files = open(arguments, &snapshot, &shown)?;
         let options = Options {
             listed_kprobes: arguments.kprobes,
@@ -71,6 +79,17 @@ impl Input {
         }
         Ok(Input { snapshot, shown, files, options })
     }
+}
+
+/// What a snapshot says that it could not read, and what helps.
+fn missing(snapshot: &Snapshot, live: bool) -> String {
+    let mut text = String::new();
+    for line in &snapshot.missing {
+        text.push_str("\n  ");
+        text.push_str(line);
+    }
+    text.push_str(if live { "\n  run it as root" } else { "\n  take the snapshot as root" });
+    text
 }
 
 fn open(arguments: &VerifyArgs, snapshot: &Snapshot, shown: &str) -> Result<Files> {

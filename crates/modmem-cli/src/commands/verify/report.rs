@@ -55,7 +55,7 @@ pub(super) struct Verdict {
 
 #[derive(Debug, Serialize)]
 pub(super) struct TallyReport {
-    pub(super) total: u64,
+    pub(super) bytes: u64,
     pub(super) identical: u64,
     pub(super) explained: Vec<ByRule>,
     pub(super) unproven: Vec<ByRule>,
@@ -119,9 +119,6 @@ impl Report {
         let shown = verification.modules.iter().filter(|m| only.is_empty() || only.contains(&m.name));
         let modules: Result<Vec<ModuleReport>, _> =
             shown.map(|checked| module(input, &atlas, verification, checked)).collect();
-        let mut strays: Vec<StrayReport> =
-            verification.strays.iter().map(|stray| StrayReport::of(stray, &input.snapshot)).collect();
-        strays.sort_by_key(|stray| (!stray.unexplained, stray.start.0));
         Ok(Report {
             snapshot: input.shown.clone(),
             kernel,
@@ -129,7 +126,7 @@ impl Report {
             verdict: Verdict::of(verification),
             total: TallyReport::of(&verification.total()),
             modules: modules?,
-            strays,
+            strays: StrayReport::all(&verification.strays, &input.snapshot),
             state: State::of(&atlas, verification),
             remarks: verification.remarks.clone(),
         })
@@ -193,7 +190,7 @@ impl TallyReport {
         let reasons = NotCompared::ALL.into_iter();
         let reasons = reasons.map(|reason| (reason.name(), tally.not_compared_for(reason)));
         TallyReport {
-            total: tally.total,
+            bytes: tally.total,
             identical: tally.identical,
             explained: rules(&tally.explained),
             unproven: rules(&tally.unproven),

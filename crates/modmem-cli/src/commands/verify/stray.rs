@@ -25,7 +25,23 @@ pub(super) struct StrayReport {
 }
 
 impl StrayReport {
-    pub(super) fn of(stray: &Stray, snapshot: &Snapshot) -> StrayReport {
+    /// Reports of all strays, those that nothing explains first.
+    pub(super) fn all(strays: &[Stray], snapshot: &Snapshot) -> Vec<StrayReport> {
+        let mut reports: Vec<StrayReport> = strays.iter().map(StrayReport::of).collect();
+        reports.sort_by_key(|report| report.start.0);
+        for symbol in snapshot.symbols.iter() {
+            let after = reports.partition_point(|report| report.start.0.0 <= symbol.address);
+            let Some(report) = after.checked_sub(1).and_then(|at| reports.get_mut(at)) else { continue };
+            if symbol.address < report.end.0.0 {
+                report.symbols += 1;
+                report.first_symbol.get_or_insert_with(|| symbol.name.to_owned());
+            }
+        }
+        reports.sort_by_key(|report| !report.unexplained);
+        reports
+    }
+
+    fn of(stray: &Stray) -> StrayReport {
         let (kind, owner) = match &stray.kind {
             StrayKind::Known(owner) => ("known", Some((*owner).to_owned())),
             StrayKind::LateInit(module) => ("late-init", Some(module.clone())),
@@ -34,8 +50,6 @@ impl StrayReport {
             StrayKind::Between => ("between", None),
             StrayKind::Unlisted(module) => ("unlisted", Some(module.clone())),
         };
-        let mut symbols = snapshot.symbols.iter().filter(|symbol| stray.range.contains(&symbol.address));
-        let first = symbols.next();
         StrayReport {
             start: Address(RunAddr(stray.range.start)),
             end: Address(RunAddr(stray.range.end)),
@@ -43,8 +57,8 @@ impl StrayReport {
             unexplained: stray.kind.is_unexplained(),
             owner,
             caller: (!stray.caller.is_empty()).then(|| stray.caller.clone()),
-            symbols: usize::from(first.is_some()) + symbols.count(),
-            first_symbol: first.map(|symbol| symbol.name.to_owned()),
+            symbols: 0,
+            first_symbol: None,
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) fn page(report: &Report, verbose: bool) -> String {
         harmless(&report.files)
     ));
     modules::table(&mut page, &report.modules, verbose);
+    modules::not_compared(&mut page, &report.modules);
     places::unexplained(&mut page, &report.modules, verbose);
     places::strays(&mut page, &report.strays);
     modules::totals(&mut page, &report.total);

@@ -6,13 +6,12 @@ use crate::output::{self, Column, grouped, harmless};
 
 /// Modules with something unexplained, or all of them with their memories.
 pub(super) fn table(page: &mut Page, modules: &[ModuleReport], verbose: bool) {
-    let shown = modules.iter().filter(|m| verbose || m.outcome != "compared" || m.total.unexplained > 0);
+    let shown = modules.iter().filter(|m| verbose || m.total.unexplained > 0);
     let mut rows: Vec<Vec<String>> = Vec::new();
     for module in shown {
         let name = harmless(&module.name);
-        match &module.reason {
-            Some(reason) => page.late(&format!("{name} was not compared: {}", harmless(reason))),
-            None => rows.push(row(name, &module.total, verbose)),
+        if module.reason.is_none() {
+            rows.push(row(name, &module.total, verbose));
         }
         let memories = module.memories.iter().filter(|_| verbose);
         rows.extend(
@@ -35,13 +34,30 @@ pub(super) fn table(page: &mut Page, modules: &[ModuleReport], verbose: bool) {
         }
         page.line(&output::table(&columns, rows));
     }
-    page.bring_late();
+}
+
+/// Modules that were not compared, by why.
+pub(super) fn not_compared(page: &mut Page, modules: &[ModuleReport]) {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for module in modules {
+        let Some(reason) = module.reason.as_deref() else { continue };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(harmless(&module.name)),
+            None => reasons.push((reason, vec![harmless(&module.name)])),
+        }
+    }
+    if !reasons.is_empty() {
+        page.title("Not compared");
+    }
+    for (reason, names) in reasons {
+        page.paragraph(&format!("{}: {}", harmless(reason), names.join(", ")));
+    }
 }
 
 fn row(name: String, tally: &TallyReport, verbose: bool) -> Vec<String> {
     let mut row = vec![
         name,
-        grouped(tally.total),
+        grouped(tally.bytes),
         grouped(tally.identical),
         grouped(tally.explained_bytes()),
         grouped(tally.unproven_bytes()),

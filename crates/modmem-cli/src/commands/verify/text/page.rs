@@ -9,7 +9,6 @@ const WIDTH: usize = 112;
 #[derive(Debug, Default)]
 pub(super) struct Page {
     pub(super) text: String,
-    late: Vec<String>,
 }
 
 impl Page {
@@ -25,19 +24,6 @@ impl Page {
     pub(super) fn line(&mut self, line: &str) {
         self.text.push_str(line.trim_end());
         self.text.push('\n');
-    }
-
-    /// Keeps a line for [`bring_late`](Page::bring_late).
-    pub(super) fn late(&mut self, line: &str) {
-        self.late.push(line.to_owned());
-    }
-
-    /// Shows what was kept, under a title of its own.
-    pub(super) fn bring_late(&mut self) {
-        if !self.late.is_empty() {
-            self.title("Not compared");
-            std::mem::take(&mut self.late).iter().for_each(|line| self.line(&format!("  {line}")));
-        }
     }
 
     /// A text that may be long, indented.

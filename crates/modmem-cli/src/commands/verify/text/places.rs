@@ -48,7 +48,7 @@ fn finding(page: &mut Page, finding: &Finding) {
     let bytes = counted(finding.bytes, "byte");
     let more = if finding.cut { " or more" } else { "" };
     page.line(&format!("{heading}: {bytes}{more}"));
-    finding.why.iter().for_each(|why| page.line(&format!("    {why}")));
+    finding.why.iter().for_each(|why| page.line(&format!("    {}", why.text)));
     for looks in &finding.looks_like {
         page.line(&format!("    looks like: {}{looks}{}", BAD.render(), BAD.render_reset()));
     }

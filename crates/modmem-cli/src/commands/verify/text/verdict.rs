@@ -10,7 +10,7 @@ pub(super) fn show(page: &mut Page, verdict: &Verdict, total: &TallyReport) {
     page.line("");
     let Verdict { modules, .. } = *verdict;
     if verdict.clean {
-        let compared = total.total - total.not_compared_bytes();
+        let compared = total.bytes - total.not_compared_bytes();
         let unproven = match total.unproven_bytes() {
             0 => String::new(),
             bytes => format!(", {} of them in either of two states", grouped(bytes)),
