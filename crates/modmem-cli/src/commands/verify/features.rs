@@ -2,6 +2,9 @@
 
 use modmem::profile::Profile;
 
+/// The feature that makes returns jump to a thunk.
+pub(super) const RETURN_THUNKS: &str = "RETHUNK";
+
 /// Features by number (`X86_FEATURE_*`, arch/x86/include/asm/cpufeatures.h) that mean the same from Linux 6.1 to 7.2.
 const NAMES: &[(u16, &str)] = &[
     (4, "TSC"),
@@ -22,7 +25,7 @@ const NAMES: &[(u16, &str)] = &[
     (10 * 32 + 3, "XSAVES"),
     (11 * 32 + 12, "RETPOLINE"),
     (11 * 32 + 13, "RETPOLINE_LFENCE"),
-    (11 * 32 + 14, "RETHUNK"),
+    (11 * 32 + 14, RETURN_THUNKS),
     (11 * 32 + 19, "CALL_DEPTH"),
     (12 * 32 + 11, "FSRS"),
     (16 * 32 + 3, "PKU"),
