@@ -269,3 +269,30 @@ fn recorded_kernels_are_read_whole() {
         assert_same(&snapshot, &Snapshot::from_tar("copy", &tar_of(&snapshot)[..]).unwrap());
     }
 }
+
+#[test]
+fn the_json_of_the_documentation_is_a_snapshot() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/snapshot.md");
+    let text = std::fs::read_to_string(docs).unwrap();
+    let (_, json) = text.split_once("```json\n").unwrap();
+    let (json, _) = json.split_once("```").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("machine.json");
+    std::fs::write(&file, json).unwrap();
+    assert!(Snapshot::open(&file).unwrap_err().to_string().contains("config: "));
+    std::fs::write(folder.path().join("config"), "CONFIG_X86_64=y\n").unwrap();
+    std::fs::write(folder.path().join("mem"), b"ffffffffc0533000 4\n\x90\x90\x90\xcc").unwrap();
+    let snapshot = Snapshot::open(&file).unwrap();
+    assert_eq!(snapshot.modules[0].build_id.as_deref().map(<[u8]>::len), Some(20));
+    assert_eq!(snapshot.memory.bytes(0xffff_ffff_c053_3003, 1), Some(&[0xcc][..]));
+    let nearest = snapshot.symbols.nearest(0xffff_ffff_c053_3014, Some("stumble")).unwrap();
+    assert_eq!((nearest.symbol.name, nearest.offset), ("stumble_over", 4));
+    // As a file of its own it is the same.
+    let copy = Snapshot::from_tar("copy", &tar_of(&snapshot)[..]).unwrap();
+    assert!(copy.memory == snapshot.memory && copy.symbols == snapshot.symbols);
+    assert_eq!((copy.areas, &copy.modules[0].build_id), (snapshot.areas, &snapshot.modules[0].build_id));
+    // What it names lies beside it.
+    let out = json.replace("\"memory\": \"mem\"", "\"memory\": \"../mem\"");
+    std::fs::write(&file, out).unwrap();
+    assert!(Snapshot::open(&file).unwrap_err().to_string().contains("leads out"));
+}

@@ -8,7 +8,7 @@ use super::{
     Snapshot, areas, kprobes,
     lines::{broken, text},
     members::{MEMORY, Members, NOTES, SYMBOLS, TEXT_MEMBERS, member},
-    modules,
+    modules, notes,
 };
 use crate::Error;
 
@@ -130,8 +130,15 @@ pub(crate) fn write(snapshot: &Snapshot, out: impl Write) -> io::Result<()> {
             append(&mut tar, name, text.as_bytes())?;
         }
     }
-    for module in snapshot.modules.iter().filter(|module| !module.notes.is_empty()) {
-        append(&mut tar, &format!("{NOTES}{}", module.name), &module.notes)?;
+    for module in &snapshot.modules {
+        // Whoever told the build id alone has no notes.
+        let notes = match &module.build_id {
+            Some(id) if module.notes.is_empty() => &notes::of_build_id(id),
+            _ => &module.notes,
+        };
+        if !notes.is_empty() {
+            append(&mut tar, &format!("{NOTES}{}", module.name), notes)?;
+        }
     }
     if !snapshot.symbols.is_empty() {
         // The size comes before the text: lines are made twice, and never held.

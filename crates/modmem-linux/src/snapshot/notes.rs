@@ -8,6 +8,15 @@ pub(crate) fn build_id(notes: &[u8]) -> Option<Vec<u8>> {
     build_id_in(notes, u32::from_le_bytes).or_else(|| build_id_in(notes, u32::from_be_bytes))
 }
 
+/// The note that holds a build id.
+pub(crate) fn of_build_id(id: &[u8]) -> Vec<u8> {
+    let mut note = [4, id.len() as u32, BUILD_ID].map(u32::to_le_bytes).concat();
+    note.extend(b"GNU\0");
+    note.extend(id);
+    note.resize(note.len().next_multiple_of(4), 0);
+    note
+}
+
 fn build_id_in(mut notes: &[u8], number: fn([u8; 4]) -> u32) -> Option<Vec<u8>> {
     loop {
         let (head, rest) = notes.split_first_chunk::<12>()?;
@@ -47,6 +56,12 @@ mod tests {
                 assert_eq!(build_id(&notes[..length]), None, "{length}");
             }
         }
+    }
+
+    #[test]
+    fn a_build_id_alone_becomes_a_note() {
+        assert_eq!(build_id(&of_build_id(b"seven by")).as_deref(), Some(&b"seven by"[..]));
+        assert_eq!(build_id(&of_build_id(b"five!")).as_deref(), Some(&b"five!"[..]));
     }
 
     #[test]
