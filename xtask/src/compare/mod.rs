@@ -1,6 +1,7 @@
 //! What modmem computes against what a kernel reported, for recordings and for kernels that were just booted.
 
 mod layout;
+mod temporary;
 mod views;
 
 pub use layout::{Layouts, layouts};

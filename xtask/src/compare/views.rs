@@ -11,6 +11,8 @@ use super::Differences;
 use crate::oracle::Oracle;
 use crate::replay::{GivenBlock, Replay};
 
+use super::temporary::TemporaryCopies;
+
 /// Modules of which the running kernel held references that loading does not make, and how many.
 pub type Held<'h> = &'h [(&'h str, u64)];
 
@@ -50,8 +52,11 @@ pub fn views(oracle: &Oracle, held: Held<'_>) -> Result<Views> {
 
     let ours = modules.kallsyms().to_string();
     let ours: Vec<&str> = ours.lines().collect();
+    let copies = TemporaryCopies::of(oracle)?;
     let of_modules = |line: &&str| !NO_MODULES.iter().any(|other| line.ends_with(other));
-    let theirs: Vec<&str> = oracle.module_symbols.iter().map(String::as_str).filter(of_modules).collect();
+    let theirs = oracle.module_symbols.iter().map(String::as_str).filter(of_modules);
+    let theirs: Vec<String> = theirs.map(|line| copies.without_base(line)).collect();
+    let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
     result.differences.push_lines("/proc/kallsyms", &ours, &theirs);
     result.symbols = ours.len();
     Ok(result)

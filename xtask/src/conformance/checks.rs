@@ -13,9 +13,9 @@ use crate::oracle::Oracle;
 /// What the guest left of the moment's memory.
 pub(super) const SNAPSHOT: &str = "snapshot.mms";
 
-/// References that a running kernel holds on modules and that loading does not make. Init of the first named module
-/// takes an instance of an algorithm of the second.
-const HELD: Held<'_> = &[("crc32c_intel", 1)];
+/// References that a running kernel holds on modules and that loading does not make: an instance of the algorithm that
+/// the init function of `libcrc32c` takes, the control sockets that `sctp` opens for itself.
+const HELD: Held<'_> = &[("crc32c_intel", 1), ("sctp", 2)];
 
 /// What was found in one moment.
 #[derive(Debug, Default)]
