@@ -63,11 +63,11 @@ record() { # moment
 		read -r taint < "$module/taint"
 		read -r state < "$module/initstate"
 		echo "$name core=$core init=$init refcnt=$count taint=$taint state=$state" >&3
-		for file in "$module"/sections/* "$module"/sections/.[!.]*; do
-			[ -e "$file" ] && read -r address < "$file" && echo "$name ${file##*/} $address" >&4
-		done
 		cp -r "$module/notes" "$folder/sysfs-notes/$name"
-	done < "$folder/modules" 3> "$folder/modinfo" 4> "$folder/sections"
+	done < "$folder/modules" 3> "$folder/modinfo"
+	# These files can be read in one piece only, which the shell does not do.
+	(cd /sys/module && grep -H . ./*/sections/* ./*/sections/.[!.]*) |
+		sed 's|^\./\(.*\)/sections/\(.*\):|\1 \2 |' > "$folder/sections"
 	cat /proc/kallsyms > "$folder/kallsyms"
 	say "$1: recorded what user space sees"
 	if [ "$snapshots" = yes ]; then
@@ -92,15 +92,17 @@ say "set up"
 grep . /sys/devices/system/cpu/vulnerabilities/* > /out/vulnerabilities
 
 if [ "$waits" = yes ]; then
-	module=/sys/module/modmem_waits
+	parameters=/sys/module/modmem_waits/parameters
+	waiting=N
 	load modmem_waits &
 	for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-		[ -r "$module/parameters/waiting" ] && read -r waiting < "$module/parameters/waiting" && [ "$waiting" = Y ] && break
+		[ -r $parameters/waiting ] && read -r waiting < $parameters/waiting
+		[ "$waiting" = Y ] && break
 		sleep 1
 	done
 	[ "$waiting" = Y ] || fail "modmem_waits does not wait: $(cat /out/insmod.log)"
 	record waiting
-	echo 1 > "$module/parameters/release"
+	echo 1 > $parameters/release || fail "modmem_waits cannot be released"
 	wait
 fi
 

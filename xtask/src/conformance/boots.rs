@@ -44,7 +44,6 @@ const MODULES: &[&str] = &[
     "btrfs",
     "vfat",
     "overlay",
-    "fuse",
     "nfs",
     "cifs",
     "zram",
