@@ -133,6 +133,11 @@ impl Evidence {
         self.support(variable, value, 1);
     }
 
+    /// So many sites that are as only this value makes them.
+    pub(crate) fn votes(&mut self, variable: Variable, value: u64, sites: u64) {
+        self.support(variable, value, sites);
+    }
+
     /// A site was taken for this value without speaking for it.
     pub(crate) fn rely(&mut self, variable: Variable, value: u64) {
         self.support(variable, value, 0);

@@ -22,16 +22,28 @@ pub(super) const COUNT_LENGTH: u64 = 9;
 /// Patches the calls, and the padding before this module's functions.
 pub(super) fn apply(subject: &mut Subject<'_, '_>, alternative_sites: &[RunAddr]) -> Result<(), VerifyError> {
     let sites = subject.sites(".call_sites")?;
-    if !leaning(subject, CALL_DEPTH) {
-        // Nothing has shown it yet, and nothing says that it is off: a counted call shows it.
-        let counted = |site: &RunAddr| is_counted(subject, *site);
-        if subject.evidence.certain(Variable::Feature(CALL_DEPTH)).is_some() || !sites.iter().any(counted) {
-            subject.evidence.rely(Variable::Feature(CALL_DEPTH), 0);
-            return Ok(());
+    let variable = Variable::Feature(CALL_DEPTH);
+    let mut on = leaning(subject, CALL_DEPTH);
+    if subject.evidence.certain(variable).is_none() {
+        let (mut plain, mut counted) = (0, 0);
+        for &site in &sites {
+            match is_counted(subject, site) {
+                Some(true) => counted += 1,
+                Some(false) => plain += 1,
+                None => {}
+            }
         }
-        subject.evidence.vote(Variable::Feature(CALL_DEPTH), 1);
+        for (value, sites) in [(0, plain), (1, counted)] {
+            if sites > 0 {
+                subject.evidence.votes(variable, value, sites);
+            }
+        }
+        on = leaning(subject, CALL_DEPTH);
+        subject.evidence.rely(variable, u64::from(on));
     }
-    subject.evidence.rely(Variable::Feature(CALL_DEPTH), 1);
+    if !on {
+        return Ok(());
+    }
     let length = COUNT_LENGTH;
     for &site in sites.iter().chain(alternative_sites) {
         patch_call(subject, site, length);
@@ -39,14 +51,20 @@ pub(super) fn apply(subject: &mut Subject<'_, '_>, alternative_sites: &[RunAddr]
     pad_functions(subject, length)
 }
 
-/// Whether a call leads to code before the function that the file says.
-fn is_counted(subject: &Subject<'_, '_>, site: RunAddr) -> bool {
+/// Whether a call leads to code before the function that the file says; `None` where neither can be told.
+fn is_counted(subject: &Subject<'_, '_>, site: RunAddr) -> Option<bool> {
     let target = |bytes: Option<&[u8]>| branch_target(bytes?, CALL, site.0);
-    let (Some(file), Some(found)) = (target(subject.twin.ours(site, 5)), target(subject.twin.found(site, 5)))
-    else {
-        return false;
-    };
-    found == file.wrapping_sub(COUNT_LENGTH)
+    let file = target(subject.twin.ours(site, 5))?;
+    let found = target(subject.twin.found(site, 5))?;
+    let pad = file.wrapping_sub(COUNT_LENGTH);
+    if found == pad {
+        return Some(true);
+    }
+    // Calls of the module's own functions are counted wherever the padding before them allows it.
+    let padding = subject.twin.relocated_at(RunAddr(pad), COUNT_LENGTH as usize)?;
+    let can = padding.iter().all(|&byte| byte == NOP)
+        && subject.twin.kind_at(RunAddr(file)) == Some(MemoryKind::Text);
+    (can && found == file).then_some(false)
 }
 
 fn patch_call(subject: &mut Subject<'_, '_>, site: RunAddr, length: u64) {
