@@ -23,9 +23,9 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
             continue;
         }
         let found = subject.twin.found(address, 5).unwrap_or_default();
-        let target = branch_target(found, CALL, address.0).or_else(|| branch_target(found, JMP32, address.0));
-        match target {
-            Some(target) if is_tracer(subject, RunAddr(target)) => {
+        let called = branch_target(found, CALL, address.0);
+        match called.or_else(|| branch_target(found, JMP32, address.0)) {
+            Some(target) if is_tracer(subject, RunAddr(target), called.is_some()) => {
                 let code = Code::of(found);
                 subject.twin.write(address, code.bytes(), Rule::Ftrace, Standing::Certain);
             }
@@ -37,16 +37,18 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
     }
 }
 
-/// Whether tracing may call `target`: one of the kernel's entries, or a trampoline that ftrace or BPF made.
-fn is_tracer(subject: &Subject<'_, '_>, target: RunAddr) -> bool {
+/// Whether tracing may go to `target`: one of the kernel's entries, or a trampoline that ftrace or BPF made. It calls
+/// all of them; jumps lead to BPF's only (6.19 and later).
+fn is_tracer(subject: &Subject<'_, '_>, target: RunAddr, call: bool) -> bool {
     let made = || {
-        subject.guest.symbol_at(target).is_some_and(|symbol| match symbol.module {
-            Some("__builtin__ftrace") => symbol.offset == 0,
+        let symbol = subject.guest.symbol_at(target).filter(|symbol| symbol.offset == 0);
+        symbol.is_some_and(|symbol| match symbol.module {
+            Some("__builtin__ftrace") => call,
             Some("bpf") => symbol.name.starts_with("bpf_trampoline_"),
             _ => false,
         })
     };
-    subject.kernel.is_tracer(target.0) || made()
+    (call && subject.kernel.is_tracer(target.0)) || made()
 }
 
 /// `__jump_table`: a NOP or a jump, of two or five bytes (arch/x86/kernel/jump_label.c).
