@@ -5,6 +5,7 @@ use super::insn::{CALL, Code, INT3, JMP8, JMP32, NOP5, RET, branch, branch_targe
 use super::{nops, returns};
 use crate::address::RunAddr;
 use crate::image::SymbolPlace;
+use crate::name::Name;
 use crate::verify::evidence::Variable;
 use crate::verify::subject::Subject;
 use crate::verify::tables::{JumpEntry, StaticCallSite, is_taken};
@@ -143,7 +144,7 @@ fn transform(subject: &mut Subject<'_, '_>, site: RunAddr, key: RunAddr, tail: b
         let word = subject.guest.word(key);
         subject.evidence.pin(variable, word);
     }
-    let original = subject.twin.ours(site, 6).map_or(Code::empty(), Code::of);
+    let original = Code::of(subject.twin.ours_up_to(site, 6));
     let form = match original.bytes() {
         [0x0f, condition @ 0x80..=0x8f, ..] if tail => Form::ConditionalJump(*condition),
         _ if tail => Form::Jump,
@@ -154,13 +155,19 @@ fn transform(subject: &mut Subject<'_, '_>, site: RunAddr, key: RunAddr, tail: b
     let shown = shown_function(subject, site, form, &found);
     let proven = subject.evidence.pinned(variable).is_some();
     let mut standing = if proven { Standing::Certain } else { Standing::Unproven };
-    let function = match (subject.evidence.certain(variable), shown) {
+    let idle = if proven { None } else { idle_tracepoint(subject, key) };
+    let certain = subject.evidence.certain(variable);
+    let (certain, decides) = match idle {
+        Some((function, listened)) => (Some(function), listened),
+        None => (certain, variable),
+    };
+    let function = match (certain, shown) {
         (Some(function), _) => {
             if shown.is_some_and(|shown| shown != function) {
                 let known = shown.is_some_and(|shown| shown == 0 || subject.is_function(RunAddr(shown)));
                 standing = match shown {
                     Some(target) if !known => Standing::WrongTarget(RunAddr(target)),
-                    _ => Standing::OutOfStep(variable),
+                    _ => Standing::OutOfStep(decides),
                 };
             }
             function
@@ -174,7 +181,8 @@ fn transform(subject: &mut Subject<'_, '_>, site: RunAddr, key: RunAddr, tail: b
                 standing = Standing::WrongTarget(RunAddr(target));
             }
             let Some(function) = subject.evidence.leaning(variable) else {
-                subject.twin.write(site, &original.bytes()[..length], Rule::StaticCall, standing);
+                let original = original.bytes().get(..length).unwrap_or_default();
+                subject.twin.write(site, original, Rule::StaticCall, standing);
                 return;
             };
             subject.evidence.rely(variable, function);
@@ -183,6 +191,27 @@ fn transform(subject: &mut Subject<'_, '_>, site: RunAddr, key: RunAddr, tail: b
     };
     let code = encode(subject, site, form, function);
     subject.twin.write(site, code.bytes(), Rule::StaticCall, standing);
+}
+
+/// What the static call of one of the kernel's tracepoints calls while nobody listens, which its static key tells: the
+/// function that asks all listeners (kernel/tracepoint.c:tracepoint_update_call).
+fn idle_tracepoint(subject: &mut Subject<'_, '_>, key: RunAddr) -> Option<(u64, Variable)> {
+    const KEY: u64 = 8;
+    let symbol = subject.guest.symbol_at(key).filter(|symbol| symbol.offset == 0)?;
+    let name = symbol.name.strip_prefix("__SCK__tp_func_")?;
+    let named = |prefix: &str| {
+        let mut text = alloc::vec::Vec::new();
+        text.try_reserve_exact(prefix.len() + name.len()).ok()?;
+        text.extend_from_slice(prefix.as_bytes());
+        text.extend_from_slice(name.as_bytes());
+        subject.guest.kernel_symbol(Name(&text))
+    };
+    let (tracepoint, function) = (named("__tracepoint_")?, named("__traceiter_")?);
+    let listened = Variable::Key(RunAddr(tracepoint) + KEY);
+    // The branch around the call has asked for it.
+    let value = subject.evidence.leaning(listened)?;
+    subject.evidence.rely(listened, value);
+    (value == 0).then_some((function, listened))
 }
 
 /// The function that a site shows to be called; 0 for none.
