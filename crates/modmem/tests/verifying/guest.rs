@@ -26,6 +26,8 @@ struct Symbol {
 pub(crate) struct Guest {
     memory: BTreeMap<u64, Vec<u8>>,
     symbols: BTreeMap<u64, Symbol>,
+    /// Values of the kernel's symbols; several may have one address.
+    names: BTreeMap<&'static str, u64>,
     /// Values of symbols of modules, by module and name.
     module_symbols: BTreeMap<(&'static str, &'static str), u64>,
     pub(crate) kprobes: Vec<RunAddr>,
@@ -39,12 +41,14 @@ impl Guest {
 
     /// Adds a function of the kernel.
     pub(crate) fn function(&mut self, name: &'static str, address: u64) -> u64 {
+        self.names.insert(name, address);
         self.symbols.insert(address, Symbol { name, module: None, text: true });
         address
     }
 
     /// Adds a variable of the kernel, with what is in it if that can be read.
     pub(crate) fn variable(&mut self, name: &'static str, address: u64, bytes: Option<&[u8]>) -> u64 {
+        self.names.insert(name, address);
         self.symbols.insert(address, Symbol { name, module: None, text: false });
         if let Some(bytes) = bytes {
             self.memory.insert(address, bytes.to_vec());
@@ -184,8 +188,7 @@ impl GuestMemory for Guest {
 
 impl GuestTrait for Guest {
     fn kernel_symbol(&self, name: Name<'_>) -> Option<u64> {
-        let is_it = |symbol: &Symbol| symbol.module.is_none() && name == symbol.name;
-        self.symbols.iter().find(|(_, symbol)| is_it(symbol)).map(|(address, _)| *address)
+        self.names.get(name.as_str()?).copied()
     }
 
     fn module_symbol(&self, module: &str, name: Name<'_>) -> Option<u64> {

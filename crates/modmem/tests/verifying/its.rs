@@ -18,7 +18,7 @@ const PAGE: u64 = 0xffff_ffff_c020_0000;
 /// Calls of these registers' thunks, at these offsets in text.
 fn machine(sites: &[(u64, i64)]) -> (Guest, Loaded) {
     let mut module = Module::new("6.12");
-    let mut code = vec![0x90; 0x200];
+    let mut code = vec![0x90; sites.last().unwrap().0 as usize + 0x20];
     for &(at, _) in sites {
         code[at as usize..][..5].copy_from_slice(&[0xe8, 0, 0, 0, 0]);
     }
@@ -88,6 +88,28 @@ fn thunks_follow_each_other_in_the_upper_halves_of_a_page() {
     // The same instructions one place further are not what the kernel made.
     call(&mut guest, &loaded, 0x59, PAGE + 96);
     assert_not_as(&guest.verify(&loaded), Rule::Retpoline);
+}
+
+#[test]
+fn a_full_page_is_followed_by_another_and_both_are_compared() {
+    // Sixty-four upper halves with room for ten thunks each; calls of six bytes a line that are all in lower halves.
+    let sites: Vec<(u64, i64)> = (0..650).map(|i| (i / 6 * 64 + i % 6 * 5, 3)).collect();
+    let (mut guest, loaded) = machine(&sites);
+    let second = PAGE + 0x5000;
+    page(&mut guest, &[]);
+    guest.map(second, &[0xcc; 4096]);
+    for (&(at, _), i) in sites.iter().zip(0..) {
+        let in_page = i % 640;
+        let thunk = if i < 640 { PAGE } else { second } + in_page / 10 * 64 + 32 + in_page % 10 * 3;
+        guest.write(thunk, JMP_RBX);
+        call(&mut guest, &loaded, at, thunk);
+    }
+    assert_clean(&guest.verify(&loaded));
+    for at in [PAGE + 0x20, PAGE + 0xfff, second + 0x21, second + 0x800] {
+        let mut guest = guest.clone();
+        guest.write(at, &[0xc3]);
+        assert!(!guest.verify(&loaded).is_clean(), "{at:#x}");
+    }
 }
 
 #[test]

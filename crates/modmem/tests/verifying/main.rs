@@ -2,6 +2,7 @@
 //! instruction set manual or assembled with GNU as, and that anything else is found.
 
 mod alternatives;
+mod call_thunks;
 mod guest;
 mod its;
 mod loader;
