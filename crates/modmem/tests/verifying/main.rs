@@ -3,6 +3,7 @@
 
 mod alternatives;
 mod call_thunks;
+mod ftrace;
 mod guest;
 mod its;
 mod loader;
@@ -11,5 +12,6 @@ mod module;
 mod paravirt;
 mod retpolines;
 mod returns;
+mod small;
 #[path = "../support/mod.rs"]
 mod support;
