@@ -1,6 +1,7 @@
 //! Code that is patched while the machine runs: function entries, jump labels, static calls.
 
 use super::call_thunks::counted_target;
+use super::features::{CALL_DEPTH, RETHUNK, leaning};
 use super::insn::{CALL, Code, INT3, JMP8, JMP32, NOP5, RET, branch, branch_target};
 use super::{nops, returns};
 use crate::address::RunAddr;
@@ -234,7 +235,10 @@ fn shown_function(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, foun
             let (returned, _) = returns::return_at(subject, site);
             if returned.bytes() == bytes { Some(0) } else { Some(target) }
         }
-        Form::ConditionalJump(condition) => branch_target(bytes.get(1..)?, condition, site.0 + 1),
+        Form::ConditionalJump(condition) => {
+            let target = branch_target(bytes.get(1..)?, condition, site.0 + 1)?;
+            Some(if target == conditional_return(subject) { 0 } else { target })
+        }
     }
 }
 
@@ -244,7 +248,7 @@ fn encode(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, function: u6
         Form::Call if Some(function) == subject.kernel.return_zero => Code::of(&RETURN_ZERO),
         Form::Call if Some(function) == subject.kernel.warn => Code::of(&WARN),
         Form::Call => {
-            let counts = super::features::leaning(subject, super::features::CALL_DEPTH);
+            let counts = leaning(subject, CALL_DEPTH);
             let length = super::call_thunks::COUNT_LENGTH;
             let counted = if counts { counted_target(subject, site, function, length) } else { None };
             Code::of(&branch(CALL, site.0, counted.map_or(function, |(target, _)| target)))
@@ -252,11 +256,16 @@ fn encode(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, function: u6
         Form::Jump if function == 0 => returns::return_at(subject, site).0,
         Form::Jump => Code::of(&branch(JMP32, site.0, function)),
         Form::ConditionalJump(condition) => {
-            let none = || subject.kernel.static_return.unwrap_or(0);
-            let target = if function == 0 { none() } else { function };
+            let target = if function == 0 { conditional_return(subject) } else { function };
             let mut code = Code::of(&[0x0f]);
             code.push(&branch(condition, site.0 + 1, target));
             code
         }
     }
+}
+
+/// Where a conditional jump leads that calls no function: to what returns do, in a place of its own.
+fn conditional_return(subject: &mut Subject<'_, '_>) -> u64 {
+    let thunk = if leaning(subject, RETHUNK) { returns::thunk(subject) } else { None };
+    thunk.or(subject.kernel.static_return).unwrap_or(0)
 }

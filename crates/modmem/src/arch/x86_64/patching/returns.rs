@@ -32,19 +32,24 @@ fn patch(subject: &mut Subject<'_, '_>, address: RunAddr) {
     subject.twin.write(address, code.bytes(), Rule::Return, standing);
 }
 
-/// A return of five bytes at `address`.
-pub(super) fn return_at(subject: &mut Subject<'_, '_>, address: RunAddr) -> (Code, Standing) {
-    let feature = Variable::Feature(RETHUNK);
-    let mut on = leaning(subject, RETHUNK);
+/// The thunk that returns jump to, as far as is known, where they jump to one.
+pub(super) fn thunk(subject: &mut Subject<'_, '_>) -> Option<u64> {
     if !subject.evidence.knows(Variable::ReturnThunk) {
         let word = subject.kernel.return_thunk.and_then(|address| subject.guest.word(address));
         subject.evidence.pin(Variable::ReturnThunk, word);
     }
+    subject.evidence.leaning(Variable::ReturnThunk)
+}
+
+/// A return of five bytes at `address`.
+pub(super) fn return_at(subject: &mut Subject<'_, '_>, address: RunAddr) -> (Code, Standing) {
+    let feature = Variable::Feature(RETHUNK);
+    let mut on = leaning(subject, RETHUNK);
+    let thunk = thunk(subject);
     let its = subject.kernel.its_return_thunk;
     let found = subject.twin.found(address, 5).map(Code::of).unwrap_or(Code::empty());
     let jump = branch_target(found.bytes(), JMP32, address.0);
     let returns = found.bytes() == [RET, INT3, INT3, INT3, INT3];
-    let thunk = subject.evidence.leaning(Variable::ReturnThunk);
     if subject.evidence.certain(feature).is_none() {
         match jump {
             Some(target) if subject.kernel.is_return_thunk(target) => {
