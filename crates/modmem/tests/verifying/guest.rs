@@ -120,7 +120,12 @@ impl Guest {
         memory[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// The same, as objdump prints bytes.
+    /// Writes the 32-bit distance from `address` to `to`.
+    pub(crate) fn distance(&mut self, address: u64, to: u64) {
+        self.write(address, &(to.wrapping_sub(address) as u32).to_le_bytes());
+    }
+
+    /// Writes code, as objdump prints bytes.
     pub(crate) fn code(&mut self, address: u64, text: &str) {
         self.write(address, &hex(text));
     }

@@ -13,5 +13,7 @@ mod paravirt;
 mod retpolines;
 mod returns;
 mod small;
+mod static_calls;
+mod static_keys;
 #[path = "../support/mod.rs"]
 mod support;
