@@ -68,6 +68,8 @@ pub struct Patching {
     pub endbr_poison: [u8; 4],
     /// Whether lock prefixes are changed in the section `.text` only, and not in all of the memory.
     pub locks_in_text_section_only: bool,
+    /// Bytes of `struct bug_entry` with relative pointers: from 6.19 on with a format.
+    pub bug_entry: u64,
 }
 
 impl Patching {
@@ -92,6 +94,7 @@ impl Patching {
             // A NOP of four bytes that is no usual one; later with an illegal opcode inside.
             endbr_poison: if before(6, 16) { [0x66, 0x0f, 0x1f, 0x00] } else { [0x0f, 0x1f, 0x40, 0xd6] },
             locks_in_text_section_only: old,
+            bug_entry: if before(6, 19) { 12 } else { 16 },
         }
     }
 }

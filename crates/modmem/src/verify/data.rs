@@ -20,11 +20,10 @@ const UNWRITTEN: &[&str] = &[
     "__patchable_function_entries",
 ];
 
-/// Flag of `struct bug_entry` that the kernel sets when it has warned (BUGFLAG_DONE).
+/// Flags of `struct bug_entry` for a warning that is printed once (BUGFLAG_WARNING, BUGFLAG_ONCE).
+const BUG_ONCE: u8 = 3;
+/// The one that the kernel sets when it has printed that (BUGFLAG_DONE).
 const BUG_DONE: u8 = 4;
-/// Bytes of `struct bug_entry` with relative pointers, and where its flags are.
-const BUG: u64 = 12;
-const BUG_FLAGS: u64 = 10;
 
 /// The parts of a memory that are written while the module runs, in order.
 pub(super) fn skipped(image: &Image<'_>, layout: &Layout, kind: MemoryKind) -> Result<Skipped, VerifyError> {
@@ -49,12 +48,14 @@ pub(super) fn skipped(image: &Image<'_>, layout: &Layout, kind: MemoryKind) -> R
 /// `__bug_table`: a warning that was printed once is marked.
 pub(super) fn bug_flags(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
     let Some((table, size)) = subject.section("__bug_table") else { return Ok(()) };
-    for index in 0..size / BUG {
-        let at = table + index * BUG + BUG_FLAGS;
+    let entry = subject.profile.patching.bug_entry;
+    for index in 0..size / entry {
+        // Flags are the last two bytes.
+        let at = table + (index * entry + entry - 2);
         let (Some(&[ours]), Some(&[found])) = (subject.twin.ours(at, 1), subject.twin.found(at, 1)) else {
             continue;
         };
-        if found == ours | BUG_DONE && found != ours {
+        if ours & BUG_ONCE == BUG_ONCE && found != ours && found == ours | BUG_DONE {
             subject.twin.write(at, &[found], Rule::BugFlag, Standing::Certain);
         }
     }
