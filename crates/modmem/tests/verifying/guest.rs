@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use modmem::image::Image;
 use modmem::verify::{
-    Guest as GuestTrait, GuestMemory, GuestModule, GuestSymbol, ModuleReport, Rule, Unexplained, Verifier,
-    VerifyError, Why,
+    Guest as GuestTrait, GuestMemory, GuestModule, GuestSymbol, ModuleReport, NotCompared, Rule, Unexplained,
+    Verifier, VerifyError, Why,
 };
 use modmem::{MemoryKind, Name, Profile, RunAddr};
 
@@ -219,6 +219,7 @@ pub(crate) fn assert_clean(report: &ModuleReport) {
     assert_eq!(report.unexplained, []);
     assert!(report.is_clean());
     assert_eq!(report.more_unexplained, 0);
+    assert_eq!(report.total().not_compared_for(NotCompared::Unreadable), 0);
 }
 
 /// Asserts that nothing is unexplained and that this rule explains so many bytes in all memories.

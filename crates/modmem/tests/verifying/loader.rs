@@ -49,8 +49,25 @@ impl Module {
             let size = sections
                 .fold(0_u64, |end, part| end.next_multiple_of(part.alignment) + part.data.len() as u64);
             assert!(size < 0x10000, "the memories of a test lie so near to each other");
-            // `struct module` and the symbol tables fit the page too.
-            if matches!(kind, Data | InitData) { 4096 } else { size.next_multiple_of(4096) }
+            let pages = size.next_multiple_of(4096);
+            match kind {
+                // `struct module` and the symbol tables fit the page too; 6.1 has a page of its own for the tables.
+                Data => {
+                    if self.version == "6.1" {
+                        8192
+                    } else {
+                        4096
+                    }
+                }
+                InitData => {
+                    if self.version == "6.1" {
+                        pages + 4096
+                    } else {
+                        4096
+                    }
+                }
+                _ => pages,
+            }
         };
         if self.version == "6.1" {
             for (start, kinds) in packed {
@@ -153,12 +170,13 @@ impl Module {
             names.push(0);
             letters.push(record.letter);
         }
-        let at = (this_module + THIS_MODULE - *start) as usize;
+        let at = if self.version == "6.1" { 4096 } else { (this_module + THIS_MODULE - *start) as usize };
         let tables = [records, names, letters].concat();
         bytes[at..at + tables.len()].copy_from_slice(&tables);
 
         let (_, start, bytes) = memories.iter_mut().find(|(kind, ..)| *kind == MemoryKind::InitData).unwrap();
-        let symtab = end(MemoryKind::InitData, *start).next_multiple_of(8);
+        let alignment = if self.version == "6.1" { 4096 } else { 8 };
+        let symtab = end(MemoryKind::InitData, *start).next_multiple_of(alignment);
         let mut tables: Vec<u8> = all.iter().flat_map(|record| record.bytes(record.symbol.name)).collect();
         let strtab = symtab + tables.len() as u64;
         tables.extend(&strings);

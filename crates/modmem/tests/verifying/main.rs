@@ -17,3 +17,4 @@ mod static_calls;
 mod static_keys;
 #[path = "../support/mod.rs"]
 mod support;
+mod tables;
