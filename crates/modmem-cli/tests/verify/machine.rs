@@ -102,17 +102,38 @@ impl Machine {
         u64::from_str_radix(&line.unwrap_or_else(|| panic!("no symbol {name}"))[..16], 16).unwrap()
     }
 
-    /// Changes bytes, and says what was there.
-    pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) -> Vec<u8> {
+    /// Changes bytes.
+    pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) {
         let (start, memory) = self
             .memory
             .iter_mut()
             .find(|(start, memory)| (*start..*start + memory.len() as u64).contains(&address))
             .expect("an address of a module");
         let at = (address - *start) as usize;
-        let old = memory[at..at + bytes.len()].to_vec();
         memory[at..at + bytes.len()].copy_from_slice(bytes);
-        old
+    }
+
+    /// The bytes at an address.
+    pub(crate) fn read(&self, address: u64, length: usize) -> Vec<u8> {
+        let inside =
+            |(start, memory): &&(u64, Vec<u8>)| (*start..*start + memory.len() as u64).contains(&address);
+        let (start, memory) = self.memory.iter().find(inside).expect("an address of a module");
+        let at = (address - start) as usize;
+        memory[at..at + length].to_vec()
+    }
+
+    /// Leaves out all lines about a module, so that it hides; `kallsyms` too, or not.
+    pub(crate) fn hide(&mut self, module: &str, kallsyms: bool) {
+        let without = |text: &str, is: &dyn Fn(&str) -> bool| -> String {
+            text.split_inclusive('\n').filter(|line| !is(line)).collect()
+        };
+        let begins = format!("{module} ");
+        self.modules = without(&self.modules, &|line| line.starts_with(&begins));
+        self.sections = without(&self.sections, &|line| line.starts_with(&begins));
+        if kallsyms {
+            let ends = format!("\t[{module}]\n");
+            self.kallsyms = without(&self.kallsyms, &|line| line.ends_with(&ends));
+        }
     }
 
     /// Writes the machine's snapshot into a folder of that name.

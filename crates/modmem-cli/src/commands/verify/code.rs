@@ -57,9 +57,16 @@ pub(super) fn compare(atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Show
             (e, f) = (e + 1, f + 1);
             continue;
         }
+        // Up to the next instruction that both sides have.
         let (from_e, from_f) = (e, f);
-        let over;
-        (e, f, over) = until_together(&expected, e, &found, f, window.span.end);
+        let mut over = None;
+        let differ = |e: usize, f: usize| match (expected.get(e), found.get(f)) {
+            (Some(ours), Some(theirs)) => ours.start() < window.span.end && ours.bytes != theirs.bytes,
+            _ => false,
+        };
+        while over.is_none() && differ(e, f) {
+            (e, f, over) = until_together(&expected, e, &found, f, window.span.end);
+        }
         let (ours, theirs) = (&expected[from_e..e], &found[from_f..f]);
         ours.iter().for_each(|insn| listing.push(Mark::Expected, insn));
         theirs.iter().for_each(|insn| listing.push(Mark::Found, insn));

@@ -105,10 +105,6 @@ impl State {
                 Variable::CountedCall(_) => state.counted_calls.off += 1,
             }
         }
-        state.features.sort_by_key(|feature| feature.number);
-        state.static_keys.sort_by_key(|key| key.place.address.0);
-        state.static_calls.sort_by_key(|key| key.place.address.0);
-        state.paravirt_calls.sort_by_key(|key| key.place.address.0);
         state
     }
 }
