@@ -7,8 +7,10 @@ mod guest;
 mod own_files;
 mod strays;
 
+use std::ops::Range;
+
 use modmem::profile::Profile;
-use modmem::verify::{GuestModule, ModuleReport, Tally, Variable, Verifier, VerifyError};
+use modmem::verify::{GuestModule, ModuleReport, NotCompared, Tally, Variable, Verifier, VerifyError};
 use modmem::{Image, Name, RunAddr};
 
 pub use self::guest::SnapshotGuest;
@@ -122,28 +124,49 @@ pub fn verify(
     let records: Vec<&ModuleRecord> = snapshot.modules.iter().rev().collect();
     let mut modules = Vec::new();
     for (index, record) in (0..).zip(&records) {
-        let outcome = check(&mut verifier, index, record, files)?;
+        let outcome = check(&mut verifier, index, record, is_live(record), files)?;
         modules.push(Checked { name: record.name.clone(), outcome });
     }
     for index in verifier.settle().map_err(wrong)? {
         let Some((record, checked)) = records.get(index as usize).zip(modules.get_mut(index as usize)) else {
             continue;
         };
-        checked.outcome = check(&mut verifier, index, record, files)?;
+        checked.outcome = check(&mut verifier, index, record, is_live(record), files)?;
     }
     let state = verifier.machine_state();
     let state = state.map(|(variable, value, proven, sites)| StateFact { variable, value, proven, sites });
     let mut state: Vec<StateFact> = state.collect();
     state.sort_by_key(|fact| fact.variable);
     let remarks = remarks(snapshot, &verifier);
-    let strays = strays::find(snapshot, &profile.ranges, &modules, &records);
+    // As if its init still ran, its init memory is compared.
+    let mut is_still_init = |index: usize, range: &Range<u64>| {
+        let Some(record) = records.get(index) else { return Ok(false) };
+        let outcome = check(&mut verifier, index as u32, record, false, files)?;
+        Ok(matches!(outcome, Outcome::Compared(report) if is_as_loaded(&report, range)))
+    };
+    let strays = strays::find(snapshot, &profile.ranges, &modules, &records, &mut is_still_init)?;
     Ok(Verification { release: snapshot.release.clone(), profile, modules, strays, state, remarks })
+}
+
+/// Whether a module's init is over, so that its init memory is gone.
+fn is_live(record: &ModuleRecord) -> bool {
+    record.state != ModuleState::Loading
+}
+
+/// Whether the memories of a module that lie at these addresses were read and hold nothing unexplained.
+fn is_as_loaded(report: &ModuleReport, range: &Range<u64>) -> bool {
+    let memories = report.memories.iter().filter_map(|(_, memory)| memory.as_ref());
+    let mut inside = memories.filter(|memory| range.contains(&memory.address.0));
+    inside.all(|memory| {
+        memory.tally.unexplained == 0 && memory.tally.not_compared_for(NotCompared::Unreadable) == 0
+    })
 }
 
 fn check(
     verifier: &mut Verifier<'_>,
     index: u32,
     record: &ModuleRecord,
+    live: bool,
     files: &mut FileSource<'_>,
 ) -> Result<Outcome, Error> {
     let Some(file) = files(&record.name)? else { return Ok(Outcome::NoFile) };
@@ -157,7 +180,7 @@ fn check(
     let module = GuestModule {
         name: &record.name,
         sections: &sections,
-        live: record.state != ModuleState::Loading,
+        live,
         forced: record.taints.contains('F'),
         build_id: record.build_id.as_deref(),
     };

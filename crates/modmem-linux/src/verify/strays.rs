@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use modmem::RunAddr;
 use modmem::profile::Ranges;
-use modmem::verify::ModuleReport;
+use modmem::verify::{ModuleReport, NotCompared};
 
 use super::{Checked, Outcome};
+use crate::Error;
 use crate::snapshot::{Area, ModuleRecord, Snapshot};
 
 /// Callers of vmalloc whose areas hold modules or code.
@@ -68,12 +69,17 @@ pub struct Stray {
     pub kind: StrayKind,
 }
 
+/// Whether the memory at some addresses, which the module of that index had until its init was over, still is what it
+/// was.
+pub(super) type IsStillInit<'i> = dyn FnMut(usize, &Range<u64>) -> Result<bool, Error> + 'i;
+
 pub(super) fn find(
     snapshot: &Snapshot,
     ranges: &Ranges,
     modules: &[Checked],
     records: &[&ModuleRecord],
-) -> Vec<Stray> {
+    is_still_init: &mut IsStillInit<'_>,
+) -> Result<Vec<Stray>, Error> {
     // Elsewhere the loader allocates what it needs for a moment, or for its own lists.
     let in_ranges = |area: &&Area| {
         let start = RunAddr(area.range.start);
@@ -102,14 +108,20 @@ pub(super) fn find(
             strays.extend(between(snapshot, area, &owned));
             continue;
         }
-        let kind = listed_owner(snapshot, &range)
+        let late = match late_init(modules, &range) {
+            Some(index) if is_still_init(index, &range)? => modules.get(index),
+            _ => None,
+        };
+        let kind = late
+            .map(|module| StrayKind::LateInit(module.name.clone()))
+            .or_else(|| listed_owner(snapshot, &range))
             .or_else(|| of_uncompared(modules, records, &range))
             .or_else(|| is_its_page(snapshot, &range).then_some(StrayKind::Known("ITS thunks")))
             .unwrap_or(StrayKind::NoOwner);
         strays.push(stray(kind));
     }
     strays.extend(unlisted(snapshot));
-    strays
+    Ok(strays)
 }
 
 impl Area {
@@ -122,24 +134,34 @@ impl Area {
     }
 }
 
-/// The memories that compared modules have or had, in order of address.
+/// The memories of a compared module: those that it has, or those that it gave back after init.
+fn memories(report: &ModuleReport, given_back: bool) -> impl Iterator<Item = Range<u64>> {
+    let memories = report.memories.iter().filter_map(|(_, memory)| memory.as_ref());
+    let memories = memories
+        .filter(move |memory| (memory.tally.not_compared_for(NotCompared::FreedInit) > 0) == given_back);
+    memories.map(|memory| memory.address.0..memory.address.0.saturating_add(memory.tally.total))
+}
+
+/// The memories that compared modules have, in order of address. What was given back may be anybody's now.
 fn owned(modules: &[Checked]) -> Vec<Range<u64>> {
-    let memories = |report: &ModuleReport| {
-        let memories = report.memories.iter().filter_map(|(_, memory)| memory.clone());
-        memories
-            .map(|memory| memory.address.0..memory.address.0.saturating_add(memory.tally.total))
-            .collect::<Vec<_>>()
-    };
-    let mut owned: Vec<Range<u64>> = modules
-        .iter()
-        .filter_map(|checked| match &checked.outcome {
-            Outcome::Compared(report) => Some(memories(report)),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let compared = modules.iter().filter_map(|checked| match &checked.outcome {
+        Outcome::Compared(report) => Some(report),
+        _ => None,
+    });
+    let mut owned: Vec<Range<u64>> = compared.flat_map(|report| memories(report, false)).collect();
     owned.sort_by_key(|range| range.start);
     owned
+}
+
+/// The module whose init memory lay exactly at these addresses: each memory for itself, or all of them as one block.
+fn late_init(modules: &[Checked], range: &Range<u64>) -> Option<usize> {
+    modules.iter().position(|checked| {
+        let Outcome::Compared(report) = &checked.outcome else { return false };
+        let start = memories(report, true).map(|memory| memory.start).min();
+        let all: u64 = memories(report, true).map(|memory| memory.end - memory.start).sum();
+        memories(report, true).any(|memory| memory == *range)
+            || (start == Some(range.start) && all == range.end - range.start)
+    })
 }
 
 /// Code that the kernel lists under a name of its own.
@@ -151,15 +173,14 @@ fn listed_owner(snapshot: &Snapshot, range: &Range<u64>) -> Option<StrayKind> {
     })
 }
 
-/// Memory of a listed module that could not be compared, or init memory whose sections are still listed.
+/// Memory of a listed module that could not be compared.
 fn of_uncompared(modules: &[Checked], records: &[&ModuleRecord], range: &Range<u64>) -> Option<StrayKind> {
-    let pairs = records.iter().zip(modules);
-    let mut owners = pairs.filter(|(record, _)| record.sections.iter().any(|s| range.contains(&s.address)));
-    let (record, checked) = owners.next()?;
-    Some(match checked.outcome {
-        Outcome::Compared(_) => StrayKind::LateInit(record.name.clone()),
-        _ => StrayKind::NotCompared(record.name.clone()),
-    })
+    let mut pairs = records.iter().zip(modules);
+    let owner = pairs.find(|(record, checked)| {
+        !matches!(checked.outcome, Outcome::Compared(_))
+            && record.sections.iter().any(|section| range.contains(&section.address))
+    });
+    owner.map(|(record, _)| StrayKind::NotCompared(record.name.clone()))
 }
 
 /// A page of nothing but breakpoints and `jmp *reg; int3`.
