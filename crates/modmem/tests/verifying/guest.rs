@@ -101,6 +101,11 @@ impl Guest {
         loaded
     }
 
+    /// Takes a symbol out of the kernel's.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.names.remove(name).unwrap();
+    }
+
     /// Lets kallsyms know a symbol of a module.
     pub(crate) fn module_symbol_at(
         &mut self,
@@ -173,7 +178,15 @@ pub(crate) fn check(
         forced: false,
         build_id: module.build_id.as_deref(),
     };
-    verifier.check(index, &image, &told)
+    let report = verifier.check(index, &image, &told)?;
+    for (_, memory) in report.memories.iter() {
+        // Every byte is counted once.
+        let Some(tally) = memory.as_ref().map(|memory| &memory.tally) else { continue };
+        let not_compared: u64 = tally.not_compared.iter().sum();
+        let others = tally.explained_bytes() + tally.unproven_bytes() + tally.unexplained + not_compared;
+        assert_eq!(tally.identical + others, tally.total);
+    }
+    Ok(report)
 }
 
 impl GuestMemory for Guest {

@@ -33,6 +33,9 @@ pub(crate) type Memory = (MemoryKind, u64, Vec<u8>);
 /// Where the memories of the first module lie, from 6.4 on; those of the next are a megabyte further on.
 const BASES: [u64; 7] = [0x1000, 0x11000, 0x21000, 0x31000, 0x41000, 0x51000, 0x61000];
 const MODULES: u64 = 0xffff_ffff_c000_0000;
+/// Percpu data, which lies in no memory of the module.
+const PERCPU: &str = ".data..percpu";
+const PERCPU_BASE: u64 = 0x2_f000;
 const THIS_MODULE: u64 = 0x500;
 
 impl Module {
@@ -83,6 +86,10 @@ impl Module {
         let mut places = Vec::new();
         let mut ends = starts.clone();
         for part in &self.parts {
+            if part.name == PERCPU {
+                places.push(PERCPU_BASE);
+                continue;
+            }
             let (_, end) = ends.iter_mut().find(|(kind, _)| *kind == part.kind).unwrap();
             *end = end.next_multiple_of(part.alignment);
             places.push(*end);
@@ -99,7 +106,7 @@ impl Module {
             Target::Section(section) => places[*section],
             Target::Kernel(name) => kernel(name),
         };
-        for (index, part) in self.parts.iter().enumerate() {
+        for (index, part) in self.parts.iter().enumerate().filter(|(_, part)| part.name != PERCPU) {
             let (_, start, bytes) = memories.iter_mut().find(|(kind, ..)| *kind == part.kind).unwrap();
             let from = (places[index] - *start) as usize;
             let section = &mut bytes[from..from + part.data.len()];
@@ -117,7 +124,7 @@ impl Module {
         }
         let mut sections: Vec<_> =
             self.parts.iter().zip(&places).map(|(part, &place)| (part.name, place)).collect();
-        sections.extend(self.write_symbols(&places, &mut memories));
+        sections.extend(self.write_symbols(&places, &kernel, &mut memories));
         let build_id = self.parts.iter().find(|part| part.name == ".note.gnu.build-id");
         let loaded = Loaded {
             name: self.name,
@@ -133,10 +140,16 @@ impl Module {
 
     /// Writes what the loader keeps of the symbols (kernel/module/kallsyms.c:add_kallsyms): all of them in InitData,
     /// those with names in memory that stays at the end of Data. Says where `struct module` and the tables are.
-    fn write_symbols(&self, places: &[u64], memories: &mut [Memory]) -> [(&'static str, u64); 3] {
+    fn write_symbols(
+        &self,
+        places: &[u64],
+        kernel: impl Fn(&str) -> u64,
+        memories: &mut [Memory],
+    ) -> [(&'static str, u64); 3] {
         let (symbols, strings, _) = self.symbol_table();
         let end = |kind: MemoryKind, start: u64| {
-            let of_kind = self.parts.iter().zip(places).filter(|(part, _)| part.kind == kind);
+            let of_kind =
+                self.parts.iter().zip(places).filter(|(part, _)| part.kind == kind && part.name != PERCPU);
             of_kind.map(|(part, place)| place + part.data.len() as u64).max().unwrap_or(start)
         };
         let kind_of =
@@ -147,13 +160,17 @@ impl Module {
                 let kind = kind_of(&symbol);
                 let letter = match kind {
                     None => b'U',
+                    Some(_) if self.parts[usize::from(symbol.section) - 1].name == PERCPU => b'a',
                     Some(MemoryKind::Text | MemoryKind::InitText) => b't',
                     Some(MemoryKind::RoData | MemoryKind::InitRoData) => b'r',
                     Some(_) => b'd',
                 };
-                let value =
-                    usize::from(symbol.section).checked_sub(1).map_or(0, |at| places[at] + symbol.value);
                 let name = strings[symbol.name as usize..].split(|&byte| byte == 0).next().unwrap().to_vec();
+                let value = match usize::from(symbol.section).checked_sub(1) {
+                    Some(at) => places[at] + symbol.value,
+                    None if symbol.name == 0 => 0,
+                    None => kernel(str::from_utf8(&name).unwrap()),
+                };
                 let stays = symbol.name != 0 && kind.is_some_and(|kind| !kind.is_init());
                 Record { symbol, value, letter, name, stays }
             })

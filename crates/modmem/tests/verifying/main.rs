@@ -10,11 +10,14 @@ mod loader;
 mod machine_state;
 mod module;
 mod paravirt;
+mod refusals;
 mod retpolines;
 mod returns;
 mod small;
+mod small_module;
 mod static_calls;
 mod static_keys;
 #[path = "../support/mod.rs"]
 mod support;
 mod tables;
+mod whole;
