@@ -79,11 +79,17 @@ pub(super) fn return_at(subject: &mut Subject<'_, '_>, address: RunAddr) -> (Cod
     };
     let Some(thunk) = thunk else {
         // Nothing yet says which thunk; that of returns that need none in the upper half of a cache line would do.
-        let code = if returns { found } else { Code::of(&[RET, INT3, INT3, INT3, INT3]) };
-        if let Some(its) = its {
+        if let Some(its) = its.filter(|_| returns && address.0 & 0x20 != 0) {
             subject.evidence.rely(Variable::ReturnThunk, its);
+            return (found, Standing::Certain);
         }
-        return (code, Standing::Certain);
+        let standing = match jump {
+            Some(target) => Standing::WrongTarget(RunAddr(target)),
+            None if returns => Standing::OutOfStep(feature),
+            None => Standing::Certain,
+        };
+        let file = subject.twin.relocated_at(address, 5).map_or(Code::empty(), Code::of);
+        return (file, standing);
     };
     subject.evidence.rely(Variable::ReturnThunk, thunk);
     if Some(thunk) == its && address.0 & 0x20 != 0 {
