@@ -95,6 +95,16 @@ fn a_return_that_jumps_to_a_function_is_a_wrong_target() {
 }
 
 #[test]
+fn with_the_mitigation_a_return_is_wrong_before_any_other_shows_the_thunk() {
+    let (mut guest, loaded) = machine(Some(&[RETHUNK]), None);
+    guest.forget("its_return_thunk");
+    returns(&mut guest, &loaded, RETURN, "e9 db ef ef c1");
+    assert_out_of_step(&guest.verify(&loaded), Rule::Return, "CPU feature 11*32+14 is on");
+    returns(&mut guest, &loaded, "e9 fb f2 ef c1", "e9 db ef ef c1");
+    assert_wrong_target(&guest.verify(&loaded), Rule::Return, OTHER);
+}
+
+#[test]
 fn the_its_thunk_is_for_returns_in_the_lower_half_of_a_cache_line() {
     for (features, thunk) in [(Some(&[RETHUNK][..]), Some(ITS)), (None, None)] {
         let (mut guest, loaded) = machine(features, thunk);
