@@ -203,8 +203,10 @@ pub(crate) struct FootprintArgs {
     pub(crate) json: bool,
 }
 
-/// Exit status: 0 if nothing is unexplained, 1 if something is, 2 if it could not be done.
 #[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Exit status: 0 if nothing is unexplained, 1 if something is, 2 if it could not be done."
+)]
 pub(crate) struct VerifyArgs {
     /// The machine's snapshot: a .mms file, a folder of its members, or a description of memory in JSON; without
     /// --kernel it must bring the files of its modules along

@@ -154,6 +154,21 @@ fn a_module_that_hides_is_found_by_its_memory_or_by_its_symbols() {
 }
 
 #[test]
+fn init_memory_that_is_late_is_known_by_its_contents() {
+    let mut machine = Machine::new();
+    for (start, bytes) in std::mem::take(&mut machine.given_back) {
+        machine.add_area(start, bytes.len() as u64, "move_module+0x1f5/0xa00");
+        machine.memory.push((start, bytes));
+    }
+    let text = verify(&machine, "late_init", &[], 0);
+    assert_lines(&text, &["init memory of sample_vendor, not yet given back, from move_module"]);
+    let (start, _) = machine.memory[machine.memory.len() - 2];
+    machine.write(start, &[0xc3]);
+    let text = verify(&machine, "in_place_of_init", &[], 1);
+    assert_lines(&text, &[&format!("{start:#x}-"), "a HIDDEN MODULE?"]);
+}
+
+#[test]
 fn programs_get_the_same_as_people() {
     let mut machine = Machine::new();
     let address = machine.symbol("sample_vendor_serial");

@@ -29,6 +29,8 @@ pub(crate) struct Machine {
     pub(crate) vmallocinfo: String,
     /// Address and bytes of each memory.
     pub(crate) memory: Vec<(u64, Vec<u8>)>,
+    /// The init memories of the newest module, which were given back.
+    pub(crate) given_back: Vec<(u64, Vec<u8>)>,
 }
 
 impl Machine {
@@ -57,11 +59,17 @@ impl Machine {
             }))
             .unwrap();
         let mut space = AddressSpace::new(&profile);
+        let mut given_back = Vec::new();
         for path in MODULES {
             let file = read(&format!("lib/modules/{RELEASE}/{path}"));
             let image = Image::parse(&file).unwrap();
             let options = LinkOptions::default();
             let id = kernel.load(&image, &profile, &mut space, &mut Linker::new(), options).unwrap();
+            let module = kernel.get(id).unwrap();
+            let init = MemoryKind::ALL.into_iter().filter(|kind| kind.is_init());
+            let init =
+                init.filter_map(|kind| Some((module.range(kind)?.start.0, module.bytes(kind).to_vec())));
+            given_back = init.collect();
             kernel.start(id, |_| 0).unwrap();
         }
         let mut machine = Machine {
@@ -70,6 +78,7 @@ impl Machine {
             kallsyms: kallsyms + &kernel.kallsyms().to_string(),
             vmallocinfo: String::new(),
             memory: Vec::new(),
+            given_back,
         };
         for module in kernel.iter() {
             for (section, address) in kernel.sysfs(module.id()).unwrap().sections() {

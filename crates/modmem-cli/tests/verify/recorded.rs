@@ -39,7 +39,7 @@ fn tampered(name: &str, folder: &str, changes: &[(u64, &[u8])]) -> Option<PathBu
                 done += 1;
             }
         }
-        write!(memory, "{:x} {:x}\n", record.address, bytes.len()).unwrap();
+        writeln!(memory, "{:x} {:x}", record.address, bytes.len()).unwrap();
         memory.write_all(&bytes).unwrap();
     }
     assert_eq!(done, changes.len());

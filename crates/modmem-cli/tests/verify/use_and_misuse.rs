@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use modmem_linux::snapshot::Snapshot;
+
 use crate::machine::Machine;
 use crate::{assert_lines, command, run, verify};
 
@@ -12,6 +14,20 @@ fn verbose_shows_every_module_and_memory_and_a_name_shows_one() {
     assert_lines(&text, &["  sample_lib     20,480", "    RoData        4,096", "  sample_crypto  20,480"]);
     let text = verify(&machine, "verbose", &["-v", "--module", "sample_lib"], 0);
     assert!(text.contains("sample_lib ") && !text.contains("sample_crypto"), "{text}");
+}
+
+#[test]
+fn a_snapshot_in_one_file_is_verified_as_its_folder_is() {
+    let mut machine = Machine::new();
+    machine.write(machine.symbol("sample_crypto_block"), &[0xc3]);
+    let folder = machine.save("as_folder");
+    let file = folder.with_file_name("as_file.mms");
+    Snapshot::open(&folder).unwrap().write(&file).unwrap();
+    let [of_folder, of_file] = [&folder, &file].map(|path| {
+        let text = run(&[path.to_str().unwrap(), "--kernel", "sample"], 1);
+        text.split_once(": ").expect("the snapshot's name comes first").1.to_owned()
+    });
+    assert_eq!(of_folder, of_file);
 }
 
 #[test]

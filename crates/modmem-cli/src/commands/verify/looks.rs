@@ -48,12 +48,17 @@ impl Change<'_, '_> {
         if first.mnemonic() != Mnemonic::Int3 {
             return None;
         }
-        let mut probes = self.atlas.snapshot.kprobes.iter().flatten();
-        let text = format!("int3, a breakpoint{}", self.where_in_function());
-        Some(match probes.any(|probe| probe.address == first.ip()) {
-            true => format!("{text}: a kprobe that the snapshot lists (--kprobes accepts those)"),
-            false => format!("{text}: a kprobe, if it is yours (--kprobe {:#x} accepts it)", first.ip()),
-        })
+        let entry = self.where_in_function();
+        Some(format!("int3, a breakpoint{entry}: {}", self.a_kprobe("a kprobe", first.ip())))
+    }
+
+    /// What to do about a probe.
+    fn a_kprobe(&self, what: &str, address: u64) -> String {
+        let mut listed = self.atlas.snapshot.kprobes.iter().flatten();
+        match listed.any(|probe| probe.address == address) {
+            true => format!("{what} that the snapshot lists (--kprobes accepts those)"),
+            false => format!("{what}, if it is yours (--kprobe {address:#x} accepts it)"),
+        }
     }
 
     fn nops(&self) -> Option<String> {
@@ -97,13 +102,10 @@ impl Change<'_, '_> {
             if is_branch(insn) {
                 let target = self.look(insn.near_branch64());
                 if target.place == Place::Made("__builtin__kprobes".into()) {
-                    let at = insn.ip();
-                    return Some(format!(
-                        "an optimised kprobe, if it is yours (--kprobe {at:#x} accepts it)"
-                    ));
+                    return Some(self.a_kprobe("an optimised kprobe", insn.ip()));
                 }
                 return Some(match insn.flow_control() {
-                    FlowControl::Call => format!("a call of {target}"),
+                    FlowControl::Call => format!("a call{entry} of {target}"),
                     FlowControl::ConditionalBranch => format!("a conditional jump to {target}"),
                     _ => format!("a jump{entry} to {target}"),
                 });

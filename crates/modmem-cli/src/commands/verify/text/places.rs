@@ -79,7 +79,8 @@ pub(super) fn strays(page: &mut Page, strays: &[StrayReport]) {
             line.push_str(&format!(", from {}", harmless(caller)));
         }
         if let Some(first) = &stray.first_symbol {
-            line.push_str(&format!(", {} ({}...)", counted(stray.symbols, "symbol"), harmless(first)));
+            let more = if stray.symbols > 1 { ", ..." } else { "" };
+            line.push_str(&format!(", {} ({}{more})", counted(stray.symbols, "symbol"), harmless(first)));
         }
         page.line(&format!("{}{line}{}", style.render(), style.render_reset()));
     }
