@@ -26,6 +26,7 @@ mod scope;
 pub(crate) mod subject;
 pub(crate) mod tables;
 pub(crate) mod twin;
+mod unloaded;
 
 use alloc::vec::Vec;
 
@@ -124,6 +125,7 @@ impl<'g> Verifier<'g> {
         };
         x86_64::apply_patches(&mut subject)?;
         data::bug_flags(&mut subject)?;
+        unloaded::symbols(&mut subject)?;
         let (mut twin, outside) = (subject.twin, subject.outside);
         twin.check()?;
         self.evidence.check()?;

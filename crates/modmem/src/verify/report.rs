@@ -40,11 +40,13 @@ pub enum Rule {
     RewrittenTable,
     /// A flag that the kernel sets when a warning was printed once (`__bug_table`).
     BugFlag,
+    /// A symbol in a section that is not loaded, in the symbol table of a module whose init has not returned.
+    UnloadedSymbol,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Rule; 14] = [
+    pub const ALL: [Rule; 15] = [
         Rule::Alternative,
         Rule::Paravirt,
         Rule::Retpoline,
@@ -59,6 +61,7 @@ impl Rule {
         Rule::SortedTable,
         Rule::RewrittenTable,
         Rule::BugFlag,
+        Rule::UnloadedSymbol,
     ];
 
     /// Its name in reports.
@@ -78,6 +81,7 @@ impl Rule {
             Rule::SortedTable => "sorted tables",
             Rule::RewrittenTable => "rewritten tables",
             Rule::BugFlag => "warning flags",
+            Rule::UnloadedSymbol => "symbols of sections not loaded",
         }
     }
 }

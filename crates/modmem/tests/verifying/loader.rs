@@ -159,6 +159,8 @@ impl Module {
             .map(|symbol| {
                 let kind = kind_of(&symbol);
                 let letter = match kind {
+                    // In a section that is read and not kept.
+                    None if symbol.section != 0 => b'?',
                     None => b'U',
                     Some(_) if self.parts[usize::from(symbol.section) - 1].name == PERCPU => b'a',
                     Some(MemoryKind::Text | MemoryKind::InitText) => b't',
@@ -167,7 +169,7 @@ impl Module {
                 };
                 let name = strings[symbol.name as usize..].split(|&byte| byte == 0).next().unwrap().to_vec();
                 let value = match usize::from(symbol.section).checked_sub(1) {
-                    Some(at) => places[at] + symbol.value,
+                    Some(at) => places.get(at).copied().unwrap_or_default() + symbol.value,
                     None if symbol.name == 0 => 0,
                     None => kernel(str::from_utf8(&name).unwrap()),
                 };

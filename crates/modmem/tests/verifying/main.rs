@@ -20,4 +20,5 @@ mod static_keys;
 #[path = "../support/mod.rs"]
 mod support;
 mod tables;
+mod unloaded;
 mod whole;
