@@ -37,12 +37,40 @@ pub(super) struct Expected {
 const KERNEL: &str = "debian:6.12";
 const NO_KASLR: &str = "nokaslr";
 
-/// File systems, networks, devices, a hypervisor and libraries, small and large: with what they need, more than thirty.
+/// File systems, networks, devices, a hypervisor, libraries. With what they need, about seventy.
 const MODULES: &[&str] = &[
     "ext4",
     "xfs",
     "btrfs",
+    "vfat",
+    "overlay",
+    "nfs",
+    "cifs",
+    "zram",
+    "loop",
+    "dm_crypt",
+    "bridge",
+    "veth",
+    "tun",
+    "nf_tables",
+    "nf_conntrack",
+    "wireguard",
+    "sctp",
+    "virtio_net",
+    "e1000e",
+    "kvm",
+    "drm",
+    "snd_hda_intel",
+];
+
+/// The largest, and many more.
+const MANY: &[&str] = &[
+    "ext4",
+    "xfs",
+    "btrfs",
     "f2fs",
+    "gfs2",
+    "ocfs2",
     "vfat",
     "overlay",
     "nfs",
@@ -52,9 +80,13 @@ const MODULES: &[&str] = &[
     "zram",
     "loop",
     "dm_crypt",
+    "dm_thin_pool",
     "raid456",
     "nvme",
     "ahci",
+    "mpt3sas",
+    "qla2xxx",
+    "target_core_mod",
     "bridge",
     "veth",
     "tun",
@@ -65,11 +97,16 @@ const MODULES: &[&str] = &[
     "wireguard",
     "sctp",
     "tipc",
+    "rds",
+    "9p",
     "virtio_net",
     "e1000e",
     "ixgbe",
+    "i40e",
+    "mlx4_core",
     "mlx5_core",
     "iwlmvm",
+    "ath11k",
     "bluetooth",
     "kvm",
     "vfio_pci",
@@ -82,7 +119,7 @@ const MODULES: &[&str] = &[
     "usb_storage",
 ];
 
-/// Those of which less is enough where another state is what matters.
+/// Enough where another state is what matters.
 const FEWER: &[&str] =
     &["ext4", "xfs", "btrfs", "nfs", "bridge", "nf_tables", "wireguard", "sctp", "e1000e", "kvm"];
 
@@ -101,6 +138,12 @@ const DEFAULT: Boot = Boot {
 
 pub(super) const BOOTS: &[Boot] = &[
     DEFAULT,
+    Boot {
+        name: "many",
+        about: "about two hundred modules, the largest drivers among them",
+        modules: MANY,
+        ..DEFAULT
+    },
     Boot { name: "smp", about: "four CPUs: locked instructions stay locked", cpus: 4, ..DEFAULT },
     Boot {
         name: "kaslr",
