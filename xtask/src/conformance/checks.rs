@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use modmem::verify::NotCompared;
 use modmem_linux::snapshot::Snapshot;
 use modmem_linux::verify::{self, Outcome};
 
@@ -87,13 +88,15 @@ fn bytes(snapshot: &Snapshot, files: &BTreeMap<String, Vec<u8>>, findings: &mut 
     if !verification.is_clean() && differences.is_empty() {
         differences.push("the verification is not clean and does not say why".to_owned());
     }
+    let reasons = NotCompared::ALL.map(|reason| format!("{} {reason}", total.not_compared_for(reason)));
     let compared = format!(
-        "{} bytes: {} identical, {} explained, {} in either state, {} unexplained",
+        "{} in all, {} identical, {} explained, {} in either state, {} unexplained; not compared: {}",
         total.total,
         total.identical,
         total.explained_bytes(),
         total.unproven_bytes(),
-        total.unexplained
+        total.unexplained,
+        reasons.join(", ")
     );
     findings.add("bytes", compared, &differences);
     for missing in &snapshot.missing {

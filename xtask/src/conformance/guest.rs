@@ -11,7 +11,7 @@ use crate::command;
 /// The guest's first program.
 const INIT: &str = include_str!("../../conformance/init.sh");
 /// Folders of its file system.
-const FOLDERS: [&str; 8] = ["bin", "dev", "proc", "sys", "out", "modules", "tmp", "etc"];
+const FOLDERS: [&str; 8] = ["bin", "boot", "dev", "modules", "out", "proc", "sys", "tmp"];
 /// For whom the static program is built. With a target, build scripts and macros are not built statically.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -28,6 +28,9 @@ pub(super) struct Guest<'g> {
     pub(super) waits: Option<(&'g str, &'g [u8])>,
     /// Commands for when all modules are loaded.
     pub(super) setup: &'g str,
+    /// The kernel's release and its configuration, which snapshots bring along.
+    pub(super) release: &'g str,
+    pub(super) config: &'g str,
 }
 
 impl Guest<'_> {
@@ -49,6 +52,7 @@ impl Guest<'_> {
             archive.file(&format!("modules/{name}.ko"), file)?;
         }
         let order: String = self.modules.iter().map(|(name, _)| format!("{name}\n")).collect();
+        archive.file(&format!("boot/config-{}", self.release), self.config.as_bytes())?;
         archive.file("order", order.as_bytes())?;
         archive.file("setup", self.setup.as_bytes())?;
         let yes = |yes| if yes { "yes" } else { "no" };

@@ -107,6 +107,8 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, tools: &Tools) -> Res
         modules: &modules,
         waits: waits.as_deref().map(|file| (guest_module::NAME, file)),
         setup: boot.setup,
+        release: kernel.release(),
+        config: &config,
     };
     let initramfs = tools.work.join("initramfs");
     std::fs::write(&initramfs, archive.archive()?).with_context(|| initramfs.display().to_string())?;
