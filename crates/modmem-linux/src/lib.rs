@@ -17,6 +17,9 @@
 //! # Ok::<(), modmem_linux::Error>(())
 //! ```
 //!
+//! A [`Snapshot`](snapshot::Snapshot) is a running kernel's module memory: taken from this machine, or read from a file.
+//! [`verify`] compares it with the modules' files.
+//!
 //! # What is read, and how
 //!
 //! Everything here may come from strangers. Sizes, offsets and names are checked before use, decompression is bounded,

@@ -1,6 +1,7 @@
 //! Recorded memory: addresses and bytes.
 
 use std::{
+    fmt,
     io::{self, BufRead, Read},
     ops::Range,
 };
@@ -24,7 +25,7 @@ pub struct MemoryRecords {
 }
 
 /// The bytes from one address on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct MemoryRecord {
     /// The address of the first byte.
     pub address: u64,
@@ -36,6 +37,13 @@ impl MemoryRecord {
     /// The address behind the last byte; records that reach to the end of the address space do not exist.
     pub fn end(&self) -> u64 {
         self.address + self.bytes.len() as u64
+    }
+}
+
+impl fmt::Debug for MemoryRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nobody reads megabytes of numbers.
+        write!(f, "{:#x}+{:#x}", self.address, self.bytes.len())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Module memory where the kernel does not list its areas, which is what most machines do: `/proc/vmallocinfo` prints
 //! hashed addresses unless `kernel.kptr_restrict` is 1.
 //!
-//! Pages with a section or a symbol of a module are its own. Behind each run of them pages are added until one is
-//! zero, as guard pages read, belongs to another module, or the module has all that it says it has.
+//! Pages with a section or a symbol of a module are its own. Behind each run of them pages are added until one holds the
+//! same byte throughout, belongs to another module, or the module has all that it says it has. Guard pages read as
+//! zeros, and what is free of the huge pages that text is cut from is filled with traps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +50,7 @@ fn pages(snapshot: &Snapshot, page: u64, mut read: impl FnMut(u64, &mut [u8]) ->
     for (start, owner) in &owners {
         let mut next = start.saturating_add(page);
         while left[*owner] > 0 && !pages.contains(&next) {
-            if !read(next, &mut bytes) || bytes.iter().all(|byte| *byte == 0) {
+            if !read(next, &mut bytes) || bytes.iter().all(|byte| *byte == bytes[0]) {
                 break;
             }
             pages.insert(next);
@@ -80,12 +81,34 @@ mod tests {
                 .unwrap(),
             ..Snapshot::default()
         };
-        // Everything is code but for a guard page at 0x21000 and one at 0x23000, which cannot be read.
+        // Everything is code but for a filled page at 0x21000 and one at 0x23000, which cannot be read.
         let found = pages(&snapshot, 0x1000, |address, bytes| {
-            bytes.fill(if address == 0x21000 { 0 } else { 0x90 });
+            bytes.fill(0xcc);
+            bytes[0] = if address == 0x21000 { 0xcc } else { 0x90 };
             address != 0x23000
         });
         let expected = [0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x20, 0x22].map(|page| page << 12);
         assert!(found.iter().copied().eq(expected), "{found:x?}");
+    }
+
+    #[test]
+    fn the_memory_of_recorded_kernels_is_found_without_their_areas() {
+        let Some(root) = std::env::var_os("MODMEM_ORACLE") else {
+            eprintln!("SKIPPED: MODMEM_ORACLE is not set, so no memory is looked for in recorded kernels");
+            return;
+        };
+        for name in ["amd64-6.1", "amd64-6.12", "amd64-7.2"] {
+            let snapshot = Snapshot::open(std::path::Path::new(&root).join(name)).unwrap();
+            let mut bytes = [0; 4096];
+            let found = pages(&snapshot, 4096, |address, page| snapshot.memory.copy(address, page).is_some());
+            let areas = super::super::plan::areas(&snapshot, 4096);
+            let is_ours = |page: &u64| areas.iter().any(|area| area.contains(page));
+            assert!(found.iter().all(is_ours), "{name}: what is no module's");
+            for address in areas.iter().flat_map(|area| area.clone().step_by(4096)) {
+                snapshot.memory.copy(address, &mut bytes).unwrap();
+                let is_empty = bytes.iter().all(|byte| *byte == bytes[0]);
+                assert!(is_empty || found.contains(&address), "{name}: {address:#x}");
+            }
+        }
     }
 }
