@@ -100,6 +100,8 @@ fn machine() -> tempfile::TempDir {
     write(root, "proc/vmallocinfo", areas.concat());
     let mut modules = vec![0; 0x10000];
     modules[0x1000..0x3000].fill(0x90);
+    // A page of one byte throughout is free memory of a pack.
+    modules[0x2004] = 0xc3;
     modules[0x4000..0x5000].fill(0x44);
     modules[0x8000..0x9000].fill(0xbb);
     let table = RODATA + 0x100;
