@@ -1,6 +1,8 @@
 //! Verifying modules of made-up machines: what each rule makes of code and tables, written by hand from the
 //! instruction set manual or assembled with GNU as, and that anything else is found.
 
+#![cfg(feature = "verify")]
+
 mod alternatives;
 mod call_thunks;
 mod ftrace;
