@@ -152,7 +152,8 @@ pub(crate) struct LookupArgs {
     #[arg(value_name = "ADDR|MODULE")]
     pub(crate) words: Vec<String>,
     /// Look up in a machine's snapshot instead; the files of --kernel make memory types certain
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE",
+        conflicts_with_all = ["kaslr_offset", "reserve", "before_init", "force", "all", "symbols"])]
     pub(crate) snapshot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) kernel: KernelArgs,

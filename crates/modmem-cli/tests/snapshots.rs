@@ -233,6 +233,8 @@ fn a_root_folder_is_taken_and_what_is_missing_is_told() {
 #[test]
 fn errors_say_what_a_snapshot_lacks_and_what_words_mean() {
     assert!(failure(&["lookup", "--snapshot", &stumble(), "ext4"]).contains("\"ext4\" is no address"));
+    let output = modmem(&["lookup", "--snapshot", &stumble(), "0x10", "--all"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
     assert!(failure(&["lookup", "--snapshot", "/nowhere", "0x10"]).contains("/nowhere"));
     let bare = temporary("bare");
     fs::create_dir_all(&bare).unwrap();

@@ -194,6 +194,16 @@ fn what_cannot_be_read_is_told_and_the_rest_is_taken() {
 }
 
 #[test]
+fn keys_are_taken_from_kernels_that_keep_no_symbols_of_data() {
+    let machine = machine();
+    let symbols = format!("{KERNEL:016x} T _text\n{TEXT:016x} t toy_init\t[toy]\n");
+    write(machine.path(), "proc/kallsyms", symbols);
+    let snapshot = Snapshot::capture(machine.path()).unwrap();
+    let words = [(KERNEL + 0x2000, 0x10), (KERNEL + 0x2100, 0x10)];
+    assert_eq!(records(&snapshot)[..2], words, "{:x?}", records(&snapshot));
+}
+
+#[test]
 fn hidden_section_addresses_are_missing_and_not_zero() {
     let machine = machine();
     for entry in fs::read_dir(machine.path().join("sys/module/toy/sections")).unwrap() {

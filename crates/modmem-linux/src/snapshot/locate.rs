@@ -200,7 +200,7 @@ impl<'s> Locator<'s> {
             known: HashMap::new(),
             present,
             freed,
-            kernel: range(&["_text", "_stext"], &["_end", "__bss_stop", "_edata"]),
+            kernel: range(&["_text", "_stext"], &["_end", "__bss_stop", "_edata", "_etext"]),
             kernel_init: range(&["__init_begin"], &["__init_end"]),
         }
     }

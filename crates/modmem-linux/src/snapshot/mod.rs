@@ -144,6 +144,12 @@ impl Snapshot {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(path).map_err(Error::write(path))?;
+        // One that was there may be open to others.
+        #[cfg(unix)]
+        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            file.set_permissions(mode).map_err(Error::write(path))?;
+        }
         archive::write(self, file).map_err(Error::write(path))
     }
 

@@ -83,6 +83,12 @@ impl Kcore {
         offset.is_some_and(|offset| self.read_at(offset, page).is_ok())
     }
 
+    /// The segment that an address lies in.
+    pub(super) fn segment(&self, address: u64) -> Option<Range<u64>> {
+        let segment = self.segments.iter().find(|segment| segment.range.contains(&address))?;
+        Some(segment.range.clone())
+    }
+
     pub(super) fn take_holes(&mut self) -> Vec<String> {
         let mut holes = std::mem::take(&mut self.holes);
         if self.more_holes > 0 {

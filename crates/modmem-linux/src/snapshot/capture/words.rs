@@ -31,6 +31,8 @@ pub(super) const WORDS: [(&str, u64, &str); 9] = [
 const KEY: u64 = 16;
 /// Bytes of an entry of `__jump_table` where it is relative: two offsets of 32 bits, one of 64.
 const ENTRY: u64 = 16;
+/// Bytes that no kernel has.
+const LARGEST: u64 = 1 << 30;
 /// Bits of the key's offset that are flags.
 const FLAGS: u64 = 3;
 /// The flag of code that lies in init memory, and may be gone.
@@ -55,7 +57,7 @@ pub(super) fn ranges(snapshot: &Snapshot, memory: &MemoryRecords, kcore: &Kcore)
         let own = symbols.iter().filter(|symbol| symbol.module.is_none());
         let static_calls = own.filter(|symbol| symbol.name.starts_with("__SCK__"));
         static_calls.for_each(|symbol| take(symbol.address, KEY));
-        if let Some(image) = image(snapshot) {
+        if let Some(image) = image(snapshot, kcore) {
             for module in &snapshot.modules {
                 let keys = jump_label_keys(snapshot, module, memory, kcore.is_little);
                 keys.into_iter().filter(|key| image.contains(key)).for_each(|key| take(key, KEY));
@@ -65,11 +67,15 @@ pub(super) fn ranges(snapshot: &Snapshot, memory: &MemoryRecords, kcore: &Kcore)
     merge(ranges, memory)
 }
 
-/// The addresses of the kernel itself.
-fn image(snapshot: &Snapshot) -> Option<Range<u64>> {
+/// The addresses of the kernel itself. Kernels that keep no symbols of data have none for the end: there the segment
+/// of the core file tells, which is the kernel and nothing else.
+fn image(snapshot: &Snapshot, kcore: &Kcore) -> Option<Range<u64>> {
     let first = |names: &[&str]| names.iter().find_map(|name| snapshot.symbols.kernel(name));
-    let image = first(&["_text", "_stext"])?..first(&["_end", "__bss_stop", "_edata"])?;
-    (image.start < image.end).then_some(image)
+    let start = first(&["_text", "_stext"])?;
+    let segment =
+        || kcore.segment(start).filter(|segment| segment.start == start && segment.end - start < LARGEST);
+    let end = first(&["_end", "__bss_stop", "_edata"]).or_else(|| segment().map(|segment| segment.end))?;
+    (start < end).then_some(start..end)
 }
 
 /// The keys that a module's jump table names. Nothing tells how long the table is: it ends where the next section
