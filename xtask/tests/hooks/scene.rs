@@ -1,7 +1,6 @@
 //! A recorded kernel to play hooks in.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use modmem::layout::MemoryKind;
 use modmem::verify::Unexplained;
@@ -43,13 +42,10 @@ pub(crate) fn target(bytes: &[u8], from: u64) -> u64 {
 impl Scene {
     pub(crate) fn open(name: &'static str) -> Option<Scene> {
         let victim = Victim::from_environment(name)?;
-        let oracle = Oracle::read(&PathBuf::from(std::env::var_os("MODMEM_ORACLE")?).join(name));
-        let mut replay = Replay::new(&oracle);
+        let oracle = Oracle::from_environment(name)?;
+        let replay = Replay::all(&oracle).unwrap_or_else(|error| panic!("{name}: {error:#}"));
         let mut relocated = Vec::new();
-        for module in &oracle.order {
-            let id = replay.load(module);
-            replay.modules.start(id, |_| 0).expect("init that returns 0");
-            let module = replay.modules.get(id).expect("a loaded module");
+        for module in replay.modules.iter() {
             for kind in MemoryKind::ALL.into_iter().filter(|kind| !kind.is_init()) {
                 let Some(address) = module.address(kind) else { continue };
                 relocated.push((address.0, module.bytes(kind).to_vec()));
