@@ -219,7 +219,7 @@ pub(crate) struct VerifyArgs {
     /// Expect the kprobes that the snapshot lists
     #[arg(long)]
     pub(crate) kprobes: bool,
-    /// Expect a kprobe at an address or at [MODULE:]SYMBOL[+OFFSET]; may be repeated
+    /// Expect a kprobe at an address or at `[MODULE:]SYMBOL[+OFFSET]`; may be repeated
     #[arg(long, value_name = "PLACE")]
     pub(crate) kprobe: Vec<String>,
     /// Show this module only; all are compared nevertheless, and count; may be repeated
