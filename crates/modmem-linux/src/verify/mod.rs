@@ -97,7 +97,10 @@ impl Verification {
     pub fn is_clean(&self) -> bool {
         let clean =
             |checked: &Checked| matches!(&checked.outcome, Outcome::Compared(report) if report.is_clean());
-        self.modules.iter().all(clean) && self.strays.iter().all(|stray| !stray.kind.is_unexplained())
+        let missing = self.total().not_compared_for(NotCompared::Unreadable);
+        missing == 0
+            && self.modules.iter().all(clean)
+            && self.strays.iter().all(|stray| !stray.kind.is_unexplained())
     }
 }
 

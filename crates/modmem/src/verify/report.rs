@@ -182,11 +182,11 @@ pub struct Unexplained {
     pub kind: MemoryKind,
     /// Where they start.
     pub address: RunAddr,
-    /// What should be there.
+    /// What should be there; of long spans the start.
     pub expected: Vec<u8>,
     /// What is there.
     pub found: Vec<u8>,
-    /// A few bytes before, which are as they should be: instructions are read from the symbol's start or from here.
+    /// Why nothing explains them.
     pub why: Why,
 }
 
