@@ -1,5 +1,6 @@
 //! What should not be there: memory from the module allocator that no listed module owns, code between modules.
 
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use modmem::RunAddr;
@@ -10,11 +11,7 @@ use super::{Checked, Outcome};
 use crate::Error;
 use crate::snapshot::{Area, ModuleRecord, Snapshot};
 
-/// Callers of vmalloc whose areas hold modules or code.
-const MODULE_CALLERS: &[&str] = &["load_module", "module_alloc", "move_module", "layout_and_allocate"];
-/// The same where every kind of executable memory comes from one place (6.10 and later).
-const EXECUTABLE_CALLERS: &[&str] = &["execmem_alloc", "execmem_alloc_rw", "execmem_cache_alloc"];
-/// Other owners of executable memory, and what they keep there.
+/// Callers of vmalloc that keep code of their own among modules, and what it is.
 const KNOWN_CALLERS: &[(&str, &str)] = &[
     ("bpf_prog_pack_alloc", "BPF programs"),
     ("bpf_jit_alloc_exec", "BPF programs"),
@@ -88,11 +85,9 @@ pub(super) fn find(
             .flatten()
             .any(|range| range.contains(&start))
     };
-    let owned = owned(modules);
+    let places = Places::of(snapshot, modules, records);
     let mut strays: Vec<Stray> = Vec::new();
     for area in snapshot.areas.iter().filter(in_ranges) {
-        let from_modules =
-            MODULE_CALLERS.contains(&&*area.caller) || EXECUTABLE_CALLERS.contains(&&*area.caller);
         let known = KNOWN_CALLERS.iter().find(|(caller, _)| *caller == area.caller);
         let end = area.end_of_pages();
         let range = area.range.start..end;
@@ -101,21 +96,18 @@ pub(super) fn find(
             strays.push(stray(StrayKind::Known(owner)));
             continue;
         }
-        if !from_modules {
+        // Whoever else asked for memory there: nobody but those above keeps anything between modules.
+        if !places.owned_in(&range).is_empty() {
+            strays.extend(between(snapshot, area, &places));
             continue;
         }
-        if owned.iter().any(|part| part.start < end && range.start < part.end) {
-            strays.extend(between(snapshot, area, &owned));
-            continue;
-        }
-        let late = match late_init(modules, &range) {
+        let late = match places.late_init(&range) {
             Some(index) if is_still_init(index, &range)? => modules.get(index),
             _ => None,
         };
         let kind = late
             .map(|module| StrayKind::LateInit(module.name.clone()))
-            .or_else(|| listed_owner(snapshot, &range))
-            .or_else(|| of_uncompared(modules, records, &range))
+            .or_else(|| places.known(&range))
             .or_else(|| is_its_page(snapshot, &range).then_some(StrayKind::Known("ITS thunks")))
             .unwrap_or(StrayKind::NoOwner);
         strays.push(stray(kind));
@@ -142,45 +134,75 @@ fn memories(report: &ModuleReport, given_back: bool) -> impl Iterator<Item = Ran
     memories.map(|memory| memory.address.0..memory.address.0.saturating_add(memory.tally.total))
 }
 
-/// The memories that compared modules have, in order of address. What was given back may be anybody's now.
-fn owned(modules: &[Checked]) -> Vec<Range<u64>> {
-    let compared = modules.iter().filter_map(|checked| match &checked.outcome {
-        Outcome::Compared(report) => Some(report),
-        _ => None,
-    });
-    let mut owned: Vec<Range<u64>> = compared.flat_map(|report| memories(report, false)).collect();
-    owned.sort_by_key(|range| range.start);
-    owned
+/// What is known of addresses, found without looking through all of it: a hostile snapshot has much.
+struct Places {
+    /// What compared modules have, by address, none touching another. What was given back may be anybody's now.
+    owned: Vec<Range<u64>>,
+    /// Init memory that was given back, and whose it was: each memory for itself, and all of them as one block.
+    given_back: Vec<(u64, u64, usize)>,
+    /// Code that the kernel lists under a name of its own.
+    listed: Vec<(u64, &'static str)>,
+    /// Sections of listed modules that could not be compared.
+    uncompared: Vec<(u64, String)>,
 }
 
-/// The module whose init memory lay exactly at these addresses: each memory for itself, or all of them as one block.
-fn late_init(modules: &[Checked], range: &Range<u64>) -> Option<usize> {
-    modules.iter().position(|checked| {
-        let Outcome::Compared(report) = &checked.outcome else { return false };
-        let start = memories(report, true).map(|memory| memory.start).min();
-        let all: u64 = memories(report, true).map(|memory| memory.end - memory.start).sum();
-        memories(report, true).any(|memory| memory == *range)
-            || (start == Some(range.start) && all == range.end - range.start)
-    })
-}
+impl Places {
+    fn of(snapshot: &Snapshot, modules: &[Checked], records: &[&ModuleRecord]) -> Places {
+        let (mut all, mut given_back, mut uncompared) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (checked, record)) in modules.iter().zip(records).enumerate() {
+            let Outcome::Compared(report) = &checked.outcome else {
+                uncompared.extend(record.sections.iter().map(|s| (s.address, record.name.clone())));
+                continue;
+            };
+            all.extend(memories(report, false));
+            let start = memories(report, true).map(|memory| memory.start).min();
+            let size = memories(report, true).fold(0, |size: u64, m| size.saturating_add(m.end - m.start));
+            let whole = start.map(|start| (start, start.saturating_add(size), index));
+            given_back
+                .extend(memories(report, true).map(|memory| (memory.start, memory.end, index)).chain(whole));
+        }
+        all.sort_by_key(|range| range.start);
+        let mut owned: Vec<Range<u64>> = Vec::new();
+        for range in all {
+            match owned.last_mut().filter(|last| range.start <= last.end) {
+                Some(last) => last.end = last.end.max(range.end),
+                None => owned.push(range),
+            }
+        }
+        let of_kernel = |module: &str| KNOWN_LISTS.iter().find(|(list, _)| *list == module);
+        let listed = snapshot.symbols.iter();
+        let listed = listed.filter_map(|symbol| Some((symbol.address, of_kernel(symbol.module?)?.1)));
+        let mut listed: Vec<(u64, &'static str)> = listed.collect();
+        listed.sort_unstable();
+        given_back.sort_unstable();
+        uncompared.sort_unstable();
+        Places { owned, given_back, listed, uncompared }
+    }
 
-/// Code that the kernel lists under a name of its own.
-fn listed_owner(snapshot: &Snapshot, range: &Range<u64>) -> Option<StrayKind> {
-    let mut listed = snapshot.symbols.iter().filter(|symbol| range.contains(&symbol.address));
-    listed.find_map(|symbol| {
-        let (_, owner) = KNOWN_LISTS.iter().find(|(list, _)| symbol.module == Some(list))?;
-        Some(StrayKind::Known(owner))
-    })
-}
+    /// What compared modules have at these addresses.
+    fn owned_in(&self, range: &Range<u64>) -> &[Range<u64>] {
+        let first = self.owned.partition_point(|part| part.end <= range.start);
+        let end = self.owned.partition_point(|part| part.start < range.end);
+        self.owned.get(first..end).unwrap_or_default()
+    }
 
-/// Memory of a listed module that could not be compared.
-fn of_uncompared(modules: &[Checked], records: &[&ModuleRecord], range: &Range<u64>) -> Option<StrayKind> {
-    let mut pairs = records.iter().zip(modules);
-    let owner = pairs.find(|(record, checked)| {
-        !matches!(checked.outcome, Outcome::Compared(_))
-            && record.sections.iter().any(|section| range.contains(&section.address))
-    });
-    owner.map(|(record, _)| StrayKind::NotCompared(record.name.clone()))
+    /// The module whose init memory lay exactly at these addresses.
+    fn late_init(&self, range: &Range<u64>) -> Option<usize> {
+        let first =
+            self.given_back.partition_point(|(start, end, _)| (*start, *end) < (range.start, range.end));
+        let (start, end, index) = self.given_back.get(first)?;
+        (*start == range.start && *end == range.end).then_some(*index)
+    }
+
+    /// Who else is known to have something at these addresses.
+    fn known(&self, range: &Range<u64>) -> Option<StrayKind> {
+        let first = self.listed.partition_point(|(address, _)| *address < range.start);
+        let listed = self.listed.get(first).filter(|(address, _)| range.contains(address));
+        let first = self.uncompared.partition_point(|(address, _)| *address < range.start);
+        let uncompared = || self.uncompared.get(first).filter(|(address, _)| range.contains(address));
+        let known = listed.map(|(_, owner)| StrayKind::Known(owner));
+        known.or_else(|| uncompared().map(|(_, module)| StrayKind::NotCompared(module.clone())))
+    }
 }
 
 /// A page of nothing but breakpoints and `jmp *reg; int3`.
@@ -202,10 +224,10 @@ fn is_its_page(snapshot: &Snapshot, range: &Range<u64>) -> bool {
 }
 
 /// Bytes of an area that hold something and belong to nobody: what is free there is filled.
-fn between(snapshot: &Snapshot, area: &Area, owned: &[Range<u64>]) -> Vec<Stray> {
+fn between(snapshot: &Snapshot, area: &Area, places: &Places) -> Vec<Stray> {
     let mut strays = Vec::new();
     let (start, end) = (area.range.start, area.end_of_pages());
-    let inside = owned.iter().filter(|part| part.end > start && part.start < end);
+    let inside = places.owned_in(&(start..end)).iter();
     let mut at = start;
     let ends = inside.map(|part| (part.start.min(end), part.end)).chain(std::iter::once((end, end)));
     for (next, behind) in ends {
@@ -222,7 +244,7 @@ fn between(snapshot: &Snapshot, area: &Area, owned: &[Range<u64>]) -> Vec<Stray>
             continue;
         };
         let range = gap.start + first as u64..gap.start + last as u64 + 1;
-        let kind = listed_owner(snapshot, &gap).unwrap_or(StrayKind::Between);
+        let kind = places.known(&gap).unwrap_or(StrayKind::Between);
         strays.push(Stray { range, caller: area.caller.clone(), kind });
     }
     strays
@@ -230,29 +252,22 @@ fn between(snapshot: &Snapshot, area: &Area, owned: &[Range<u64>]) -> Vec<Stray>
 
 /// Modules that have symbols and are not listed.
 fn unlisted(snapshot: &Snapshot) -> Vec<Stray> {
-    let mut strays: Vec<Stray> = Vec::new();
+    let listed: HashSet<&str> = snapshot.modules.iter().map(|module| module.name.as_str()).collect();
+    let mut unlisted: BTreeMap<&str, Range<u64>> = BTreeMap::new();
     for symbol in snapshot.symbols.iter() {
         let Some(module) = symbol.module else { continue };
-        if KNOWN_LISTS.iter().any(|(list, _)| *list == module) || module.starts_with("__builtin__") {
+        let of_kernel =
+            KNOWN_LISTS.iter().any(|(list, _)| *list == module) || module.starts_with("__builtin__");
+        if of_kernel || listed.contains(module) {
             continue;
         }
-        if snapshot.module(module).is_some() {
-            continue;
-        }
-        let known = strays
-            .iter_mut()
-            .find(|stray| matches!(&stray.kind, StrayKind::Unlisted(name) if name == module));
-        match known {
-            Some(stray) => {
-                stray.range.start = stray.range.start.min(symbol.address);
-                stray.range.end = stray.range.end.max(symbol.address.saturating_add(1));
-            }
-            None => strays.push(Stray {
-                range: symbol.address..symbol.address.saturating_add(1),
-                caller: String::new(),
-                kind: StrayKind::Unlisted(module.to_owned()),
-            }),
-        }
+        let end = symbol.address.saturating_add(1);
+        let range = unlisted.entry(module).or_insert(symbol.address..end);
+        *range = range.start.min(symbol.address)..range.end.max(end);
     }
-    strays
+    let stray = |(module, range): (&str, Range<u64>)| {
+        let kind = StrayKind::Unlisted(module.to_owned());
+        Stray { range, caller: String::new(), kind }
+    };
+    unlisted.into_iter().map(stray).collect()
 }
