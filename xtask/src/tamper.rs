@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use modmem::Image;
 use modmem::layout::MemoryKind;
 use modmem::verify::{ModuleReport, Unexplained};
 use modmem_linux::snapshot::{MemoryRecord, MemoryRecords, Snapshot};
 use modmem_linux::verify::{Options, Outcome, Verification, verify};
+
+use crate::oracle::folder;
 
 /// A change to a recorded kernel's memory: bytes from an address on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,14 +48,7 @@ pub struct Victim {
 impl Victim {
     /// The recording of that name below `MODMEM_ORACLE`, or `None`, said aloud, where there are no recordings.
     pub fn from_environment(name: &str) -> Option<Victim> {
-        let Some(root) = std::env::var_os("MODMEM_ORACLE") else {
-            use std::io::Write as _;
-            // Past the test harness, which keeps what passing tests print to itself.
-            let skipped = format!("SKIPPED: MODMEM_ORACLE is not set, so {name} is not tampered with\n");
-            let _ = std::io::stderr().write_all(skipped.as_bytes());
-            return None;
-        };
-        Some(Victim::read(&PathBuf::from(root).join(name)))
+        Some(Victim::read(&folder(name)?))
     }
 
     /// Reads a recording.

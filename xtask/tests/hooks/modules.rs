@@ -1,9 +1,9 @@
 //! Modules that are not what they seem.
 
-use modmem_linux::snapshot::SymbolTable;
+use modmem_linux::snapshot::{Area, SymbolTable};
 use modmem_linux::verify::{Outcome, StrayKind};
 
-use crate::scene::Scene;
+use crate::scene::{FOREIGN, Scene};
 
 /// A module that nobody uses.
 fn unused(scene: &Scene) -> usize {
@@ -41,6 +41,31 @@ pub(crate) fn hidden(scene: &mut Scene) {
     assert!(scene.victim.verify().is_clean(), "all is as it was");
 }
 
+/// Memory between modules that none of them has.
+pub(crate) fn foreign_memory(scene: &mut Scene) {
+    let start = FOREIGN & !0xfff;
+    for (what, caller) in [
+        ("memory that somebody unknown asked for", "create_hideout"),
+        ("memory that nobody asked for", ""),
+        ("memory of a module that is in no list", "load_module"),
+        ("executable memory that is in no list", "execmem_alloc"),
+    ] {
+        let area =
+            Area { range: start..start + 0x2000, caller: caller.into(), rest: "pages=1 vmalloc".into() };
+        let areas = &mut scene.victim.snapshot.areas;
+        let at = areas.partition_point(|other| other.range.start < start);
+        areas.insert(at, area);
+        let verification = scene.victim.verify();
+        scene.victim.snapshot.areas.remove(at);
+        scene.verified(what, &verification, |verification| {
+            verification
+                .strays
+                .iter()
+                .any(|stray| stray.kind == StrayKind::NoOwner && stray.range.start == start)
+        });
+    }
+}
+
 pub(crate) fn of_other_files(scene: &mut Scene) {
     let names = scene.victim.modules();
     let (one, other) = (names[names.len() - 1].clone(), names[names.len() - 2].clone());
@@ -50,13 +75,14 @@ pub(crate) fn of_other_files(scene: &mut Scene) {
         let name = name.to_owned();
         scene.verified(what, &verification, |verification| {
             let checked = verification.modules.iter().find(|checked| checked.name == name);
-            checked.is_some_and(|checked| match &checked.outcome {
+            let differs = checked.is_some_and(|checked| match &checked.outcome {
                 Outcome::Compared(report) => !report.is_clean(),
                 outcome => {
                     println!("{outcome:?}");
                     true
                 }
-            })
+            });
+            differs && !verification.strays.iter().any(|stray| stray.kind.is_unexplained())
         });
     };
     scene.victim.files.insert(one.clone(), scene.victim.files[&other].clone());
