@@ -84,6 +84,7 @@ pub(super) fn find(
             .into_iter()
             .flatten()
             .any(|range| range.contains(&start))
+            && !area.is_freed()
     };
     let places = Places::of(snapshot, modules, records);
     let mut strays: Vec<Stray> = Vec::new();
@@ -117,6 +118,11 @@ pub(super) fn find(
 }
 
 impl Area {
+    /// Whether it was given back and only waits for its addresses to be free again (mm/vmalloc.c:vmalloc_info_show).
+    fn is_freed(&self) -> bool {
+        self.rest == "unpurged vm_area"
+    }
+
     /// Its end without the guard page.
     fn end_of_pages(&self) -> u64 {
         match self.pages() {
