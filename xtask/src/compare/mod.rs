@@ -1,6 +1,7 @@
 //! What modmem computes against what a kernel reported, for recordings and for kernels that were just booted.
 
 mod layout;
+mod remembered;
 mod temporary;
 mod views;
 
@@ -47,4 +48,12 @@ impl Differences {
             self.push(format!("{what}, line {}: modmem has {ours}, the kernel {theirs}", number + 1));
         }
     }
+}
+
+/// Address, letter, name and module of a line of /proc/kallsyms about a module's symbol.
+fn symbol_of(line: &str) -> Option<(u64, &str, &str, &str)> {
+    let (symbol, module) = line.split_once('\t')?;
+    let [address, letter, name] = symbol.split(' ').collect::<Vec<_>>()[..] else { return None };
+    let module = module.strip_prefix('[')?.strip_suffix(']')?;
+    Some((u64::from_str_radix(address, 16).ok()?, letter, name, module))
 }

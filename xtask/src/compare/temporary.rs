@@ -12,6 +12,7 @@ use modmem::image::{Image, SymbolPlace};
 use modmem::layout::Layout;
 use modmem::profile::{KernelConfig, Profile};
 
+use super::symbol_of;
 use crate::oracle::Oracle;
 
 /// Copies begin at a page.
@@ -61,7 +62,7 @@ impl<'o> TemporaryCopies<'o> {
     /// are.
     pub(super) fn without_base(&self, line: &str) -> String {
         let place = || {
-            let (address, letter, name, module) = parse(line)?;
+            let (address, letter, name, module) = symbol_of(line)?;
             let copy = self.copies.get(module)?;
             let places = copy.symbols.get(name)?;
             let (_, value) = places.iter().find(|(file, _)| copy.base.wrapping_add(*file) == address)?;
@@ -73,7 +74,8 @@ impl<'o> TemporaryCopies<'o> {
 
 /// The one base at a page's beginning with which all lines about these symbols can be.
 fn base(oracle: &Oracle, module: &str, symbols: &HashMap<String, Vec<(u64, u64)>>) -> Option<u64> {
-    let lines = oracle.module_symbols.iter().filter_map(|line| parse(line)).filter(|line| line.3 == module);
+    let lines =
+        oracle.module_symbols.iter().filter_map(|line| symbol_of(line)).filter(|line| line.3 == module);
     let mut votes: BTreeMap<u64, usize> = BTreeMap::new();
     for (address, _, name, _) in lines {
         let places = symbols.get(name).into_iter().flatten();
@@ -83,12 +85,4 @@ fn base(oracle: &Oracle, module: &str, symbols: &HashMap<String, Vec<(u64, u64)>
         }
     }
     votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(base, _)| base)
-}
-
-/// Address, letter, name and module of a line of /proc/kallsyms about a module's symbol.
-fn parse(line: &str) -> Option<(u64, &str, &str, &str)> {
-    let (symbol, module) = line.split_once('\t')?;
-    let [address, letter, name] = symbol.split(' ').collect::<Vec<_>>()[..] else { return None };
-    let module = module.strip_prefix('[')?.strip_suffix(']')?;
-    Some((u64::from_str_radix(address, 16).ok()?, letter, name, module))
 }

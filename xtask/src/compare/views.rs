@@ -7,11 +7,10 @@ use anyhow::{Context as _, Result};
 use modmem::Modules;
 use modmem::modules::Module;
 
-use super::Differences;
+use super::temporary::TemporaryCopies;
+use super::{Differences, remembered};
 use crate::oracle::Oracle;
 use crate::replay::{GivenBlock, Replay};
-
-use super::temporary::TemporaryCopies;
 
 /// Modules of which the running kernel held references that loading does not make, and how many.
 pub type Held<'h> = &'h [(&'h str, u64)];
@@ -57,7 +56,10 @@ pub fn views(oracle: &Oracle, held: Held<'_>) -> Result<Views> {
     let theirs = oracle.module_symbols.iter().map(String::as_str).filter(of_modules);
     let theirs: Vec<String> = theirs.map(|line| copies.without_base(line)).collect();
     let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
-    result.differences.push_lines("/proc/kallsyms", &ours, &theirs);
+    let (modules, behind) = theirs.split_at(ours.len().min(theirs.len()));
+    let remembered = remembered::are_init_functions(oracle, &replay.profile, behind)?;
+    let theirs = if remembered { modules } else { &theirs[..] };
+    result.differences.push_lines("/proc/kallsyms", &ours, theirs);
     result.symbols = ours.len();
     Ok(result)
 }

@@ -174,18 +174,6 @@ pub(super) const BOOTS: &[Boot] = &[
         ..DEFAULT
     },
     Boot {
-        name: "its-calls",
-        about: "the same without retpolines: each indirect branch has a thunk in pages of the module's own",
-        cpu: "Skylake-Server",
-        append: "nokaslr indirect_target_selection=force spectre_v2=off",
-        expect: &[Expected {
-            file: "vulnerabilities",
-            line: "indirect_target_selection:Mitigation: Aligned branch/return thunks",
-        }],
-        modules: FEWER,
-        ..DEFAULT
-    },
-    Boot {
         name: "tracing",
         about: "the function tracer and tracepoints on",
         setup: "cd /sys/kernel/tracing

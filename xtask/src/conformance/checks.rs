@@ -15,8 +15,9 @@ use crate::oracle::Oracle;
 pub(super) const SNAPSHOT: &str = "snapshot.mms";
 
 /// References that a running kernel holds on modules and that loading does not make: an instance of the algorithm that
-/// the init function of `libcrc32c` takes, the control sockets that `sctp` opens for itself.
-const HELD: Held<'_> = &[("crc32c_intel", 1), ("sctp", 2)];
+/// the init function of `libcrc32c` takes, the control sockets that `sctp` opens for itself, the mount that `configfs`
+/// is pinned by once somebody has a folder in it.
+const HELD: Held<'_> = &[("crc32c_intel", 1), ("sctp", 2), ("configfs", 1)];
 
 /// What was found in one moment.
 #[derive(Debug, Default)]

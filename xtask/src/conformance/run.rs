@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use modmem_linux::{Error, Kernel, ModuleFile, OpenOptions};
+use modmem_linux::{Error, Kernel, ModuleFile, OpenOptions, default_cache_folder};
 
 use super::boots::Boot;
 use super::checks::{self, Findings};
@@ -78,7 +78,10 @@ impl Report {
 /// Boots, and checks what comes out.
 pub(super) fn boot(boot: &'static Boot, options: &Options, tools: &Tools) -> Result<Report> {
     let spec = options.kernel.as_deref().unwrap_or(boot.kernel);
-    let kernel = Kernel::open(&[spec], &OpenOptions::default()).map_err(unavailable)?;
+    let cache = std::env::var_os("MODMEM_CACHE").map(PathBuf::from).or_else(default_cache_folder);
+    // The newest kernel may be another one than when it was last asked for.
+    let fetch = OpenOptions { cache, refresh: !boot.gates, ..OpenOptions::default() };
+    let kernel = Kernel::open(&[spec], &fetch).map_err(unavailable)?;
     println!("conformance: {}: {}, {}", boot.name, boot.about, kernel.describe());
     let config = kernel.config().context("the kernel's package has no configuration")?;
     let config = String::from_utf8_lossy(&config).into_owned();
