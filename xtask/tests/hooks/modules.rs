@@ -77,10 +77,8 @@ pub(crate) fn of_other_files(scene: &mut Scene) {
             let checked = verification.modules.iter().find(|checked| checked.name == name);
             let differs = checked.is_some_and(|checked| match &checked.outcome {
                 Outcome::Compared(report) => !report.is_clean(),
-                outcome => {
-                    println!("{outcome:?}");
-                    true
-                }
+                Outcome::NotComparable(why) => why.starts_with("the file is of another build"),
+                Outcome::NoFile => true,
             });
             differs && !verification.strays.iter().any(|stray| stray.kind.is_unexplained())
         });

@@ -98,6 +98,16 @@ impl<'g> Verifier<'g> {
         module: &GuestModule<'_>,
     ) -> Result<ModuleReport, VerifyError> {
         check_build(image, module)?;
+        self.compare_whole(index, image, module)
+            .map_err(|error| other_build(self.guest, image, module).unwrap_or(error))
+    }
+
+    fn compare_whole(
+        &mut self,
+        index: u32,
+        image: &Image<'_>,
+        module: &GuestModule<'_>,
+    ) -> Result<ModuleReport, VerifyError> {
         let layout = Layout::of(image, &self.profile)?;
         let mut memory = GivenMemory::of(image, &layout, module)?;
         let percpu = layout.percpu();
@@ -206,6 +216,22 @@ fn check_build(image: &Image<'_>, module: &GuestModule<'_>) -> Result<(), Verify
         true => Ok(()),
         false => Err(VerifyError::OtherBuild { running: running.into(), file: file.into() }),
     }
+}
+
+/// Whether the file is of another build, by the note in the module's own memory: for a file that does not fit, where
+/// nobody has told the running module's build id.
+fn other_build(guest: &dyn Guest, image: &Image<'_>, module: &GuestModule<'_>) -> Option<VerifyError> {
+    // Sizes of name and description, the type, and "GNU".
+    const HEADER: usize = 16;
+    const LONGEST: usize = 64;
+    let file = image.build_id().filter(|id| module.build_id.is_none() && id.len() <= LONGEST)?;
+    let (_, note) = module.sections.iter().find(|(name, _)| *name == ".note.gnu.build-id")?;
+    let note = guest.bytes(*note, HEADER + file.len())?;
+    let (header, running) = note.split_at_checked(HEADER)?;
+    let expected = [4, file.len() as u32, 3, u32::from_le_bytes(*b"GNU\0")];
+    let is_note = header.chunks_exact(4).zip(expected).all(|(word, expected)| word == expected.to_le_bytes());
+    (is_note && running != file)
+        .then(|| VerifyError::OtherBuild { running: running.into(), file: file.into() })
 }
 
 impl From<LinkError> for VerifyError {
