@@ -42,3 +42,18 @@ fn layouts_equal_those_of_linux_6_1() {
 fn layouts_equal_those_of_linux_7_2() {
     layouts_equal_the_kernels("amd64-7.2");
 }
+
+#[test]
+fn a_memory_and_a_section_elsewhere_are_differences() {
+    let Some(mut oracle) = Oracle::from_environment("amd64-6.12") else { return };
+    let address = oracle.sections.get_mut("ext4").and_then(|sections| sections.get_mut(".data")).unwrap();
+    *address += 32;
+    *oracle.core_sizes.get_mut("xor").unwrap() += 4096;
+    let (&start, _) =
+        oracle.areas.iter().find(|(start, _)| oracle.sections["kvm"][".text"] == **start).unwrap();
+    *oracle.areas.get_mut(&start).unwrap() += 4096;
+    let differences: Vec<String> = layouts(&oracle).unwrap().differences.lines().collect();
+    for wrong in ["ext4: .data lies at", "xor: coresize", "kvm: Text of"] {
+        assert!(differences.iter().any(|line| line.starts_with(wrong)), "{wrong}: {differences:#?}");
+    }
+}

@@ -21,6 +21,8 @@ pub(super) struct Boot {
     pub(super) expect: &'static [Expected],
     /// The modules; what they need comes with them.
     pub(super) modules: &'static [&'static str],
+    /// So many modules must have been loaded, else nothing is proven.
+    pub(super) least: usize,
     /// Does a difference fail the chore? A kernel that others upload must not block anybody.
     pub(super) gates: bool,
 }
@@ -133,6 +135,7 @@ const DEFAULT: Boot = Boot {
     setup: "",
     expect: &[],
     modules: MODULES,
+    least: 30,
     gates: true,
 };
 

@@ -24,6 +24,8 @@ const HELD: Held<'_> = &[("crc32c_intel", 1), ("sctp", 2), ("configfs", 1)];
 pub(super) struct Findings {
     /// What was compared, in a line each.
     pub(super) compared: Vec<String>,
+    /// How many init memories were there.
+    pub(super) init_memories: usize,
     /// What differs.
     pub(super) differences: Vec<String>,
 }
@@ -48,6 +50,7 @@ pub(super) fn check(folder: &Path, files: &BTreeMap<String, Vec<u8>>, config: &s
     if layouts.shared > 0 {
         compared += &format!(", {} texts in huge pages whose sizes nobody reports", layouts.shared);
     }
+    findings.init_memories = layouts.init_areas;
     findings.add("layout", compared, &layouts.differences);
 
     let snapshot = folder.join(SNAPSHOT);

@@ -35,6 +35,9 @@ pub(super) struct Tools {
 
 impl Tools {
     pub(super) fn gather(target: &Path) -> Result<Tools> {
+        if !cfg!(target_arch = "x86_64") {
+            return Err(NotToBeHad("modmem for the guest is built on x86-64 only".into()).into());
+        }
         packages::need(machine::QEMU, machine::PACKAGES)?;
         let work = target.join("conformance");
         std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
@@ -143,6 +146,9 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, tools: &Tools) -> Res
     for moment in MOMENTS.iter().filter(|moment| folder.join(moment).is_dir()) {
         let start = Instant::now();
         let findings = checks::check(&folder.join(moment), &files, &config)?;
+        if *moment == MOMENTS[0] && findings.init_memories == 0 {
+            bail!("no init memory was compared, although {} waits", guest_module::NAME);
+        }
         report.moments.push(((*moment).to_owned(), findings));
         report.remarks.push(format!("{moment} checked in {:.1} s", start.elapsed().as_secs_f64()));
     }
@@ -232,6 +238,8 @@ fn refused(folder: &Path, boot: &'static Boot, options: &Options) -> Result<Vec<
             read("insmod.log")
         );
     }
-    ensure!(loaded.lines().count() > 0, "no module was loaded");
+    let least = if options.modules.is_some() { 1 } else { boot.least };
+    let count = loaded.lines().count();
+    ensure!(count >= least, "{count} modules were loaded, not at least {least}: {}", read("insmod.log"));
     Ok(refused)
 }
