@@ -17,3 +17,9 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
         false => bail!("{command:?}: {status}"),
     }
 }
+
+/// Is there a program of this name?
+pub(crate) fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}

@@ -1,10 +1,15 @@
 //! Chores of the modmem repository, as a library that its tests use too.
 
 pub mod bench;
+pub mod bench_verify;
 mod command;
+pub mod compare;
+pub mod conformance;
 pub mod freestanding;
 pub mod goldens;
 pub mod loom;
 pub mod mod_tree;
 pub mod oracle;
+pub mod replay;
+pub mod tamper;
 pub mod whole_package;

@@ -9,8 +9,11 @@ const USAGE: &str = "\
 usage: cargo xtask CHORE
   bench index [OPTION]   measure how long it takes to find the owner of an address, and write docs/index.md;
                          with options (--help) only print
+  bench verify SNAPSHOT...
+                         measure how long it takes to verify snapshots that bring their module files along
   goldens DIR            write crates/modmem/tests/goldens from recorded kernels
-  whole-package KERNEL   load all modules of a kernel package; fails if one is missing
+  whole-package KERNEL   load all modules of a kernel package, or of several that it comes in; fails if one is missing
+  conformance [OPTION]   boot real kernels under emulation and compare them with modmem (--help for the options)
   freestanding           build and run the library in a program without std
   loom                   explore what readers and writers of the index share with the model checker";
 
@@ -18,7 +21,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match run(&words) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
@@ -26,13 +29,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(words: &[&str]) -> Result<()> {
+fn run(words: &[&str]) -> Result<ExitCode> {
     match words {
+        ["conformance", arguments @ ..] => return conformance(arguments),
         ["bench", "index", arguments @ ..] => xtask::bench::index(arguments),
+        ["bench", "verify", snapshots @ ..] if !snapshots.is_empty() => xtask::bench_verify::run(snapshots),
+        ["bench", "verify-one", snapshot] => xtask::bench_verify::one(snapshot),
         ["freestanding"] => xtask::freestanding::run(),
         ["loom"] => xtask::loom::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
-        ["whole-package", kernel] => xtask::whole_package::run(kernel),
+        ["whole-package", kernel @ ..] if !kernel.is_empty() => xtask::whole_package::run(kernel),
         _ => bail!("{USAGE}"),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Status 77, as test harnesses have it, says that this machine could not do all that was asked.
+fn conformance(arguments: &[&str]) -> Result<ExitCode> {
+    let counts = xtask::conformance::run(arguments)?;
+    println!("conformance: {counts}");
+    Ok(match counts.skipped {
+        _ if counts.failed > 0 => ExitCode::FAILURE,
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(77),
+    })
 }

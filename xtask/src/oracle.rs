@@ -4,6 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, Result, bail};
+
+/// Module name to section name to the bytes of its notes.
+pub type Notes = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
+
 /// One recorded kernel.
 #[derive(Debug)]
 pub struct Oracle {
@@ -15,6 +20,10 @@ pub struct Oracle {
     pub files: BTreeMap<String, Vec<u8>>,
     /// Module name to section name to address.
     pub sections: HashMap<String, HashMap<String, u64>>,
+    /// The text of /proc/modules.
+    pub proc_modules: String,
+    /// Module name to what /sys/module had: `core=` bytes, `init=` bytes, `refcnt=`, `taint=`, `state=`.
+    pub modinfo: BTreeMap<String, String>,
     /// Module name to bytes of core memory.
     pub core_sizes: HashMap<String, u64>,
     /// vmalloc areas: address to size, guard page included.
@@ -23,6 +32,10 @@ pub struct Oracle {
     pub memory: BTreeMap<u64, Vec<u8>>,
     /// Addresses of the kernel's own symbols; of names that stand twice, the exported one.
     pub symbols: HashMap<String, u64>,
+    /// The lines of /proc/kallsyms about modules, and about what it shows like modules: BPF programs, trampolines.
+    pub module_symbols: Vec<String>,
+    /// The files of /sys/module/*/notes, where they were recorded.
+    pub notes: Option<Notes>,
     /// Module names in load order.
     pub order: Vec<String>,
     /// What `mod_tree` held, from before the first load to after the last unload, where that was recorded.
@@ -43,84 +56,119 @@ pub struct ModTree {
     pub bounds: [u32; 4],
 }
 
-fn read(path: &Path) -> Vec<u8> {
-    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+/// The folder of the recorded kernel of that name below `MODMEM_ORACLE`, or `None` where there are no recordings.
+pub fn folder(name: &str) -> Option<PathBuf> {
+    let Some(root) = std::env::var_os("MODMEM_ORACLE") else {
+        // Past the test harness, which keeps what passing tests print to itself.
+        let skipped = format!("SKIPPED: MODMEM_ORACLE is not set, so nothing is compared with {name}\n");
+        let _ = std::io::stderr().write_all(skipped.as_bytes());
+        return None;
+    };
+    Some(PathBuf::from(root).join(name))
 }
 
-fn read_zst(path: &Path) -> Vec<u8> {
-    zstd::decode_all(&read(path)[..]).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+/// The bytes of a member of a recording: the file of this name, or the compressed one beside it.
+fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
+    let (plain, compressed) = (folder.join(name), folder.join(format!("{name}.zst")));
+    if plain.exists() {
+        return std::fs::read(&plain).with_context(|| plain.display().to_string());
+    }
+    let bytes = std::fs::read(&compressed).with_context(|| compressed.display().to_string())?;
+    zstd::decode_all(&bytes[..]).with_context(|| compressed.display().to_string())
 }
 
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).expect("recorded text is UTF-8")
+fn is_there(folder: &Path, name: &str) -> bool {
+    folder.join(name).exists() || folder.join(format!("{name}.zst")).exists()
 }
 
-fn hex(text: &str) -> u64 {
-    u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap_or_else(|_| panic!("{text}"))
+fn read_text(folder: &Path, name: &str) -> Result<String> {
+    String::from_utf8(read(folder, name)?).with_context(|| format!("{}: {name}", folder.display()))
+}
+
+fn hex(text: &str) -> Result<u64> {
+    u64::from_str_radix(text.trim_start_matches("0x"), 16).with_context(|| format!("{text:?} is no address"))
 }
 
 impl Oracle {
     /// The recorded kernel of that name below `MODMEM_ORACLE`, or `None` where there are no recordings.
-    pub fn from_environment(name: &str) -> Option<Oracle> {
-        let Some(root) = std::env::var_os("MODMEM_ORACLE") else {
-            // Past the test harness, which keeps what passing tests print to itself.
-            let skipped = format!("SKIPPED: MODMEM_ORACLE is not set, so nothing is compared with {name}\n");
-            let _ = std::io::stderr().write_all(skipped.as_bytes());
-            return None;
-        };
-        Some(Oracle::read(&PathBuf::from(root).join(name)))
-    }
-
-    /// Reads a recording.
     ///
     /// # Panics
-    /// It is not complete: recordings are made by us, and a broken one must not pass for a small one.
-    pub fn read(folder: &Path) -> Oracle {
+    /// There are, and this one cannot be read: a broken recording must not pass for none.
+    pub fn from_environment(name: &str) -> Option<Oracle> {
+        let read = Oracle::read(&folder(name)?);
+        Some(read.unwrap_or_else(|error| panic!("{name}: {error:#}")))
+    }
+
+    /// Reads a recording that brings its modules' files and its configuration along.
+    ///
+    /// # Errors
+    /// It is not complete: a broken recording must not pass for a small one.
+    pub fn read(folder: &Path) -> Result<Oracle> {
+        let files =
+            files(&read(folder, "ko.tar")?).with_context(|| format!("{}: ko.tar", folder.display()))?;
+        let config = read_text(folder, "config")?;
+        Oracle::of(folder, files, config)
+    }
+
+    /// Reads a recording of a kernel whose modules' files and configuration are at hand.
+    ///
+    /// # Errors
+    /// It is not complete.
+    pub fn of(folder: &Path, files: BTreeMap<String, Vec<u8>>, config: String) -> Result<Oracle> {
         let mut sections: HashMap<String, HashMap<String, u64>> = HashMap::new();
-        for line in text(read(&folder.join("sections"))).lines() {
+        for line in read_text(folder, "sections")?.lines() {
             let [module, section, address] = line.split(' ').collect::<Vec<_>>()[..] else {
-                panic!("{line}")
+                bail!("{}: sections: {line:?}", folder.display())
             };
-            sections.entry(module.into()).or_default().insert(section.into(), hex(address));
+            sections.entry(module.into()).or_default().insert(section.into(), hex(address)?);
         }
-        let mut core_sizes = HashMap::new();
-        for line in text(read(&folder.join("modinfo"))).lines() {
-            let (module, rest) = line.split_once(" core=").expect("core size");
-            core_sizes.insert(module.into(), rest.split(' ').next().unwrap().parse().expect("core size"));
+        let (mut modinfo, mut core_sizes) = (BTreeMap::new(), HashMap::new());
+        for line in read_text(folder, "modinfo")?.lines() {
+            let fields = || {
+                let (module, rest) = line.split_once(' ')?;
+                let core = rest.strip_prefix("core=")?.split(' ').next()?.parse().ok()?;
+                Some((module, rest, core))
+            };
+            let (module, rest, core) =
+                fields().with_context(|| format!("{}: modinfo: {line:?}", folder.display()))?;
+            core_sizes.insert(module.into(), core);
+            modinfo.insert(module.into(), rest.into());
         }
         let mut areas = BTreeMap::new();
-        for line in text(read_zst(&folder.join("vmallocinfo.zst"))).lines() {
-            let (start, end) = line.split(' ').next().unwrap().split_once('-').expect("a range");
-            areas.insert(hex(start), hex(end) - hex(start));
+        for line in read_text(folder, "vmallocinfo")?.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let (start, end) =
+                range.with_context(|| format!("{}: vmallocinfo: {line:?}", folder.display()))?;
+            areas.insert(hex(start)?, hex(end)?.wrapping_sub(hex(start)?));
         }
-        let mut files = BTreeMap::new();
-        let archive = read_zst(&folder.join("ko.tar.zst"));
-        for entry in tar::Archive::new(&archive[..]).entries().expect("an archive") {
-            let mut entry = entry.expect("an archive member");
-            let path = entry.path().expect("a path").into_owned();
-            if path.extension().is_some_and(|extension| extension == "ko") {
-                let mut file = Vec::new();
-                entry.read_to_end(&mut file).expect("a file");
-                files.insert(path.file_stem().unwrap().to_str().unwrap().replace('-', "_"), file);
-            }
-        }
-        let modules = text(read(&folder.join("modules")));
+        let proc_modules = read_text(folder, "modules")?;
+        let kallsyms = read_text(folder, "kallsyms")?;
         let mut order: Vec<String> =
-            modules.lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect();
+            proc_modules.lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect();
         // The kernel lists the newest first.
         order.reverse();
-        Oracle {
-            release: text(read(&folder.join("kernel"))).trim().into(),
-            config: text(read_zst(&folder.join("config.zst"))),
+        let mut mod_tree = Vec::new();
+        for name in ["mod_tree", "mod_tree.after_rmmod"] {
+            if is_there(folder, name) {
+                mod_tree.extend(self::mod_tree(&read_text(folder, name)?)?);
+            }
+        }
+        Ok(Oracle {
+            release: read_text(folder, "kernel")?.trim().into(),
+            config,
             files,
             sections,
+            proc_modules,
+            modinfo,
             core_sizes,
             areas,
-            memory: memory(&folder.join("mem.zst")),
-            symbols: symbols(&text(read_zst(&folder.join("kallsyms.zst")))),
+            memory: if is_there(folder, "mem") { memory(&read(folder, "mem")?)? } else { BTreeMap::new() },
+            symbols: symbols(&kallsyms)?,
+            module_symbols: kallsyms.lines().filter(|line| line.contains('[')).map(str::to_owned).collect(),
+            notes: notes(&folder.join("sysfs-notes"))?,
             order,
-            mod_tree: ["mod_tree", "mod_tree.after_rmmod"].map(|name| mod_tree(&folder.join(name))).concat(),
-        }
+            mod_tree,
+        })
     }
 
     /// The `length` bytes at `address`, if they were recorded.
@@ -131,50 +179,92 @@ impl Oracle {
     }
 }
 
+/// The modules in an archive, by name.
+fn files(archive: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(archive).entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        let Some(name) = path.file_stem().and_then(|name| name.to_str()).map(|name| name.replace('-', "_"))
+        else {
+            continue;
+        };
+        if path.extension().is_some_and(|extension| extension == "ko") {
+            let mut file = Vec::new();
+            entry.read_to_end(&mut file)?;
+            files.insert(name, file);
+        }
+    }
+    Ok(files)
+}
+
+/// Folders named by modules with files named by sections; nothing where notes were not recorded.
+fn notes(folder: &Path) -> Result<Option<Notes>> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let mut notes = Notes::new();
+    for module in std::fs::read_dir(folder)? {
+        let module = module?;
+        let sections = notes.entry(module.file_name().to_string_lossy().into_owned()).or_default();
+        for section in std::fs::read_dir(module.path())? {
+            let section = section?;
+            sections
+                .insert(section.file_name().to_string_lossy().into_owned(), std::fs::read(section.path())?);
+        }
+    }
+    Ok(Some(notes))
+}
+
 /// Lines of the moment, the address of `mod_tree`, and its words: sequence and roots, bounds, what lies behind them.
-fn mod_tree(path: &Path) -> Vec<ModTree> {
-    let text = if path.exists() { text(read(path)) } else { String::new() };
-    let words = |words: &str| words.split_whitespace().map(|word| hex(word) as u32).collect::<Vec<_>>();
-    let line = |line: &str| {
-        let (moment, rest) = line.split_once(" mod_tree@")?;
-        let [tree, bounds, _] = rest.split(" | ").collect::<Vec<_>>()[..] else { panic!("{line}") };
-        let tree = words(tree.split_once(" words ").expect("words").1);
-        let bounds = words(bounds).try_into().expect("four words");
-        Some(ModTree { moment: moment.into(), sequence: tree[0], roots: [tree[1], tree[2]], bounds })
+fn mod_tree(text: &str) -> Result<Vec<ModTree>> {
+    let words = |words: &str| {
+        let words = words.split_whitespace().map(|word| u32::try_from(hex(word).ok()?).ok());
+        words.collect::<Option<Vec<u32>>>()
     };
-    text.lines().filter_map(line).collect()
+    let parse = |line: &str| {
+        let (moment, rest) = line.split_once(" mod_tree@")?;
+        let [tree, bounds, _] = rest.split(" | ").collect::<Vec<_>>()[..] else { return None };
+        let tree = words(tree.split_once(" words ")?.1)?;
+        let &[sequence, first, second, ..] = &tree[..] else { return None };
+        let bounds = words(bounds)?.try_into().ok()?;
+        Some(ModTree { moment: moment.into(), sequence, roots: [first, second], bounds })
+    };
+    let lines = text.lines().filter(|line| line.contains(" mod_tree@"));
+    lines.map(|line| parse(line).with_context(|| format!("mod_tree: {line:?}"))).collect()
 }
 
 /// Records of a text line "address length", in hexadecimal, and that many bytes.
-fn memory(path: &Path) -> BTreeMap<u64, Vec<u8>> {
+fn memory(all: &[u8]) -> Result<BTreeMap<u64, Vec<u8>>> {
     let mut memory = BTreeMap::new();
-    if !path.exists() {
-        return memory;
-    }
-    let all = read_zst(path);
-    let mut rest = &all[..];
+    let mut rest = all;
     while !rest.is_empty() {
-        let line = rest.iter().position(|&byte| byte == b'\n').expect("a record's line");
-        let header = std::str::from_utf8(&rest[..line]).expect("a record's line");
-        let (address, length) = header.split_once(' ').expect("address and length");
-        let (bytes, tail) = rest[line + 1..].split_at(hex(length) as usize);
-        memory.insert(hex(address), bytes.to_vec());
+        let record = || {
+            let line = rest.iter().position(|&byte| byte == b'\n')?;
+            let (address, length) = std::str::from_utf8(&rest[..line]).ok()?.split_once(' ')?;
+            let length = usize::try_from(hex(length).ok()?).ok()?;
+            let (bytes, tail) = rest[line + 1..].split_at_checked(length)?;
+            Some((hex(address).ok()?, bytes, tail))
+        };
+        let (address, bytes, tail) =
+            record().with_context(|| format!("mem: no record {} bytes before its end", rest.len()))?;
+        memory.insert(address, bytes.to_vec());
         rest = tail;
     }
-    memory
+    Ok(memory)
 }
 
-fn symbols(kallsyms: &str) -> HashMap<String, u64> {
+fn symbols(kallsyms: &str) -> Result<HashMap<String, u64>> {
     let mut symbols = HashMap::new();
     let mut exported = HashMap::new();
     for line in kallsyms.lines().filter(|line| !line.contains('[')) {
         let [address, letter, name] = line.split(' ').collect::<Vec<_>>()[..] else { continue };
         if letter.chars().all(char::is_uppercase) {
-            exported.insert(name.to_owned(), hex(address));
+            exported.insert(name.to_owned(), hex(address)?);
         } else {
-            symbols.entry(name.to_owned()).or_insert(hex(address));
+            symbols.entry(name.to_owned()).or_insert(hex(address)?);
         }
     }
     symbols.extend(exported);
-    symbols
+    Ok(symbols)
 }

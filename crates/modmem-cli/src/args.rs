@@ -26,15 +26,21 @@ pub(crate) enum Command {
     Map(MapArgs),
     /// Say which module, memory, section and symbol an address belongs to
     Lookup(LookupArgs),
+    /// Write the module memory of this machine, and what tells about it, to a file
+    Snapshot(SnapshotArgs),
+    /// Annotate every address of a module or of kernel code in a log or trace, from standard input
+    Symbolize(SymbolizeArgs),
     /// Count what module memory costs under several layouts and page sizes
     Footprint(FootprintArgs),
+    /// Compare the module memory of a running machine, byte by byte, with what its files and kernel make of it
+    Verify(VerifyArgs),
 }
 
 /// Which kernel, and where its files come from.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct KernelArgs {
-    /// The kernel: `debian[:VERSION]`, a `.deb` file, an unpacked root folder, a folder of modules, a release under
-    /// /lib/modules, or `sample`; again for packages that come in several parts [default: the running kernel]
+    /// The kernel: `debian[:VERSION]`, `debian:sid` or another suite of Debian's, a `.deb` file, an unpacked root folder,
+    /// a folder of modules, a release under /lib/modules, or `sample`; again for packages that come in several parts [default: the running kernel]
     #[arg(short, long = "kernel", value_name = "KERNEL", global = true)]
     pub(crate) kernel: Vec<String>,
 
@@ -94,6 +100,20 @@ pub(crate) struct LoadArgs {
     /// Show every section too
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Show instead what user space of the kernel would see of the modules
+    #[arg(long, value_enum, conflicts_with_all = ["json", "verbose"])]
+    pub(crate) view: Option<View>,
+}
+
+/// What user space of Linux sees of modules. Reference counts are those that loading alone makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum View {
+    /// /proc/modules, the newest module first.
+    ProcModules,
+    /// The lines of /proc/kallsyms that are about modules.
+    Kallsyms,
+    /// What the loader puts into /sys/module, a line a file.
+    Sysfs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -131,6 +151,10 @@ pub(crate) struct LookupArgs {
     /// without an address, addresses are read from standard input, one a line
     #[arg(value_name = "ADDR|MODULE")]
     pub(crate) words: Vec<String>,
+    /// Look up in a machine's snapshot instead; the files of --kernel make memory types certain
+    #[arg(long, value_name = "FILE",
+        conflicts_with_all = ["kaslr_offset", "reserve", "before_init", "force", "all", "symbols"])]
+    pub(crate) snapshot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) kernel: KernelArgs,
     #[command(flatten)]
@@ -138,6 +162,25 @@ pub(crate) struct LookupArgs {
     /// Print JSON (schema: docs/json.md)
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SnapshotArgs {
+    /// The file to write; `-` for standard output
+    #[arg(short, long, value_name = "FILE", default_value = "snapshot.mms")]
+    pub(crate) output: PathBuf,
+    /// Folder that stands for the machine's root, with its own proc and sys
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub(crate) root: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SymbolizeArgs {
+    /// The machine's snapshot: a .mms file or a folder of its members
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) snapshot: PathBuf,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -159,6 +202,37 @@ pub(crate) struct FootprintArgs {
     /// The same as --format json (schema: docs/json.md)
     #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Exit status: 0 if nothing is unexplained, 1 if something is, 2 if it could not be done."
+)]
+pub(crate) struct VerifyArgs {
+    /// The machine's snapshot: a .mms file, a folder of its members, or a description of memory in JSON; without
+    /// --kernel it must bring the files of its modules along
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "live")]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// Verify this machine as it is now, with its files under /lib/modules or those of --kernel; as root
+    #[arg(long, conflicts_with = "snapshot")]
+    pub(crate) live: bool,
+    /// Expect the kprobes that the snapshot lists
+    #[arg(long)]
+    pub(crate) kprobes: bool,
+    /// Expect a kprobe at an address or at `[MODULE:]SYMBOL[+OFFSET]`; may be repeated
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) kprobe: Vec<String>,
+    /// Show this module only; all are compared nevertheless, and count; may be repeated
+    #[arg(long = "module", value_name = "NAME")]
+    pub(crate) modules: Vec<String>,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+    /// Print JSON (schema: docs/json.md)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show every module, memory and place
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

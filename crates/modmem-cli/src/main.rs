@@ -1,7 +1,7 @@
 //! `modmem`: load, inspect, map and measure Linux kernel modules without a kernel.
 //!
 //! Data goes to standard output and everything else to standard error; the exit status is 0 only if all that was
-//! asked for was done.
+//! asked for was done. `verify` says 1 if something is unexplained, and 2 if it could not be done.
 
 mod args;
 mod commands;
@@ -22,7 +22,13 @@ fn main() -> ExitCode {
         Command::Info(arguments) => commands::info::run(arguments),
         Command::Map(arguments) => commands::map::run(arguments),
         Command::Lookup(arguments) => commands::lookup::run(arguments),
+        Command::Snapshot(arguments) => commands::snapshot::run(arguments),
+        Command::Symbolize(arguments) => commands::symbolize::run(arguments),
         Command::Footprint(arguments) => commands::footprint::run(arguments),
+        Command::Verify(arguments) => match commands::verify::run(arguments) {
+            Ok(verdict) => return verdict,
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,7 +36,10 @@ fn main() -> ExitCode {
         Err(error) => {
             let (style, plain) = (output::ERROR.render(), output::ERROR.render_reset());
             output::tell(&format!("{style}modmem:{plain} {}", explain(&error)));
-            ExitCode::FAILURE
+            match options.command {
+                Command::Verify(_) => ExitCode::from(commands::verify::FAILED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

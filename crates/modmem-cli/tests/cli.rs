@@ -186,9 +186,12 @@ fn renamed(to: &str) -> PathBuf {
 fn no_module_s_name_writes_to_a_terminal() {
     let path = renamed("a\x1b[31m\nb\x07c");
     let path = path.to_str().unwrap();
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 8] = [
         &["load", path],
         &["load", "-v", path],
+        &["load", "--view", "proc-modules", path],
+        &["load", "--view", "kallsyms", path],
+        &["load", "--view", "sysfs", path],
         &["info", path],
         &["map", path],
         &["lookup", path, "0xffffffffc0000000"],
@@ -232,4 +235,22 @@ fn outputs_that_cannot_be_written_end_in_status_1() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("standard output: "));
     let status = modmem(&["load", "no-such-module"]).stderr(full()).status().unwrap();
     assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn views_show_what_user_space_would_see() {
+    let modules = stdout(&["load", "sample_fs", "--view", "proc-modules"]);
+    let first = modules.lines().next().unwrap();
+    assert!(first.starts_with("sample_big_align ") && first.contains(" [permanent], Live 0x"), "{first}");
+    let last = modules.lines().last().unwrap();
+    assert!(last.starts_with("sample_lib 12288 2 sample_fs,sample_core, Live 0xffffffffc"), "{last}");
+
+    let symbols = stdout(&["load", "sample_fs", "--view", "kallsyms"]);
+    assert!(symbols.lines().all(|line| line.as_bytes()[16] == b' ' && line.ends_with(']')));
+    assert!(symbols.contains(" R sample_data_levels\t[sample_data]\n"));
+
+    let files = stdout(&["load", "sample_lib", "--before-init", "--view", "sysfs"]);
+    for line in ["initstate:coming", "refcnt:1", "taint:E", "sections/.text:0xffffffffc0000000"] {
+        assert!(files.lines().any(|found| found == format!("/sys/module/sample_lib/{line}")), "{line}");
+    }
 }

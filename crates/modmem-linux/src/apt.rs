@@ -63,13 +63,22 @@ fn system_sources() -> String {
     used.cloned().collect::<Vec<_>>().join("\n")
 }
 
-/// A list of all suites, from the mirrors in `sources`; `None` if there is none of Debian's.
-fn all_suites(sources: &str) -> Option<String> {
+/// A list of all suites, or of one with its security updates, from the mirrors in `sources`; `None` if there is none of
+/// Debian's.
+fn suites(sources: &str, only: Option<&str>) -> Option<String> {
+    let wanted =
+        |suite: &str| only.is_none_or(|only| suite.strip_suffix("-security").unwrap_or(suite) == only);
     let line = |(suite, archive): (&str, Archive)| {
         Some(format!("deb [signed-by={DEBIAN_KEYS}] {} {suite} main\n", archive.mirror(sources)?))
     };
-    let list: String = DEBIAN_SUITES.into_iter().filter_map(line).collect();
+    let list: String =
+        DEBIAN_SUITES.into_iter().filter(|(suite, _)| wanted(suite)).filter_map(line).collect();
     (!list.is_empty()).then_some(list)
+}
+
+/// The suite of this name, if it is one that has kernels.
+pub(crate) fn suite(name: &str) -> Option<&'static str> {
+    DEBIAN_SUITES.iter().map(|(suite, _)| *suite).find(|suite| *suite == name)
 }
 
 /// apt, with the package lists it is to use.
@@ -92,14 +101,15 @@ impl Apt {
         Apt { lists: Some(folder.join("system")), sources: None }
     }
 
-    /// All of Debian's suites, from the mirrors that the system uses, with lists in `folder`. `None` where there are
-    /// none, or Debian's key is not known.
-    pub(crate) fn all_of_debian(folder: &Path) -> Result<Option<Apt>, Error> {
-        let list = all_suites(&system_sources()).filter(|_| Path::new(DEBIAN_KEYS).exists());
+    /// All of Debian's suites, or one of them, from the mirrors that the system uses, with lists in `folder`. `None`
+    /// where there are none, or Debian's key is not known.
+    pub(crate) fn of_debian(folder: &Path, suite: Option<&str>) -> Result<Option<Apt>, Error> {
+        let list = suites(&system_sources(), suite).filter(|_| Path::new(DEBIAN_KEYS).exists());
         let Some(list) = list else { return Ok(None) };
-        let sources = folder.join("debian.list");
+        let name = suite.map_or("debian".to_owned(), |suite| format!("debian-{suite}"));
+        let sources = folder.join(format!("{name}.list"));
         fs::write(&sources, list).map_err(Error::write(&sources))?;
-        Ok(Some(Apt { lists: Some(folder.join("debian")), sources: Some(sources) }))
+        Ok(Some(Apt { lists: Some(folder.join(name)), sources: Some(sources) }))
     }
 
     fn command(&self, program: &str) -> Command {
@@ -275,14 +285,24 @@ mod tests {
 
     #[test]
     fn all_suites_come_from_the_mirrors_that_the_system_uses() {
-        let list = all_suites(
+        let list = suites(
             "Types: deb\nURIs: http://mirror.example/debian/\nSuites: stable\n\
              deb https://mirror.example/debian-security stable-security main\n",
+            None,
         );
         let list = list.unwrap();
         assert!(list.contains("] http://mirror.example/debian sid main\n"), "{list}");
         assert!(list.contains("] https://mirror.example/debian-security stable-security main\n"), "{list}");
-        assert_eq!(all_suites("deb http://mirror.example/ubuntu noble main\n"), None);
+        assert_eq!(suites("deb http://mirror.example/ubuntu noble main\n", None), None);
+    }
+
+    #[test]
+    fn one_suite_comes_with_its_security_updates_alone() {
+        let mirrors = "deb http://mirror.example/debian stable main\n\
+                       deb http://mirror.example/debian-security stable-security main\n";
+        let lines = |name| suites(mirrors, Some(name)).unwrap().lines().count();
+        assert_eq!((lines("sid"), lines("stable"), lines("stable-backports")), (1, 2, 1));
+        assert_eq!((suite("sid"), suite("noble")), (Some("sid"), None));
     }
 
     #[test]

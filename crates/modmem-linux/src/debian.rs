@@ -5,7 +5,7 @@
 
 use crate::{
     Error, OpenOptions,
-    apt::Apt,
+    apt::{self, Apt},
     cache::Cache,
     deb::{Deb, FileList},
     progress::Progress,
@@ -19,7 +19,7 @@ const PACKAGES: &str = "debian";
 /// Folder of the cache that says which package answered which request.
 const ANSWERS: &str = "debian-answers";
 
-/// A kernel version and a flavour.
+/// A kernel version, or the suite whose newest kernel is meant, and a flavour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) version: Option<String>,
@@ -34,8 +34,11 @@ impl Request {
             Some(version) => (version, flavour),
             None => (version, flavour),
         };
-        if !allowed(version) || !(version.is_empty() || version.starts_with(|c: char| c.is_ascii_digit())) {
-            return Err(format!("\"{version}\" is no version; write debian:6.12 or debian:6.1.0-56"));
+        let begins = version.is_empty() || version.starts_with(|c: char| c.is_ascii_digit());
+        if !allowed(version) || !(begins || apt::suite(version).is_some()) {
+            return Err(format!(
+                "\"{version}\" is neither a version nor a suite with kernels; write debian:6.12, debian:6.1.0-56 or debian:sid"
+            ));
         }
         if !allowed(flavour) || !flavour.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return Err(format!("\"{flavour}\" is no flavour; write amd64 or cloud-amd64"));
@@ -46,6 +49,11 @@ impl Request {
         })
     }
 
+    /// The suite that is asked for, if it is one.
+    fn suite(&self) -> Option<&'static str> {
+        apt::suite(self.version.as_deref()?)
+    }
+
     /// The version in the name of a package, if the package is a kernel of the flavour and version asked for.
     fn version_in<'p>(&self, package: &'p str) -> Option<&'p str> {
         let rest = package.strip_prefix("linux-image-")?;
@@ -53,7 +61,7 @@ impl Request {
         // Another flavour's package ends the same way: `6.12-cloud` + `amd64`. Release candidates only by name.
         let plain = version.split('-').all(|part| part.starts_with(|c: char| c.is_ascii_digit()));
         let candidate = version.split('-').any(|part| part.starts_with("rc"));
-        let asked = self.version.as_deref().unwrap_or_default();
+        let asked = self.version.as_deref().filter(|_| self.suite().is_none()).unwrap_or_default();
         let fits = plain || (candidate && asked.contains("rc"));
         let ends = version.strip_prefix(asked).filter(|_| fits)?;
         (asked.is_empty() || !ends.starts_with(|c: char| c.is_ascii_alphanumeric())).then_some(version)
@@ -116,6 +124,12 @@ pub(crate) fn fetch(
         FileList::load(&folder).is_some().then(|| (folder, name.replacen('_', " ", 1)))
     };
     let cached = || {
+        // Which suite a package came from, its name does not say.
+        if request.suite().is_some() {
+            return cache
+                .note(ANSWERS, &answer)
+                .and_then(|note| usable(String::from_utf8(note).ok()?.trim()));
+        }
         let names = cache.names(PACKAGES);
         let newest =
             request.newest(names.iter().filter_map(|name| Some(name.split_once('_')?.0)))?.to_owned();
@@ -157,6 +171,9 @@ pub(crate) fn fetch(
 fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<String, Error> {
     let progress = &*options.progress;
     let failed = |problem: String| request.error(problem);
+    if let Some(suite) = request.suite() {
+        return download_from(suite, request, cache, progress);
+    }
     if !options.refresh {
         let apt = Apt::system();
         let kernels = apt.kernels().map_err(failed)?;
@@ -175,7 +192,7 @@ fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<S
         return get(request, &apt, package, cache, progress);
     }
     // Another release of Debian, or another system with Debian's keys.
-    if let Some(apt) = Apt::all_of_debian(&folder)? {
+    if let Some(apt) = Apt::of_debian(&folder, None)? {
         // One suite more or less: what counts is whether the kernel is found.
         let updated = apt.update(progress);
         let kernels = apt.kernels().map_err(failed)?;
@@ -188,6 +205,23 @@ fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<S
     Err(request.error(
         "apt's sources have no such kernel; give a .deb file from Debian's archive, a folder, or sample",
     ))
+}
+
+/// The same for the newest kernel of one suite.
+fn download_from(
+    suite: &str,
+    request: &Request,
+    cache: &Cache,
+    progress: &dyn Progress,
+) -> Result<String, Error> {
+    let failed = |problem: String| request.error(problem);
+    let folder = cache.writable("apt")?;
+    let apt = Apt::of_debian(&folder, Some(suite))?;
+    let apt = apt.ok_or_else(|| request.error("this system's sources name no mirror of Debian's archive"))?;
+    apt.update(progress).map_err(failed)?;
+    let kernels = apt.kernels().map_err(failed)?;
+    let package = request.newest(kernels.iter().map(String::as_str));
+    get(request, &apt, package.ok_or_else(|| request.error("it has no such kernel"))?, cache, progress)
 }
 
 /// Downloads `package` and what belongs to it, and unpacks them into one folder of the cache.
@@ -270,6 +304,24 @@ mod tests {
         assert_eq!(newest("6.1", "cloud-amd64"), Some("linux-image-6.1.0-57-cloud-amd64"));
         assert_eq!(newest("7.3", "amd64"), None);
         assert_eq!(newest("7.3-rc2", "amd64"), Some("linux-image-7.3-rc2-amd64"));
+    }
+
+    #[test]
+    fn a_suite_means_its_newest_kernel() {
+        assert_eq!(newest("sid", "amd64"), Some("linux-image-6.12.117+deb12-amd64"));
+        assert_eq!(newest("sid", "cloud-amd64"), Some("linux-image-6.1.0-57-cloud-amd64"));
+        assert!(Request::parse("noble", "amd64").is_err());
+    }
+
+    #[test]
+    fn offline_a_suite_has_the_kernel_that_it_was_last_seen_with() {
+        let (_root, options, cache) =
+            with_cached(&["linux-image-7.2.1-amd64_7.2.1-1", "linux-image-7.3.1-amd64_7.3.1-1"]);
+        let request = Request::parse("sid", "amd64").unwrap();
+        assert!(fetch(&request, &options, &cache).is_err());
+        cache.keep_note(ANSWERS, "sid_amd64", b"linux-image-7.2.1-amd64_7.2.1-1");
+        let (_, described) = fetch(&request, &options, &cache).unwrap();
+        assert_eq!(described, "linux-image-7.2.1-amd64 7.2.1-1");
     }
 
     fn with_cached(names: &[&str]) -> (TempDir, OpenOptions, Cache) {

@@ -17,6 +17,9 @@
 //! # Ok::<(), modmem_linux::Error>(())
 //! ```
 //!
+//! A [`Snapshot`](snapshot::Snapshot) is a running kernel's module memory: taken from this machine, or read from a file.
+//! [`verify`] compares it with the modules' files.
+//!
 //! # What is read, and how
 //!
 //! Everything here may come from strangers. Sizes, offsets and names are checked before use, decompression is bounded,
@@ -43,12 +46,14 @@ mod module_file;
 mod plan;
 mod progress;
 mod root;
+pub mod snapshot;
 mod source;
 mod suggest;
 mod symbol_file;
 mod symbols;
 mod symvers;
 mod tree;
+pub mod verify;
 mod xz_index;
 
 pub use crate::{

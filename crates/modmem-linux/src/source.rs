@@ -27,7 +27,8 @@ pub enum Source {
     Sample,
     /// The newest kernel in Debian's archive with this version, `6.12` or `6.1.0-56`; any if `None`.
     Debian {
-        /// The release's beginning, ending where a part of the version ends: `6.1` is not `6.12`.
+        /// The release's beginning, ending where a part of the version ends: `6.1` is not `6.12`. Or the name of a
+        /// suite, `sid` or `stable`: the newest kernel there.
         version: Option<String>,
         /// The rest of the package's name: `amd64`, `cloud-amd64`, `rt-amd64`.
         flavour: String,
@@ -39,7 +40,8 @@ pub enum Source {
 }
 
 impl Source {
-    /// Understands `sample`, `debian`, `debian:VERSION`, `debian:VERSION:FLAVOUR`, a path, and a release's name.
+    /// Understands `sample`, `debian`, `debian:VERSION`, `debian:VERSION:FLAVOUR` (each with a suite for the version too), a
+    /// path, and a release's name.
     ///
     /// A word that could be both a release and a path is a path if something is there; `./sample` is a path.
     pub fn parse(spec: &str) -> Result<Source, Error> {
@@ -215,6 +217,7 @@ mod tests {
         assert_eq!(parse("debian"), debian(None, "amd64"));
         assert_eq!(parse("debian:6.12"), debian(Some("6.12"), "amd64"));
         assert_eq!(parse("debian:6.12:cloud-amd64"), debian(Some("6.12"), "cloud-amd64"));
+        assert_eq!(parse("debian:sid"), debian(Some("sid"), "amd64"));
         assert_eq!(parse("debian:6.1.0-56-amd64"), debian(Some("6.1.0-56"), "amd64"));
         assert_eq!(parse("./sample"), Source::Path("./sample".into()));
         assert_eq!(parse("gone.deb"), Source::Path("gone.deb".into()));

@@ -45,6 +45,8 @@ pub mod modules;
 pub mod name;
 pub mod profile;
 pub mod space;
+#[cfg(feature = "verify")]
+pub mod verify;
 
 pub use address::RunAddr;
 pub use image::Image;

@@ -118,6 +118,32 @@ fn a_namespace_must_be_imported() {
 }
 
 #[test]
+fn a_module_namespace_is_open_to_whom_it_names_and_cannot_be_imported() {
+    let lib = |namespace: &[u8]| patch(lib(), b"SAMPLE_INTERNAL", namespace);
+    let core = patch(core(), b"import_ns=SAMPLE", b"import_ns=XXMPLE");
+    for (version, namespace, open) in [
+        ("7.2", b"module:sample-*", true),
+        ("7.2", b"module:other,c*", false),
+        ("6.12", b"module:sample-*", false),
+    ] {
+        let mut kernel = Kernel::with(Profile::named(version).unwrap());
+        kernel.start(&lib(namespace));
+        if open {
+            kernel.start(&core);
+        } else {
+            let closed = Reason::Namespace(str::from_utf8(namespace).unwrap().into());
+            assert!(kernel.refused(&core).iter().all(|(_, reason)| *reason == closed));
+        }
+        let import = patch(core.clone(), b"import_ns=XXMPLE_INTERNAL", b"import_ns=module:sample_*");
+        let namespace = "module:sample_*".into();
+        let refused = Err(LoadError::Link(LinkError::ImportsModuleNamespace { namespace }));
+        if version == "7.2" && !open {
+            assert_eq!(kernel.load(&import), refused);
+        }
+    }
+}
+
+#[test]
 fn version_magic_of_another_kernel_is_refused_unless_forced() {
     let mut profile = Profile::named("6.12").unwrap();
     profile.vermagic = Some("6.12.0-sample SMP mod_unload modversions ".into());

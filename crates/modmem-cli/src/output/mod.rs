@@ -13,6 +13,10 @@ pub(crate) use text::{Column, address, bytes, grouped, harmless, table};
 
 /// Style of the program's name in front of errors.
 pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// Style of what is wrong.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default();
+/// Style of what is right.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 /// Style of names that start a paragraph.
 pub(crate) const TITLE: Style = Style::new().bold();
 /// Style of remarks.

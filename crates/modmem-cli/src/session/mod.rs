@@ -2,6 +2,7 @@
 
 mod kernel;
 mod request;
+mod snapshot;
 
 use std::collections::BTreeSet;
 
@@ -16,6 +17,7 @@ use rayon::prelude::*;
 
 pub(crate) use kernel::{OpenKernel, open_files, profile_of};
 pub(crate) use request::Request;
+pub(crate) use snapshot::OpenSnapshot;
 
 use crate::args::{KernelArgs, SpaceArgs};
 use crate::output::{Bars, harmless};

@@ -92,6 +92,8 @@ pub mod binding {
 pub mod symbol_type {
     /// STT_OBJECT
     pub const OBJECT: u8 = 1;
+    /// STT_FUNC
+    pub const FUNC: u8 = 2;
     /// STT_SECTION
     pub const SECTION: u8 = 3;
 }

@@ -146,6 +146,18 @@ impl<'a> Image<'a> {
         &self.sections[self.known.this_module]
     }
 
+    /// The build id that the linker gave the module (`.note.gnu.build-id`), if it did.
+    pub fn build_id(&self) -> Option<&'a [u8]> {
+        let note = self.section(".note.gnu.build-id")?.data();
+        let size = note.get(4..8)?.first_chunk::<4>()?;
+        let size = match self.format.order {
+            elf::ByteOrder::Little => u32::from_le_bytes(*size),
+            elf::ByteOrder::Big => u32::from_be_bytes(*size),
+        };
+        // Behind the header of three words stands the name "GNU".
+        note.get(16..)?.get(..size as usize)
+    }
+
     /// The symbol table.
     pub fn symbols(&self) -> &SymbolTable<'a> {
         &self.symbols

@@ -107,6 +107,8 @@ pub(crate) struct WellKnown {
     pub(crate) symtab: usize,
     pub(crate) modinfo: Option<usize>,
     pub(crate) versions: Option<usize>,
+    pub(crate) extended_crcs: Option<usize>,
+    pub(crate) extended_names: Option<usize>,
     pub(crate) percpu: Option<usize>,
     pub(crate) ro_after_init: Option<usize>,
     pub(crate) jump_table: Option<usize>,
@@ -313,6 +315,8 @@ impl Finder {
                 return Ok(());
             }
             b"__versions" => &mut known.versions,
+            b"__version_ext_crcs" => &mut known.extended_crcs,
+            b"__version_ext_names" => &mut known.extended_names,
             b".data..percpu" => &mut known.percpu,
             b".data..ro_after_init" => &mut known.ro_after_init,
             b"__jump_table" => &mut known.jump_table,

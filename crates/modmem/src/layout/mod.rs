@@ -14,6 +14,7 @@ pub use error::LayoutError;
 pub use kallsyms::KallsymsLayout;
 pub(crate) use kallsyms::{CoreSymbols, struct_size as kallsyms_struct_size};
 pub use modmem_index::{MemoryKind, PerKind};
+pub(crate) use rules::is_not_kept;
 pub use rules::{Classification, NotLoaded, Rule, classify};
 
 use crate::address::align_up;

@@ -39,7 +39,7 @@ impl fmt::Display for Rule {
 pub enum NotLoaded {
     /// Not SHF_ALLOC: debug information, relocations and the like.
     NotAlloc,
-    /// `.modinfo` and `__versions`: read by the loader and not kept.
+    /// `.modinfo`, `__versions` and, from 6.14 on, their extended form: read by the loader and not kept.
     ReadOnly,
     /// `.data..percpu`: copied to every CPU's percpu area.
     PerCpu,
@@ -76,7 +76,7 @@ pub fn classify(image: &Image<'_>, profile: &Profile, section: &Section<'_>) -> 
     if flags & ALLOC == 0 {
         return Err(NotLoaded::NotAlloc);
     }
-    if index == known.modinfo || index == known.versions {
+    if is_not_kept(image, profile, section.index()) {
         return Err(NotLoaded::ReadOnly);
     }
     if profile.switches.smp && index == known.percpu {
@@ -93,6 +93,14 @@ pub fn classify(image: &Image<'_>, profile: &Profile, section: &Section<'_>) -> 
         (MemoryKind::Data, MemoryKind::InitData, Rule::Writable)
     };
     Ok((if init { init_kind } else { core_kind }, rule))
+}
+
+/// Whether the loader reads a section and does not keep it (main.c:rewrite_section_headers).
+pub(crate) fn is_not_kept(image: &Image<'_>, profile: &Profile, section: usize) -> bool {
+    let known = image.known();
+    let extended =
+        [known.extended_crcs, known.extended_names].map(|s| s.filter(|_| profile.extended_versions));
+    [known.modinfo, known.versions].contains(&Some(section)) || extended.contains(&Some(section))
 }
 
 /// Whether a section goes when init has returned: by the start of its name alone

@@ -48,6 +48,11 @@ pub enum LinkError {
         /// The table.
         section: SectionLabel,
     },
+    /// The module imports a namespace that is open to the modules that it names only, and that nobody can import.
+    ImportsModuleNamespace {
+        /// The namespace.
+        namespace: Box<str>,
+    },
     /// No memory for our own bookkeeping.
     OutOfMemory,
 }
@@ -211,6 +216,9 @@ impl fmt::Display for LinkError {
                     f,
                     "{section}: symbols are exported without versions, and the kernel compares versions"
                 )
+            }
+            LinkError::ImportsModuleNamespace { namespace } => {
+                write!(f, "tries to import the module namespace {namespace}")
             }
             LinkError::OutOfMemory => f.write_str("out of memory while linking"),
         }

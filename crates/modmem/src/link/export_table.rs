@@ -29,6 +29,8 @@ const LONGEST_NAME: usize = 512;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExportTable {
     entries: Vec<Entry>,
+    /// How many of the entries are `__ksymtab`'s; they come first.
+    plain: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +77,9 @@ impl ExportTable {
             }
             let table = Table { symbols, versions, flags, gpl_only };
             exports.read_table::<E, B>(&table, profile.switches.prel32, placement)?;
+            if !gpl_only {
+                exports.plain = exports.entries.len();
+            }
         }
         Ok(exports)
     }
@@ -135,17 +140,28 @@ impl ExportTable {
         &'p self,
         placement: &'p Placement<B>,
     ) -> impl Iterator<Item = Export<'p>> {
-        let text = move |text: Text| {
-            let bytes = placement.bytes(text.kind).get(text.start as usize..).unwrap_or_default();
-            Name(bytes.get(..text.length as usize).unwrap_or_default())
-        };
         self.entries.iter().map(move |entry| Export {
-            name: text(entry.name),
-            namespace: text(entry.namespace),
+            name: entry.name.read(placement),
+            namespace: entry.namespace.read(placement),
             value: entry.value,
             crc: entry.crc,
             gpl_only: entry.gpl_only,
         })
+    }
+
+    /// Whether `__ksymtab` has that name with that value. It is sorted by name when modules are linked, and Linux
+    /// relies on it (main.c:lookup_exported_symbol); in a table that is not, some names are not found.
+    pub(crate) fn has_plain<B: Block>(&self, placement: &Placement<B>, name: Name<'_>, value: u64) -> bool {
+        let plain = self.entries.get(..self.plain).unwrap_or_default();
+        let found = plain.binary_search_by(|entry| entry.name.read(placement).cmp(&name));
+        found.is_ok_and(|index| plain[index].value == value)
+    }
+}
+
+impl Text {
+    fn read<B: Block>(self, placement: &Placement<B>) -> Name<'_> {
+        let bytes = placement.bytes(self.kind).get(self.start as usize..).unwrap_or_default();
+        Name(bytes.get(..self.length as usize).unwrap_or_default())
     }
 }
 

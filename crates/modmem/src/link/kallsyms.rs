@@ -6,7 +6,7 @@ use crate::address::RunAddr;
 use crate::image::elf::section_flag::{ALLOC, EXECINSTR, WRITE};
 use crate::image::elf::{Encoding, SymbolRecord, binding, section_index, section_type, symbol_type};
 use crate::image::{Image, Section, has_prefix};
-use crate::layout::{CoreSymbols, KallsymsLayout, MemoryKind, kallsyms_struct_size};
+use crate::layout::{CoreSymbols, KallsymsLayout, MemoryKind, is_not_kept, kallsyms_struct_size};
 use crate::profile::Profile;
 use crate::space::Block;
 
@@ -147,18 +147,18 @@ impl Facts {
                 // No symbol is in the first section: its index stands for "undefined".
                 0 => b'U',
                 index if percpu == Some(index) => b'a',
-                _ => Facts::letter_of_section(image, section),
+                _ => Facts::letter_of_section(image, profile, section),
             };
             (letter, core.keeps_section(section.index()))
         }));
         Ok(Facts { by_section, all: core.keeps_all() })
     }
 
-    fn letter_of_section(image: &Image<'_>, section: &Section<'_>) -> u8 {
+    fn letter_of_section(image: &Image<'_>, profile: &Profile, section: &Section<'_>) -> u8 {
         let known = image.known();
         let mut flags = section.flags();
         // By now Linux has cleared ALLOC of what it does not keep and set it for what kallsyms keeps.
-        if [known.modinfo, known.versions].contains(&Some(section.index())) {
+        if is_not_kept(image, profile, section.index()) {
             flags &= !ALLOC;
         }
         if section.index() == known.symtab || section.index() == image.symbols().strings_section() {

@@ -11,6 +11,7 @@ mod error;
 mod export_table;
 pub mod exports;
 mod kallsyms;
+mod namespace;
 mod placement;
 pub(crate) mod relocation;
 mod resolve;
@@ -79,6 +80,18 @@ impl<B: Block> Linked<B> {
     pub fn relocations(&self) -> usize {
         self.relocations
     }
+
+    /// The symbols that it exports.
+    #[cfg(feature = "verify")]
+    pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
+        self.exports.iter(&self.placement)
+    }
+
+    /// The placement alone.
+    #[cfg(feature = "verify")]
+    pub(crate) fn into_placement(self) -> Placement<B> {
+        self.placement
+    }
 }
 
 impl Linker {
@@ -120,6 +133,7 @@ impl Linker {
         }
         let mut taints = Taints::of(image, profile);
         admission::check_version_magic(image, profile, options.force, &mut taints)?;
+        namespace::check_imports(image, profile)?;
         self.fill_bases(image, &placement)?;
         let mut resolver = Resolver::new(image, profile, scope, &mut self.resolving, taints, options);
         resolver.run::<E>(&self.bases, &mut self.values)?;

@@ -6,6 +6,7 @@ use super::LinkOptions;
 use super::admission::Taints;
 use super::error::{LinkError, Reason, Unresolved};
 use super::exports::{Definition, Provider, Symbols};
+use super::namespace;
 use super::version_join::VersionJoin;
 use crate::image::elf::{Encoding, SymbolRecord, binding, section_index};
 use crate::image::{Image, Versions};
@@ -208,16 +209,22 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             self.taints.proprietary = true;
         }
         self.check_version(name, export.crc)?;
-        if !export.namespace.is_empty() && !self.profile.switches.allow_missing_namespace_imports {
-            let mut imports = self.image.modinfo().all("import_ns");
-            if !imports.any(|import| import == export.namespace) {
-                return Err(Reason::Namespace(export.namespace.to_text().into()));
-            }
+        if !self.is_open(export.namespace) {
+            return Err(Reason::Namespace(export.namespace.to_text().into()));
         }
         match owner {
             Some(owner) if !owner.live => Err(Reason::Busy(owner.name.into())),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the module may use symbols of that namespace (main.c:verify_namespace_is_imported).
+    fn is_open(&self, namespace: Name<'_>) -> bool {
+        if namespace.is_empty() || self.profile.switches.allow_missing_namespace_imports {
+            return true;
+        }
+        let named = self.profile.module_namespaces && namespace::names(namespace, self.image.name());
+        named || self.image.modinfo().all("import_ns").any(|import| import == namespace)
     }
 
     /// The module's CRC against the provider's (kernel/module/version.c:check_version).

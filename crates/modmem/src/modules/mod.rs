@@ -10,6 +10,7 @@ mod lookup;
 mod module;
 mod reader;
 mod symbols;
+pub mod views;
 
 use alloc::vec::Vec;
 
@@ -33,7 +34,7 @@ use crate::link::{
     Scope, Symbols,
 };
 use crate::name::{self, HashedName, Name};
-use crate::profile::Profile;
+use crate::profile::{Profile, Switches};
 use crate::space::{Block, Memory, PerCpuSpace};
 
 /// Names a loaded module. Once the module is gone, its id means nobody, even if its slot is used again.
@@ -62,7 +63,7 @@ pub struct Modules<B, P: Protection = Counters> {
     exports: Exports,
     addresses: Addresses,
     percpu: PerCpuSpace,
-    can_unload: bool,
+    switches: Switches,
 }
 
 /// What a module is to others.
@@ -92,7 +93,7 @@ impl<B: Block, P: Protection> Modules<B, P> {
             exports: Exports::new(),
             addresses: Addresses::new(profile),
             percpu: PerCpuSpace::new(percpu_end, profile.percpu_reserve),
-            can_unload: profile.switches.module_unload,
+            switches: profile.switches.clone(),
         }
     }
 
@@ -224,7 +225,7 @@ impl<B: Block, P: Protection> Modules<B, P> {
     /// The kernel does not unload modules, other modules use it, it is not live, or it has an init but no exit (then Linux keeps it for good).
     pub fn unload(&mut self, id: ModuleId, exit: impl FnOnce(Option<RunAddr>)) -> Result<(), UnloadError> {
         let module = self.get(id).ok_or(UnloadError::NotLoaded)?;
-        if !self.can_unload {
+        if !self.switches.module_unload {
             return Err(UnloadError::NoUnloading);
         }
         if !self.users(id).is_empty() {

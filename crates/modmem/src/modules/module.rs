@@ -11,8 +11,8 @@ use modmem_index::Retirable;
 use super::{LoadError, ModuleId};
 use crate::address::RunAddr;
 use crate::image::Image;
-use crate::image::elf::Format;
-use crate::layout::{Layout, MemoryKind, PerKind};
+use crate::image::elf::{Format, section_type};
+use crate::layout::{Layout, MemoryKind, PerKind, SectionPlace};
 use crate::link::{Export, Linked, Taints, Uses};
 use crate::name::Name;
 use crate::space::{Block, Protection, SpaceError};
@@ -40,6 +40,8 @@ pub struct LoadedSection<'m> {
     pub offset: u64,
     /// Bytes.
     pub size: u64,
+    /// Whether it holds notes (SHT_NOTE).
+    pub is_note: bool,
 }
 
 /// A section as it is kept: offsets and sizes are below 4 GiB by layout.
@@ -50,6 +52,7 @@ struct SectionRecord {
     kind: MemoryKind,
     offset: u32,
     size: u32,
+    is_note: bool,
 }
 
 /// A loaded module.
@@ -95,6 +98,7 @@ impl<B: Block> Module<B> {
                 kind: place.kind,
                 offset: place.offset as u32,
                 size: section.size() as u32,
+                is_note: section.kind() == section_type::NOTE,
             });
             section_names.extend_from_slice(section.name().bytes());
         }
@@ -221,7 +225,19 @@ impl<B: Block> Module<B> {
             kind: record.kind,
             offset: u64::from(record.offset),
             size: u64::from(record.size),
+            is_note: record.is_note,
         })
+    }
+
+    /// Where its text starts, or would if it had some: with one block for several memories, where that block starts;
+    /// else 0.
+    pub(super) fn text_base(&self) -> RunAddr {
+        self.linked.placement.section_address(SectionPlace { kind: MemoryKind::Text, offset: 0 })
+    }
+
+    /// Whether it exports that symbol by `__ksymtab`.
+    pub(super) fn has_plain_export(&self, name: Name<'_>, value: u64) -> bool {
+        self.linked.exports.has_plain(&self.linked.placement, name, value)
     }
 
     pub(super) fn format(&self) -> Format {

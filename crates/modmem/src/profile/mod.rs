@@ -4,6 +4,7 @@
 //! elsewhere compares version numbers. It is built by name (`6.12`) or read from a kernel's `config` file and release.
 
 mod config;
+mod patching;
 mod version;
 
 use alloc::boxed::Box;
@@ -11,6 +12,7 @@ use core::fmt;
 use core::ops::Range;
 
 pub use config::KernelConfig;
+pub use patching::{AlternativeStyle, IndirectPadding, NopStyle, OrcStyle, Patching, SortStyle};
 pub use version::KernelVersion;
 
 use crate::address::RunAddr;
@@ -93,6 +95,15 @@ pub struct Profile {
     /// Whether `.static_call_sites` is read-only after init, as `__jump_table` and `.data..ro_after_init` are: from
     /// 6.16 on (da33e97b02ee).
     pub static_calls_ro_after_init: bool,
+    /// Bytes of the huge pages that text is cut from, module behind module without guards, where the kernel keeps such
+    /// packs (mm/execmem.c, EXECMEM_ROX_CACHE: x86-64 from 6.15 on); `None` where each block is mapped by itself.
+    pub text_pack: Option<u64>,
+    /// Whether the namespace `module:NAME,NAME` is open to the modules that it names, and to nobody else: from 6.16 on
+    /// (main.c:verify_module_namespace).
+    pub module_namespaces: bool,
+    /// Whether `__version_ext_crcs` and `__version_ext_names` are read by the loader and not kept, as `__versions` is:
+    /// from 6.14 on.
+    pub extended_versions: bool,
     /// `sizeof(struct module)`, which `.gnu.linkonce.this_module` must have; `None` takes any.
     pub this_module_size: Option<u64>,
     /// The kernel's version magic; `None` takes any module's.
@@ -103,6 +114,8 @@ pub struct Profile {
     pub ranges: Ranges,
     /// Bytes of the reserved percpu chunk that modules' percpu data comes from (PERCPU_MODULE_RESERVE).
     pub percpu_reserve: u64,
+    /// What it does to code and tables after relocation.
+    pub patching: Patching,
 }
 
 /// Why there is no profile for a kernel.
@@ -125,7 +138,7 @@ impl fmt::Display for ProfileError {
             }
             ProfileError::TooOld(version) => write!(
                 f,
-                "Linux {version} is older than 5.18, the oldest whose module memory modmem models (6.1 and 6.12 are proven)"
+                "Linux {version} is older than 5.18, the oldest whose module memory modmem models (6.1, 6.12 and 7.2 are proven)"
             ),
             ProfileError::Machine(machine) => {
                 write!(f, "this build lays out x86-64 modules only, not {machine}")
@@ -137,7 +150,7 @@ impl fmt::Display for ProfileError {
 impl core::error::Error for ProfileError {}
 
 impl Profile {
-    /// The profile of Debian's configuration of a Linux version on x86-64, by name: `6.12`, `6.1`, or a whole
+    /// The profile of Debian's configuration of a Linux version on x86-64, by name: `6.12`, `6.1`, `7.2`, or a whole
     /// release such as `6.12.117+deb12-amd64`.
     ///
     /// # Errors
@@ -150,7 +163,12 @@ impl Profile {
         }
         let modern = version >= KernelVersion::new(6, 4);
         let model = if modern { MemoryModel::ModuleMemory } else { MemoryModel::ModuleLayout };
-        let nearest = if modern { KernelVersion::new(6, 12) } else { KernelVersion::new(6, 1) };
+        let packs = version >= KernelVersion::new(6, 15);
+        let nearest = match (modern, packs) {
+            (false, _) => KernelVersion::new(6, 1),
+            (true, false) => KernelVersion::new(6, 12),
+            (true, true) => KernelVersion::new(7, 2),
+        };
         let proven = version == nearest;
         let start = RunAddr(x86_64::module_region_start(true));
         let region = start..RunAddr(x86_64::MODULE_REGION_END);
@@ -161,11 +179,16 @@ impl Profile {
             model,
             page_size: 4096,
             static_calls_ro_after_init: version >= KernelVersion::new(6, 16),
+            text_pack: packs.then_some(x86_64::TEXT_PACK),
+            module_namespaces: version >= KernelVersion::new(6, 16),
+            extended_versions: version >= KernelVersion::new(6, 14),
             this_module_size: None,
             vermagic: None,
-            switches: Switches::debian(),
+            // Debian's 7.2 compares no CRCs.
+            switches: Switches { modversions: !packs, ..Switches::debian() },
             ranges: Ranges { text: region.clone(), data: region, fallback: None },
             percpu_reserve: 8 << 10,
+            patching: Patching::of(version),
         })
     }
 
@@ -188,6 +211,7 @@ impl Profile {
         };
         let region = start..RunAddr(end);
         profile.ranges = Ranges { text: region.clone(), data: region, fallback: None };
+        profile.text_pack = config.is_set("ARCH_HAS_EXECMEM_ROX").then_some(x86_64::TEXT_PACK);
         profile.vermagic = Some(config.vermagic(release).into());
         if config.is_set("MEM_ALLOC_PROFILING") {
             profile.percpu_reserve = 8 << 13;
@@ -208,7 +232,7 @@ impl Profile {
 }
 
 impl Switches {
-    /// What Debian sets for x86-64 in 6.1 and 6.12.
+    /// What Debian sets for x86-64 in 6.1 and 6.12; in 7.2 it sets no MODVERSIONS.
     pub fn debian() -> Switches {
         Switches {
             smp: true,

@@ -9,6 +9,7 @@ use spin::Mutex;
 use super::backing::{Backing, Fresh, HeapBacking};
 use super::free_list::FreeList;
 use super::held::{HeldRange, SharedRanges};
+use super::packs::{PackedRange, Packs};
 use super::{Block, Memory, Protection, Request, SpaceError};
 use crate::address::RunAddr;
 use crate::layout::MemoryKind;
@@ -26,10 +27,11 @@ pub enum Guard {
 /// A modelled address space that modules are loaded into.
 ///
 /// Text and data come from ranges that may be one and the same (x86-64) or lie far apart (32-bit PowerPC); within a
-/// range the lowest hole that fits is taken. Clones share the space, and so do its blocks, which return their
-/// addresses when they are dropped.
+/// range the lowest hole that fits is taken. Where the profile has packs, text is cut from these. Clones share the
+/// space, and so do its blocks, which return their addresses when they are dropped.
 pub struct AddressSpace<B: Backing = HeapBacking> {
     shared: SharedRanges,
+    packs: Option<Packs>,
     backing: B,
     ranges: Ranges,
     guard: u64,
@@ -66,7 +68,8 @@ impl<B: Backing> AddressSpace<B> {
             Guard::None => 0,
             Guard::Page => profile.page_size,
         };
-        AddressSpace { shared: SharedRanges::new(free), backing, ranges, guard, page_size: profile.page_size }
+        let (shared, packs) = (SharedRanges::new(free), profile.text_pack.map(Packs::new));
+        AddressSpace { shared, packs, backing, ranges, guard, page_size: profile.page_size }
     }
 
     /// Takes `range` out of the space for good: what the kernel itself keeps there, such as BPF's program packs.
@@ -91,9 +94,14 @@ impl<B: Backing> AddressSpace<B> {
         self.guard
     }
 
-    /// The holes, ascending: what no block, guard or reservation takes.
+    /// The holes, ascending: what no block, guard, pack or reservation takes.
     pub fn holes(&self) -> Vec<Range<RunAddr>> {
         self.shared.holes()
+    }
+
+    /// What no text takes of the packs that text is cut from, ascending.
+    pub fn pack_holes(&self) -> Vec<Range<RunAddr>> {
+        self.packs.as_ref().map(Packs::holes).unwrap_or_default()
     }
 
     fn range_for(&self, kind: MemoryKind) -> (&Range<RunAddr>, Option<&Range<RunAddr>>) {
@@ -111,18 +119,21 @@ impl<B: Backing> Memory for AddressSpace<B> {
     fn allocate(&mut self, request: Request) -> Result<Self::Block, SpaceError> {
         let Request { kind, size, alignment } = request;
         let (first, fallback) = self.range_for(kind);
-        let no_room = || SpaceError::NoRoom { kind, size, range: first.clone() };
-        let whole = size.checked_add(self.guard).ok_or_else(no_room)?;
         let alignment = alignment.max(self.page_size);
-        let take = |range: &Range<RunAddr>| {
-            let range = range.start.0..range.end.0;
-            self.shared.take(whole, alignment, range).map_err(|_| SpaceError::OutOfMemory)
+        let take = |size: u64, alignment: u64| {
+            let Some(whole) = size.checked_add(self.guard) else { return Ok(None) };
+            let mut ranges = [Some(first), fallback].into_iter().flatten();
+            let taken = |range: &Range<RunAddr>| {
+                self.shared.take(whole, alignment, range.start.0..range.end.0).transpose()
+            };
+            ranges.find_map(taken).transpose()
         };
-        let mut held = take(first)?;
-        if let (None, Some(fallback)) = (&held, fallback) {
-            held = take(fallback)?;
-        }
-        let held = held.ok_or_else(no_room)?;
+        let held = match self.packs.as_ref().filter(|_| kind.is_text()) {
+            Some(packs) => packs.take(size, alignment, take).map(|held| held.map(Held::Packed)),
+            None => take(size, alignment).map(|held| held.map(Held::Alone)),
+        };
+        let held = held.map_err(|_| SpaceError::OutOfMemory)?;
+        let held = held.ok_or_else(|| SpaceError::NoRoom { kind, size, range: first.clone() })?;
         let length = usize::try_from(size).map_err(|_| SpaceError::NoBytes { size })?;
         let Fresh { bytes, zeroed } = self.backing.bytes(length).ok_or(SpaceError::NoBytes { size })?;
         let protections = Mutex::new(Protections { whole: Protection::ReadWrite, parts: Vec::new() });
@@ -141,7 +152,24 @@ pub struct SpaceBlock<T> {
     bytes: T,
     zeroed: bool,
     protections: Mutex<Protections>,
-    held: HeldRange,
+    held: Held,
+}
+
+/// Whose the addresses of a block are.
+enum Held {
+    /// The block's, and the guard behind it.
+    Alone(HeldRange),
+    /// A pack's, which others have a part of too.
+    Packed(PackedRange),
+}
+
+impl Held {
+    fn range(&self) -> &Range<u64> {
+        match self {
+            Held::Alone(held) => held.range(),
+            Held::Packed(packed) => packed.range(),
+        }
+    }
 }
 
 /// Protection of a whole block, and of parts that were changed after it, the latest last.

@@ -8,6 +8,7 @@ mod backing;
 mod chunked;
 mod free_list;
 mod held;
+mod packs;
 mod percpu;
 
 use alloc::boxed::Box;

@@ -77,7 +77,8 @@ impl Kernel {
     /// Everything that a failed load must leave as it was.
     pub(crate) fn state(&self) -> (Vec<std::ops::Range<RunAddr>>, usize, usize, usize) {
         let index = modmem::index::AddressIndex::iter(self.modules.index()).count();
-        (self.space.holes(), self.modules.len(), self.modules.exports().len(), index)
+        let holes = [self.space.holes(), self.space.pack_holes()].concat();
+        (holes, self.modules.len(), self.modules.exports().len(), index)
     }
 
     /// The reasons why a file's symbols cannot be resolved; nothing is left of the attempt.

@@ -21,7 +21,7 @@ pub(crate) const ASSUMPTIONS: [&str; 7] = [
     "16 and 64 KiB pages: what these files would take; kernels with such pages are for other machines, whose \
      modules differ.",
     "Guard pages, one a block, take addresses and no memory; they are in no other number.",
-    "No page is shared between modules. (Linux 6.13 and later can share huge pages of text.)",
+    "No page is shared between modules. (Linux 6.15 and later can share huge pages of text.)",
     "Page tables, what the allocator keeps for each block, and the file's copy while it loads are not counted.",
 ];
 

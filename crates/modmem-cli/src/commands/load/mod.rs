@@ -2,8 +2,9 @@
 
 mod report;
 mod text;
+mod view;
 
-use std::io::Write as _;
+use std::io::{BufWriter, Write as _};
 
 use anyhow::Result;
 
@@ -14,6 +15,13 @@ use report::Report;
 
 pub(crate) fn run(arguments: &LoadArgs) -> Result<()> {
     let session = Session::load(&arguments.modules, &arguments.kernel, &arguments.space)?;
+    if let Some(view) = arguments.view {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        view::write(&session.modules, view, &mut out)?;
+        out.flush()?;
+        session.remarks().iter().for_each(|remark| output::tell(&output::harmless(remark)));
+        return session.finish();
+    }
     let report = Report::of(&session, arguments.verbose);
     if arguments.json {
         json::print("load", &report)?;

@@ -27,7 +27,7 @@ pub(crate) fn map(session: &Session, space: &SpaceArgs) -> Map {
         page_size: kernel.profile.page_size,
         guard: session.space.guard_size(),
         ranges: vec![("text", plain(&ranges.text)), ("data", plain(&ranges.data))],
-        holes: session.space.holes().iter().map(plain).collect(),
+        holes: session.space.holes().iter().chain(&session.space.pack_holes()).map(plain).collect(),
         failed: session.failed.len(),
         before_init: space.before_init,
         ..Facts::default()

@@ -14,3 +14,6 @@ pub(crate) const MODULE_REGION_END: u64 = 0xffff_ffff_ff00_0000;
 
 /// The same with CONFIG_DEBUG_KMAP_LOCAL_FORCE_MAP.
 pub(crate) const MODULE_REGION_END_KMAP_DEBUG: u64 = 0xffff_ffff_fe00_0000;
+
+/// Bytes of a huge page (PMD_SIZE), which text is packed into.
+pub(crate) const TEXT_PACK: u64 = 2 << 20;

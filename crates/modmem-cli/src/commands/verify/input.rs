@@ -1,0 +1,153 @@
+//! What a verification starts from: a snapshot, the files of its modules, the probes that are expected.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use modmem_linux::snapshot::Snapshot;
+use modmem_linux::verify::{Options, OwnFiles};
+use modmem_linux::{Error, Kernel};
+
+use crate::args::{VerifyArgs, parse_address};
+use crate::output::Bars;
+use crate::session::open_files;
+
+/// A snapshot and what it is compared with.
+pub(super) struct Input {
+    pub(super) snapshot: Snapshot,
+    /// The snapshot as the user named it.
+    pub(super) shown: String,
+    pub(super) files: Files,
+    pub(super) options: Options,
+}
+
+/// Where the files of modules come from.
+pub(super) enum Files {
+    /// The snapshot brings them along, in this archive.
+    Own(OwnFiles, PathBuf),
+    /// A kernel's files.
+    Kernel(Box<Kernel>),
+}
+
+impl Files {
+    /// The file of a module, if there is one.
+    pub(super) fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        match self {
+            Files::Own(files, _) => files.get(name),
+            Files::Kernel(kernel) => kernel.module(name).map(|module| module.read()).transpose(),
+        }
+    }
+
+    /// In words, where they come from.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Files::Own(_, path) => path.display().to_string(),
+            Files::Kernel(kernel) => kernel.describe(),
+        }
+    }
+}
+
+impl Input {
+    pub(super) fn open(arguments: &VerifyArgs) -> Result<Input> {
+        let (snapshot, shown) = match &arguments.snapshot {
+            Some(path) => (Snapshot::open(path)?, path.display().to_string()),
+            None => (Snapshot::capture("/")?, "this machine".to_owned()),
+        };
+        for (empty, what) in [
+            (snapshot.memory.is_empty(), "no memory of modules"),
+            (snapshot.symbols.is_empty(), "no addresses of symbols"),
+        ] {
+            if empty && !snapshot.modules.is_empty() {
+                bail!("{shown} has {what}, so nothing can be compared{}", missing(&snapshot, arguments.live));
+            }
+        }
+        let files = open(arguments, &snapshot, &shown)?;
+        let options = Options {
+            listed_kprobes: arguments.kprobes,
+            kprobes: arguments
+                .kprobe
+                .iter()
+                .map(|place| kprobe_address(&snapshot, place))
+                .collect::<Result<_>>()?,
+        };
+        if arguments.kprobes && snapshot.kprobes.is_none() {
+            bail!("{shown} has no list of kprobes that --kprobes could accept; name them with --kprobe");
+        }
+        for name in &arguments.modules {
+            if snapshot.module(name).is_none() {
+                bail!("{shown} has no module \"{name}\" among its {}", snapshot.modules.len());
+            }
+        }
+        Ok(Input { snapshot, shown, files, options })
+    }
+}
+
+/// What a snapshot says that it could not read, and what helps.
+fn missing(snapshot: &Snapshot, live: bool) -> String {
+    let mut text = String::new();
+    for line in &snapshot.missing {
+        text.push_str("\n  ");
+        text.push_str(line);
+    }
+    text.push_str(if live { "\n  run it as root" } else { "\n  take the snapshot as root" });
+    text
+}
+
+fn open(arguments: &VerifyArgs, snapshot: &Snapshot, shown: &str) -> Result<Files> {
+    let release = &snapshot.release;
+    if arguments.kernel.kernel.is_empty() && !arguments.live {
+        let own = OwnFiles::of(snapshot)?.zip(snapshot.module_files.as_ref());
+        return own.map(|(files, archive)| Files::Own(files, archive.path().to_owned())).ok_or_else(|| {
+            anyhow!(
+                "{shown} does not bring the files of its modules along; give those of {release}: \
+                 --kernel linux-image-{release}.deb, an unpacked root folder, or a release under /lib/modules"
+            )
+        });
+    }
+    let kernel = open_files(&arguments.kernel, Bars::new())?;
+    // Modules alone may not tell; each is compared by its build id anyway.
+    if kernel.release() != release && kernel.release() != "unknown" {
+        bail!(
+            "{} is kernel {}, but {shown} is of {release}: give --kernel the files of that one",
+            kernel.describe(),
+            kernel.release()
+        );
+    }
+    Ok(Files::Kernel(Box::new(kernel)))
+}
+
+/// An address, or `[MODULE:]SYMBOL[+OFFSET]` as kprobe events are written.
+fn kprobe_address(snapshot: &Snapshot, place: &str) -> Result<u64> {
+    if let Some(address) = parse_address(place).filter(|_| place.starts_with("0x")) {
+        return Ok(address.0);
+    }
+    let (name, offset) = match place.rsplit_once('+') {
+        Some((name, offset)) => {
+            let number = match offset.strip_prefix("0x") {
+                Some(digits) => u64::from_str_radix(digits, 16),
+                None => offset.parse(),
+            };
+            (name, number.with_context(|| format!("--kprobe {place}: \"{offset}\" is no offset"))?)
+        }
+        None => (place, 0),
+    };
+    let (module, name) = match name.split_once(':') {
+        Some((module, name)) => (Some(module), name),
+        None => (None, name),
+    };
+    let fits = |symbol: &modmem_linux::snapshot::Symbol<'_>| module.is_none_or(|m| symbol.module == Some(m));
+    let mut addresses: Vec<u64> = snapshot.symbols.named(name).filter(fits).map(|s| s.address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    match addresses[..] {
+        [address] => Ok(address.wrapping_add(offset)),
+        [] => bail!("--kprobe {place}: the snapshot has no such symbol"),
+        [..] => {
+            let shown: Vec<String> = addresses.iter().take(4).map(|a| format!("{a:#x}")).collect();
+            bail!(
+                "--kprobe {place}: {} symbols have that name (at {}); give MODULE:{place} or an address",
+                addresses.len(),
+                shown.join(", ")
+            )
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `modmem verify`: is the module memory of a machine what the modules' files say?
+
+mod atlas;
+mod code;
+mod data;
+mod features;
+mod file_map;
+mod finding;
+mod input;
+mod looks;
+mod report;
+mod state;
+mod stray;
+mod text;
+mod window;
+
+use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::args::VerifyArgs;
+use crate::output::json;
+use input::Input;
+use report::Report;
+
+/// Exit status if something is unexplained.
+const UNEXPLAINED: u8 = 1;
+/// Exit status if nothing could be verified.
+pub(crate) const FAILED: u8 = 2;
+
+/// Verifies and reports. An error means that there is no verdict.
+pub(crate) fn run(arguments: &VerifyArgs) -> Result<ExitCode> {
+    let input = Input::open(arguments)?;
+    let files = &input.files;
+    let verification =
+        modmem_linux::verify::verify(&input.snapshot, &input.options, &mut |name| files.get(name))?;
+    let report = Report::of(&input, &verification, &arguments.modules)?;
+    let printed = match arguments.json {
+        true => json::print("verify", &report),
+        false => {
+            let mut out = anstream::stdout().lock();
+            let text = text::page(&report, arguments.verbose);
+            out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Into::into)
+        }
+    };
+    match printed {
+        // Whoever stops reading still gets the verdict: it is the exit status.
+        Err(error) if !is_hung_up(&error) => Err(error),
+        _ if report.verdict.clean => Ok(ExitCode::SUCCESS),
+        _ => Ok(ExitCode::from(UNEXPLAINED)),
+    }
+}
+
+fn is_hung_up(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}

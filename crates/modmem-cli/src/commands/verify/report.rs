@@ -1,0 +1,242 @@
+//! What a verification found, as data: what is shown, and what `--json` prints.
+
+use modmem::layout::MemoryKind;
+use modmem::profile::Standing;
+use modmem::verify::{NotCompared, Rule, Tally};
+use modmem_linux::verify::{Checked, Outcome, Stray, Verification};
+use serde::Serialize;
+
+use super::atlas::Atlas;
+use super::file_map::FileMap;
+use super::finding::{self, Finding};
+use super::input::Input;
+use super::state::State;
+use super::stray::StrayReport;
+use crate::output::json::{Address, Kind};
+
+/// The document `modmem.verify`.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) snapshot: String,
+    pub(super) kernel: KernelReport,
+    /// Where the modules' files come from.
+    pub(super) files: String,
+    pub(super) verdict: Verdict,
+    /// Of all modules, whichever are shown.
+    pub(super) total: TallyReport,
+    /// In the order of their loading.
+    pub(super) modules: Vec<ModuleReport>,
+    pub(super) strays: Vec<StrayReport>,
+    pub(super) state: State,
+    pub(super) remarks: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct KernelReport {
+    pub(super) release: String,
+    pub(super) profile: String,
+    pub(super) proven: bool,
+}
+
+/// What it comes to.
+#[derive(Debug, Serialize)]
+pub(super) struct Verdict {
+    /// Everything was compared and nothing is unexplained.
+    pub(super) clean: bool,
+    pub(super) modules: usize,
+    pub(super) modules_with_unexplained: usize,
+    pub(super) unexplained: u64,
+    pub(super) modules_without_file: usize,
+    pub(super) modules_not_comparable: usize,
+    /// Bytes that ought to be in the snapshot.
+    pub(super) missing: u64,
+    pub(super) unexplained_strays: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TallyReport {
+    pub(super) bytes: u64,
+    pub(super) identical: u64,
+    pub(super) explained: Vec<ByRule>,
+    pub(super) unproven: Vec<ByRule>,
+    pub(super) unexplained: u64,
+    pub(super) not_compared: Vec<ByReason>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ByRule {
+    pub(super) rule: &'static str,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ByReason {
+    pub(super) reason: &'static str,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ModuleReport {
+    pub(super) name: String,
+    /// `compared`, `no-file` or `not-comparable`.
+    pub(super) outcome: &'static str,
+    /// Why it could not be compared.
+    pub(super) reason: Option<String>,
+    pub(super) total: TallyReport,
+    pub(super) memories: Vec<MemoryReport>,
+    pub(super) unexplained: Vec<Finding>,
+    /// Places that are not listed, as there are too many.
+    pub(super) more_unexplained: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct MemoryReport {
+    #[serde(rename = "type")]
+    pub(super) kind: Kind,
+    pub(super) address: Address,
+    #[serde(flatten)]
+    pub(super) tally: TallyReport,
+}
+
+impl Report {
+    /// The report of a verification; of `only` these modules, if any are named.
+    pub(super) fn of(
+        input: &Input,
+        verification: &Verification,
+        only: &[String],
+    ) -> Result<Report, modmem_linux::Error> {
+        let atlas = Atlas::new(&input.snapshot, verification);
+        let profile = &verification.profile;
+        let version = profile.version;
+        let kernel = KernelReport {
+            release: verification.release.clone(),
+            profile: match profile.standing {
+                Standing::Proven => format!("Linux {version}"),
+                Standing::Unproven { nearest } => format!("Linux {nearest} (unproven for {version})"),
+            },
+            proven: profile.standing == Standing::Proven,
+        };
+        let shown = verification.modules.iter().filter(|m| only.is_empty() || only.contains(&m.name));
+        let modules: Result<Vec<ModuleReport>, _> =
+            shown.map(|checked| module(input, &atlas, verification, checked)).collect();
+        Ok(Report {
+            snapshot: input.shown.clone(),
+            kernel,
+            files: input.files.describe(),
+            verdict: Verdict::of(verification),
+            total: TallyReport::of(&verification.total()),
+            modules: modules?,
+            strays: StrayReport::all(&verification.strays, &input.snapshot),
+            state: State::of(&atlas, verification),
+            remarks: verification.remarks.clone(),
+        })
+    }
+}
+
+fn module(
+    input: &Input,
+    atlas: &Atlas<'_>,
+    verification: &Verification,
+    checked: &Checked,
+) -> Result<ModuleReport, modmem_linux::Error> {
+    let none = |outcome, reason: &str| ModuleReport {
+        name: checked.name.clone(),
+        outcome,
+        reason: Some(reason.to_owned()),
+        total: TallyReport::of(&Tally::default()),
+        memories: Vec::new(),
+        unexplained: Vec::new(),
+        more_unexplained: 0,
+    };
+    let report = match &checked.outcome {
+        Outcome::Compared(report) => report,
+        Outcome::NoFile => {
+            return Ok(none("no-file", &format!("{} has no such module", input.files.describe())));
+        }
+        Outcome::NotComparable(reason) => return Ok(none("not-comparable", reason)),
+    };
+    let unexplained = match report.unexplained.is_empty() {
+        true => Vec::new(),
+        false => {
+            let file = input.files.get(&checked.name)?;
+            let map = file.and_then(|file| FileMap::of(&file, &verification.profile, report));
+            let map = map.unwrap_or_else(|| FileMap::empty(&checked.name));
+            finding::findings(atlas, &map, &verification.profile, report)
+        }
+    };
+    let memory = |kind: MemoryKind| {
+        let memory = report.memories[kind].as_ref().filter(|memory| memory.tally.total > 0)?;
+        let (address, tally) = (Address(memory.address), TallyReport::of(&memory.tally));
+        Some(MemoryReport { kind: Kind(kind), address, tally })
+    };
+    Ok(ModuleReport {
+        name: checked.name.clone(),
+        outcome: "compared",
+        reason: None,
+        total: TallyReport::of(&report.total()),
+        memories: MemoryKind::ALL.into_iter().filter_map(memory).collect(),
+        unexplained,
+        more_unexplained: report.more_unexplained,
+    })
+}
+
+impl TallyReport {
+    fn of(tally: &Tally) -> TallyReport {
+        let rules = |bytes: &[u64]| {
+            let all = Rule::ALL.into_iter().zip(bytes);
+            let some = all.filter(|(_, bytes)| **bytes > 0);
+            some.map(|(rule, &bytes)| ByRule { rule: rule.name(), bytes }).collect()
+        };
+        let reasons = NotCompared::ALL.into_iter();
+        let reasons = reasons.map(|reason| (reason.name(), tally.not_compared_for(reason)));
+        TallyReport {
+            bytes: tally.total,
+            identical: tally.identical,
+            explained: rules(&tally.explained),
+            unproven: rules(&tally.unproven),
+            unexplained: tally.unexplained,
+            not_compared: reasons
+                .filter(|(_, bytes)| *bytes > 0)
+                .map(|(reason, bytes)| ByReason { reason, bytes })
+                .collect(),
+        }
+    }
+
+    pub(super) fn explained_bytes(&self) -> u64 {
+        self.explained.iter().map(|rule| rule.bytes).sum()
+    }
+
+    pub(super) fn unproven_bytes(&self) -> u64 {
+        self.unproven.iter().map(|rule| rule.bytes).sum()
+    }
+
+    pub(super) fn not_compared_bytes(&self) -> u64 {
+        self.not_compared.iter().map(|reason| reason.bytes).sum()
+    }
+}
+
+impl Verdict {
+    fn of(verification: &Verification) -> Verdict {
+        let modules = &verification.modules;
+        let total = verification.total();
+        let missing = total.not_compared_for(NotCompared::Unreadable);
+        let count = |is: fn(&Outcome) -> bool| modules.iter().filter(|m| is(&m.outcome)).count();
+        Verdict {
+            // Memory that nobody recorded proves nothing.
+            clean: verification.is_clean() && missing == 0,
+            modules: modules.len(),
+            modules_with_unexplained: count(
+                |outcome| matches!(outcome, Outcome::Compared(report) if !report.is_clean()),
+            ),
+            unexplained: total.unexplained,
+            modules_without_file: count(|outcome| matches!(outcome, Outcome::NoFile)),
+            modules_not_comparable: count(|outcome| matches!(outcome, Outcome::NotComparable(_))),
+            missing,
+            unexplained_strays: verification
+                .strays
+                .iter()
+                .filter(|s: &&Stray| s.kind.is_unexplained())
+                .count(),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The report for people: what stands out first, the verdict last.
+
+mod modules;
+mod page;
+mod places;
+mod state;
+mod verdict;
+
+use super::report::Report;
+use crate::output::{grouped, harmless};
+use page::Page;
+
+/// The whole report.
+pub(super) fn page(report: &Report, verbose: bool) -> String {
+    let mut page = Page::default();
+    let (modules, release) = (report.verdict.modules, harmless(&report.kernel.release));
+    page.line(&format!(
+        "{}: {release}, {}, compared with {}",
+        harmless(&report.snapshot),
+        counted(modules, "module"),
+        harmless(&report.files)
+    ));
+    modules::table(&mut page, &report.modules, verbose);
+    modules::not_compared(&mut page, &report.modules);
+    places::unexplained(&mut page, &report.modules, verbose);
+    places::strays(&mut page, &report.strays);
+    modules::totals(&mut page, &report.total);
+    state::show(&mut page, &report.state, verbose);
+    remarks(&mut page, report);
+    verdict::show(&mut page, &report.verdict, &report.total);
+    page.text
+}
+
+fn remarks(page: &mut Page, report: &Report) {
+    if report.remarks.is_empty() && report.kernel.proven {
+        return;
+    }
+    page.title("Remarks");
+    if !report.kernel.proven {
+        page.paragraph(&format!("rules of {}", report.kernel.profile));
+    }
+    report.remarks.iter().for_each(|remark| page.paragraph(&harmless(remark)));
+}
+
+/// So many of a thing.
+fn counted(count: usize, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(count as u64), if count == 1 { "" } else { "s" })
+}

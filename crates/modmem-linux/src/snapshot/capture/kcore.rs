@@ -1,0 +1,177 @@
+//! The kernel's memory through `/proc/kcore`: an ELF core file whose segments are ranges of addresses.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    ops::Range,
+    path::Path,
+};
+
+use object::{
+    Endianness,
+    elf::{FileHeader32, FileHeader64, PT_LOAD},
+    read::elf::{FileHeader, ProgramHeader as _},
+};
+
+use crate::{Error, snapshot::memory::MemoryRecord};
+
+/// Bytes of headers: no kernel has so many segments.
+const HEADERS: u64 = 1 << 20;
+/// Bytes of all that is read.
+const LIMIT: u64 = 1 << 30;
+/// Where a read fails, smaller ones are tried down to this.
+const PAGE: usize = 4096;
+/// Holes that are told one by one.
+const MOST_HOLES: usize = 8;
+
+pub(super) struct Kcore {
+    file: File,
+    segments: Vec<Segment>,
+    /// Whether addresses have 64 bits.
+    pub(super) is_64: bool,
+    /// Whether numbers are little-endian.
+    pub(super) is_little: bool,
+    read: u64,
+    holes: Vec<String>,
+    more_holes: usize,
+}
+
+struct Segment {
+    range: Range<u64>,
+    offset: u64,
+}
+
+impl Kcore {
+    pub(super) fn open(path: &Path) -> Result<Kcore, Error> {
+        let mut file = File::open(path).map_err(Error::read(path))?;
+        let mut head = Vec::new();
+        let shown = path.display().to_string();
+        // How much of it is headers the first of them says; more would be memory.
+        file.by_ref().take(64).read_to_end(&mut head).map_err(Error::read(path))?;
+        let wrong = |problem: &str| Error::malformed(shown.clone(), format!("no core file ({problem})"));
+        let is_64 = match head.get(4) {
+            Some(1) => false,
+            Some(2) => true,
+            _ => return Err(wrong("truncated or of another class")),
+        };
+        let end = match is_64 {
+            true => end_of_headers::<FileHeader64<Endianness>>(&head),
+            false => end_of_headers::<FileHeader32<Endianness>>(&head),
+        };
+        let end = end.map_err(&wrong)?.min(HEADERS);
+        file.by_ref().take(end.saturating_sub(64)).read_to_end(&mut head).map_err(Error::read(path))?;
+        let (segments, is_little) = match is_64 {
+            true => segments::<FileHeader64<Endianness>>(&head),
+            false => segments::<FileHeader32<Endianness>>(&head),
+        }
+        .map_err(&wrong)?;
+        Ok(Kcore { file, segments, is_64, is_little, read: 0, holes: Vec::new(), more_holes: 0 })
+    }
+
+    /// Reads ranges of addresses; what cannot be read is left out and told by [`take_holes`](Kcore::take_holes).
+    pub(super) fn read_all(&mut self, ranges: &[Range<u64>]) -> Vec<MemoryRecord> {
+        let mut records = Vec::new();
+        for range in ranges {
+            self.read(range.clone(), &mut records);
+        }
+        records
+    }
+
+    /// One page, for those who look whether there is anything.
+    pub(super) fn page(&mut self, address: u64, page: &mut [u8]) -> bool {
+        let offset = self.offset(&(address..address.saturating_add(page.len() as u64)));
+        offset.is_some_and(|offset| self.read_at(offset, page).is_ok())
+    }
+
+    /// The segment that an address lies in.
+    pub(super) fn segment(&self, address: u64) -> Option<Range<u64>> {
+        let segment = self.segments.iter().find(|segment| segment.range.contains(&address))?;
+        Some(segment.range.clone())
+    }
+
+    pub(super) fn take_holes(&mut self) -> Vec<String> {
+        let mut holes = std::mem::take(&mut self.holes);
+        if self.more_holes > 0 {
+            holes.push(format!("{} more ranges could not be read", self.more_holes));
+            self.more_holes = 0;
+        }
+        holes
+    }
+
+    fn read(&mut self, range: Range<u64>, records: &mut Vec<MemoryRecord>) {
+        let Some(length) = range.end.checked_sub(range.start).filter(|length| *length > 0) else { return };
+        self.read += length;
+        if self.read > LIMIT {
+            return self.hole(&range, &format!("more than {} MiB of modules", LIMIT >> 20));
+        }
+        let Some(offset) = self.offset(&range) else {
+            return self.hole(&range, "in no segment of /proc/kcore");
+        };
+        let mut bytes = vec![0; length as usize];
+        if self.read_at(offset, &mut bytes).is_ok() {
+            records.push(MemoryRecord { address: range.start, bytes });
+            return;
+        }
+        // Page by page: what is there is taken.
+        let mut readable: Vec<Range<usize>> = Vec::new();
+        for start in (0..bytes.len()).step_by(PAGE) {
+            let end = (start + PAGE).min(bytes.len());
+            match self.read_at(offset + start as u64, &mut bytes[start..end]) {
+                Ok(()) => match readable.last_mut().filter(|last| last.end == start) {
+                    Some(last) => last.end = end,
+                    None => readable.push(start..end),
+                },
+                Err(error) => {
+                    let hole = range.start + start as u64..range.start + end as u64;
+                    self.hole(&hole, &error.to_string());
+                }
+            }
+        }
+        let record = |part: Range<usize>| MemoryRecord {
+            address: range.start + part.start as u64,
+            bytes: bytes[part].to_vec(),
+        };
+        records.extend(readable.into_iter().map(record));
+    }
+
+    fn hole(&mut self, range: &Range<u64>, why: &str) {
+        match self.holes.len() < MOST_HOLES {
+            true => self.holes.push(format!("{:#x}-{:#x}: {why}", range.start, range.end)),
+            false => self.more_holes += 1,
+        }
+    }
+
+    /// Where a range lies in the file.
+    fn offset(&self, range: &Range<u64>) -> Option<u64> {
+        let holds = |segment: &&Segment| segment.range.start <= range.start && range.end <= segment.range.end;
+        let segment = self.segments.iter().find(holds)?;
+        segment.offset.checked_add(range.start - segment.range.start)
+    }
+
+    fn read_at(&mut self, offset: u64, to: &mut [u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(offset))?;
+        self.file.read_exact(to)
+    }
+}
+
+type Problem = &'static str;
+
+fn end_of_headers<H: FileHeader<Endian = Endianness>>(head: &[u8]) -> Result<u64, Problem> {
+    let header = H::parse(head).map_err(|_| "its header is damaged")?;
+    let endian = header.endian().map_err(|_| "its header is damaged")?;
+    let size = u64::from(header.e_phnum(endian)) * u64::from(header.e_phentsize(endian));
+    header.e_phoff(endian).into().checked_add(size).ok_or("its header is damaged")
+}
+
+fn segments<H: FileHeader<Endian = Endianness>>(head: &[u8]) -> Result<(Vec<Segment>, bool), Problem> {
+    let header = H::parse(head).map_err(|_| "its header is damaged")?;
+    let endian = header.endian().map_err(|_| "its header is damaged")?;
+    let segments = header.program_headers(endian, head).map_err(|_| "its segments are cut off")?;
+    let loads = segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
+    let segment = |segment: &H::ProgramHeader| {
+        let start: u64 = segment.p_vaddr(endian).into();
+        let size: u64 = segment.p_memsz(endian).into();
+        Segment { range: start..start.saturating_add(size), offset: segment.p_offset(endian).into() }
+    };
+    Ok((loads.map(segment).collect(), endian == Endianness::Little))
+}

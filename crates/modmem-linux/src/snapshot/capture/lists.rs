@@ -1,0 +1,138 @@
+//! The kernel's lists of modules, sections, symbols, areas and probes.
+
+use std::fs;
+
+use super::{Machine, is_absent};
+use crate::{
+    Error,
+    module_file::read_file,
+    snapshot::{
+        Area, Kprobe, ModuleRecord, SectionAddress,
+        areas::{self, Areas},
+        kprobes,
+        lines::hex,
+        modules, notes,
+        symbols::SymbolTable,
+    },
+};
+
+/// Bytes of a file of sysfs.
+const LIMIT: u64 = 1 << 20;
+/// The list of probes.
+const KPROBES: &str = "sys/kernel/debug/kprobes/list";
+
+pub(super) fn modules(machine: &Machine<'_>) -> Result<Vec<ModuleRecord>, Error> {
+    let path = "proc/modules";
+    modules::parse(&machine.path(path).display().to_string(), machine.open(path)?)
+}
+
+/// What `/sys/module` says of each module.
+pub(super) fn read_sysfs(machine: &mut Machine<'_>, modules: &mut [ModuleRecord]) {
+    let (mut hidden, mut seen) = (false, false);
+    for module in modules {
+        let folder = format!("sys/module/{}", module.name);
+        let number = |name: &str| {
+            let bytes = read_file(&machine.path(&format!("{folder}/{name}")), LIMIT).ok()?;
+            std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
+        };
+        (module.core_size, module.init_size) = (number("coresize"), number("initsize"));
+        let consequence = "verify and lookup need the addresses of sections";
+        match sections(machine, &format!("{folder}/sections")) {
+            Ok(sections) => {
+                hidden |= sections.iter().any(|section| section.address == 0);
+                seen |= sections.iter().any(|section| section.address != 0);
+                module.sections = sections;
+            }
+            // A module that has just gone has no folder; the list of modules will tell.
+            Err(error) if is_absent(&error) && machine.path("sys/module").exists() => {}
+            Err(error) => drop(machine.missed::<()>("sections", &error, consequence)),
+        }
+        module.notes = all_notes(machine, &format!("{folder}/notes"));
+        module.build_id = notes::build_id(&module.notes);
+        if hidden && !seen {
+            module.sections.clear();
+            let why = "all addresses are zero (run as root; kernel.kptr_restrict=2 hides them)";
+            machine.miss("sections", why, consequence);
+        }
+    }
+}
+
+fn sections(machine: &Machine<'_>, folder: &str) -> Result<Vec<SectionAddress>, Error> {
+    let mut sections = Vec::new();
+    for name in names(machine, folder)? {
+        let path = machine.path(&format!("{folder}/{name}"));
+        let bytes = read_file(&path, LIMIT)?;
+        let address = std::str::from_utf8(&bytes).ok().and_then(|text| hex(text.trim()));
+        let address = address.ok_or_else(|| Error::malformed(path.display().to_string(), "no address"))?;
+        sections.push(SectionAddress { name, address });
+    }
+    Ok(sections)
+}
+
+/// All notes of a module, one behind the other.
+fn all_notes(machine: &Machine<'_>, folder: &str) -> Vec<u8> {
+    let mut notes = Vec::new();
+    for name in names(machine, folder).unwrap_or_default() {
+        notes.extend(read_file(&machine.path(&format!("{folder}/{name}")), LIMIT).unwrap_or_default());
+        notes.resize(notes.len().next_multiple_of(4), 0);
+    }
+    notes
+}
+
+/// The files of a folder in the order of their names; names that no list could hold are passed over.
+fn names(machine: &Machine<'_>, folder: &str) -> Result<Vec<String>, Error> {
+    let path = machine.path(folder);
+    let entries = fs::read_dir(&path).map_err(Error::read(&path))?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| !name.contains('\n')).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+pub(super) fn symbols(machine: &mut Machine<'_>) -> SymbolTable {
+    let path = "proc/kallsyms";
+    let shown = machine.path(path).display().to_string();
+    let consequence = "no symbol has a name: lookup and symbolize tell sections only, verify cannot link";
+    let symbols = machine.open(path).and_then(|file| SymbolTable::read_from(&shown, file));
+    match symbols {
+        Ok(symbols) if symbols.is_hidden() => {
+            let why = "all addresses are zero (run as root; kernel.kptr_restrict=2 hides them)";
+            machine.miss("kallsyms", why, consequence);
+            SymbolTable::default()
+        }
+        Ok(symbols) => symbols,
+        Err(error) => machine.missed("kallsyms", &error, consequence).unwrap_or_default(),
+    }
+}
+
+/// The areas of vmalloc, where they can be read.
+pub(super) fn areas(machine: &mut Machine<'_>) -> Option<Vec<Area>> {
+    let path = "proc/vmallocinfo";
+    let shown = machine.path(path).display().to_string();
+    let consequence =
+        "module memory is taken where sections and symbols lie, and verify cannot see blocks without owner";
+    match machine.open(path).and_then(|file| areas::parse(&shown, file)) {
+        Ok(Areas::Known(areas)) => Some(areas),
+        Ok(Areas::Hidden) => {
+            let why = "its addresses are hashed or hidden (kernel.kptr_restrict=1 shows them to root)";
+            machine.miss("vmallocinfo", why, consequence);
+            None
+        }
+        Err(error) => machine.missed("vmallocinfo", &error, consequence),
+    }
+}
+
+pub(super) fn kprobes(machine: &mut Machine<'_>, config: Option<&str>) -> Option<Vec<Kprobe>> {
+    // A kernel that cannot have any needs no list.
+    if config.is_some_and(|config| !config.lines().any(|line| line == "CONFIG_KPROBES=y")) {
+        return Some(Vec::new());
+    }
+    let shown = machine.path(KPROBES).display().to_string();
+    match machine.open(KPROBES).and_then(|file| kprobes::parse(&shown, file)) {
+        Ok(probes) => Some(probes),
+        Err(error) => {
+            let consequence = "verify cannot tell kprobes from other breakpoints (debugfs has to be mounted)";
+            machine.missed("kprobes", &error, consequence)
+        }
+    }
+}

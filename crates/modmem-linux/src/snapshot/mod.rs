@@ -1,0 +1,181 @@
+//! What a machine had in its module memory at one moment: modules, sections, symbols, areas, and the bytes themselves.
+//!
+//! A [`Snapshot`] comes from a `.mms` file, from a folder with the same members as files, or from a description of
+//! a memory image in JSON ([`Snapshot::open`] tells them apart). docs/snapshot.md describes all three for those who
+//! write them by other means.
+//!
+//! ```no_run
+//! use modmem_linux::snapshot::Snapshot;
+//!
+//! let snapshot = Snapshot::open("host.mms")?;
+//! for module in &snapshot.modules {
+//!     let text = module.section(".text").unwrap_or_default();
+//!     let symbol = snapshot.symbols.nearest(text, Some(&module.name));
+//!     println!("{} {text:#x} {:?}", module.name, symbol.map(|symbol| symbol.symbol.name));
+//! }
+//! # Ok::<(), modmem_linux::Error>(())
+//! ```
+//!
+//! Whatever is read here may have been made by an enemy: sizes are bounded before anything is held, numbers that
+//! contradict each other are errors, and a file cut off anywhere is one too.
+
+mod archive;
+mod areas;
+mod capture;
+mod files;
+mod folder;
+mod import;
+mod kinds;
+mod kprobes;
+mod lines;
+mod locate;
+mod members;
+mod memory;
+mod modules;
+mod notes;
+mod symbols;
+
+use std::{
+    fs,
+    io::{BufRead, Read},
+    path::Path,
+};
+
+use modmem::profile::{KernelConfig, Profile};
+
+pub use self::{
+    areas::Area,
+    files::ModuleFiles,
+    kinds::kind_of_section,
+    kprobes::Kprobe,
+    locate::{Found, Locator, Memories, Place},
+    memory::{MemoryRecord, MemoryRecords},
+    modules::{ModuleRecord, ModuleState, SectionAddress},
+    symbols::{Nearest, Symbol, SymbolTable},
+};
+use crate::{Error, compress::Format};
+
+/// One machine's module memory and what the machine says about it.
+///
+/// What could not be had is `None` or empty, and [`missing`](Snapshot::missing) says why.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The kernel's release, such as `6.12.117+deb12-amd64`.
+    pub release: String,
+    /// The machine as `uname -m` has it: `x86_64`, `aarch64`, `s390x`...; empty if nothing tells.
+    pub machine: String,
+    /// The text of `/proc/version`.
+    pub version: Option<String>,
+    /// The kernel's configuration, as text.
+    pub config: Option<String>,
+    /// The kernel's command line.
+    pub command_line: Option<String>,
+    /// How many CPUs are online.
+    pub cpus: Option<u32>,
+    /// `/proc/cpuinfo`, of the first CPU at least.
+    pub cpuinfo: Option<String>,
+    /// The modules as `/proc/modules` lists them: the newest first.
+    pub modules: Vec<ModuleRecord>,
+    /// The symbols of the kernel and of its modules.
+    pub symbols: SymbolTable,
+    /// The areas of vmalloc, by address.
+    pub areas: Vec<Area>,
+    /// The bytes of module memory, and of the kernel's own words that decide about patched code.
+    pub memory: MemoryRecords,
+    /// The kprobes that are set, if the list could be read.
+    pub kprobes: Option<Vec<Kprobe>>,
+    /// What could not be read, and why: a line each.
+    pub missing: Vec<String>,
+    /// The modules' own files, where the snapshot brings them along.
+    pub module_files: Option<ModuleFiles>,
+}
+
+impl Snapshot {
+    /// Reads a `.mms` file, a folder of its members, or a description in JSON.
+    pub fn open(path: impl AsRef<Path>) -> Result<Snapshot, Error> {
+        let path = path.as_ref();
+        if fs::metadata(path).map_err(Error::read(path))?.is_dir() {
+            return folder::read(path);
+        }
+        let shown = path.display().to_string();
+        let mut file = fs::File::open(path).map_err(Error::read(path))?;
+        let mut start = Vec::new();
+        file.by_ref().take(512).read_to_end(&mut start).map_err(Error::read(path))?;
+        let whole = start.as_slice().chain(file);
+        match start.as_slice() {
+            start if Format::of(start) == Some(Format::Zstd) => archive::read_compressed(&shown, whole),
+            start if archive::is_tar(start) => archive::read_tar(&shown, whole),
+            start if start.trim_ascii_start().starts_with(b"{") => import::read_beside(path, &shown, whole),
+            _ => {
+                let problem = "no snapshot: neither a .mms file, nor a folder of its members, nor JSON";
+                Err(Error::malformed(shown, problem))
+            }
+        }
+    }
+
+    /// Reads the inside of a `.mms` file, which is a tar archive; `shown` names it in errors.
+    pub fn from_tar(shown: &str, tar: impl Read) -> Result<Snapshot, Error> {
+        archive::read_tar(shown, tar)
+    }
+
+    /// Reads a description of a machine in JSON (docs/snapshot.md); `shown` names it in errors, and `open` gives the
+    /// files that it names.
+    pub fn from_json(
+        shown: &str,
+        json: &[u8],
+        open: impl FnMut(&str) -> Result<Box<dyn BufRead>, Error>,
+    ) -> Result<Snapshot, Error> {
+        import::read(shown, json, open)
+    }
+
+    /// Takes a snapshot of the machine whose root folder this is: `/`, or what looks like it.
+    ///
+    /// What cannot be read is in [`missing`](Snapshot::missing). It fails only if the kernel's release or its list of
+    /// modules cannot be read.
+    pub fn capture(root: impl AsRef<Path>) -> Result<Snapshot, Error> {
+        capture::capture(root.as_ref())
+    }
+
+    /// Writes the snapshot as a `.mms` file, which nobody else may read.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let mut options = fs::File::options();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path).map_err(Error::write(path))?;
+        // One that was there may be open to others.
+        #[cfg(unix)]
+        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            file.set_permissions(mode).map_err(Error::write(path))?;
+        }
+        archive::write(self, file).map_err(Error::write(path))
+    }
+
+    /// Writes the snapshot in the format of `.mms` files.
+    pub fn write_to(&self, out: impl std::io::Write) -> std::io::Result<()> {
+        archive::write(self, out)
+    }
+
+    /// The module of exactly this name.
+    pub fn module(&self, name: &str) -> Option<&ModuleRecord> {
+        self.modules.iter().find(|module| module.name == name)
+    }
+
+    /// What kernel this is, for layouts; without a configuration that of Debian is taken.
+    pub fn profile(&self) -> Result<Profile, Error> {
+        let profile = match &self.config {
+            Some(config) => Profile::from_config(&KernelConfig::parse(config), &self.release),
+            None => Profile::named(&self.release),
+        };
+        profile.map_err(|error| Error::malformed("the snapshot", error.to_string()))
+    }
+
+    /// The area of vmalloc that an address lies in.
+    pub fn area(&self, address: u64) -> Option<&Area> {
+        let after = self.areas.partition_point(|area| area.range.start <= address);
+        let area = self.areas.get(after.checked_sub(1)?)?;
+        area.range.contains(&address).then_some(area)
+    }
+}

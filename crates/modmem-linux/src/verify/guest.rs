@@ -1,0 +1,80 @@
+//! A snapshot as the guest of a verifier.
+
+use std::borrow::Cow;
+
+use modmem::verify::{Guest, GuestMemory, GuestSymbol};
+use modmem::{Name, RunAddr};
+
+use crate::snapshot::{Snapshot, Symbol};
+
+/// The name under which the kernel lists the pages with copies of probed instructions, a symbol a page.
+const KPROBES: &str = "__builtin__kprobes";
+const KPROBE_PAGE: u64 = 4096;
+
+/// A snapshot's memory and symbols.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotGuest<'s> {
+    snapshot: &'s Snapshot,
+}
+
+impl<'s> SnapshotGuest<'s> {
+    /// The guest that a snapshot was taken of.
+    pub fn new(snapshot: &'s Snapshot) -> SnapshotGuest<'s> {
+        SnapshotGuest { snapshot }
+    }
+}
+
+impl GuestMemory for SnapshotGuest<'_> {
+    fn read(&self, address: RunAddr, buffer: &mut [u8]) -> bool {
+        self.snapshot.memory.copy(address.0, buffer).is_some()
+    }
+
+    fn bytes(&self, address: RunAddr, length: usize) -> Option<Cow<'_, [u8]>> {
+        if let Some(bytes) = self.snapshot.memory.bytes(address.0, length) {
+            return Some(Cow::Borrowed(bytes));
+        }
+        // In pieces, perhaps.
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(length).ok()?;
+        buffer.resize(length, 0);
+        self.read(address, &mut buffer).then_some(Cow::Owned(buffer))
+    }
+}
+
+impl Guest for SnapshotGuest<'_> {
+    fn kernel_symbol(&self, name: Name<'_>) -> Option<u64> {
+        self.snapshot.symbols.kernel(name.as_str()?)
+    }
+
+    fn module_symbol(&self, module: &str, name: Name<'_>) -> Option<u64> {
+        let mut named = self.snapshot.symbols.named(name.as_str()?);
+        let first = named.find(|symbol| symbol.module == Some(module))?;
+        named.all(|symbol| symbol.module != Some(module)).then_some(first.address)
+    }
+
+    fn any_module_symbol(&self, name: Name<'_>) -> Option<u64> {
+        let mut named = self.snapshot.symbols.named(name.as_str()?).filter(|symbol| symbol.module.is_some());
+        let first = named.next()?;
+        named.all(|symbol| symbol.address == first.address).then_some(first.address)
+    }
+
+    fn symbol_at(&self, address: RunAddr) -> Option<GuestSymbol<'_>> {
+        let symbols = &self.snapshot.symbols;
+        let here =
+            symbols.at_address(address.0).find(is_text).or_else(|| symbols.at_address(address.0).next());
+        let in_probe_page =
+            || symbols.nearest(address.0, Some(KPROBES)).filter(|probe| probe.offset < KPROBE_PAGE);
+        let (symbol, offset) = match here {
+            Some(symbol) => (symbol, 0),
+            None => {
+                let nearest = in_probe_page().or_else(|| symbols.nearest(address.0, None))?;
+                (nearest.symbol, nearest.offset)
+            }
+        };
+        Some(GuestSymbol { name: symbol.name, offset, module: symbol.module, text: is_text(&symbol) })
+    }
+}
+
+fn is_text(symbol: &Symbol<'_>) -> bool {
+    matches!(symbol.letter, 't' | 'T' | 'w' | 'W')
+}

@@ -1,0 +1,211 @@
+//! Verifying a snapshot: is the memory of its modules what their files say, and is there anything else?
+//!
+//! [`verify`] takes the modules in the order of their loading, lets a [`Verifier`] compare each, and checks those again
+//! that went by another machine state than the rest. Then it looks for what should not be there at all.
+
+mod guest;
+mod own_files;
+mod strays;
+
+use std::ops::Range;
+
+use modmem::profile::Profile;
+use modmem::verify::{GuestModule, ModuleReport, NotCompared, Tally, Variable, Verifier, VerifyError};
+use modmem::{Image, Name, RunAddr};
+
+pub use self::guest::SnapshotGuest;
+pub use self::own_files::OwnFiles;
+pub use self::strays::{Stray, StrayKind};
+use crate::Error;
+use crate::snapshot::{ModuleRecord, ModuleState, Snapshot};
+
+/// Where the files of modules come from: by name, `None` where there is none.
+pub type FileSource<'f> = dyn FnMut(&str) -> Result<Option<Vec<u8>>, Error> + 'f;
+
+/// What to take for right.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Expect the probes that the snapshot lists.
+    pub listed_kprobes: bool,
+    /// Expect probes at these addresses too.
+    pub kprobes: Vec<u64>,
+}
+
+/// What became of one module.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Its memory was compared.
+    Compared(Box<ModuleReport>),
+    /// There is no file to compare it with.
+    NoFile,
+    /// It could not be compared; why.
+    NotComparable(String),
+}
+
+/// One module of the snapshot.
+#[derive(Debug)]
+pub struct Checked {
+    /// Its name.
+    pub name: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// One thing that decides about code, and how it is.
+#[derive(Clone, Copy, Debug)]
+pub struct StateFact {
+    /// What it is.
+    pub variable: Variable,
+    /// Its value.
+    pub value: u64,
+    /// Whether the kernel's own memory says so.
+    pub proven: bool,
+    /// How many sites show it.
+    pub sites: u64,
+}
+
+/// All that was found.
+#[derive(Debug)]
+pub struct Verification {
+    /// The kernel's release.
+    pub release: String,
+    /// The rules that were used.
+    pub profile: Profile,
+    /// The modules, in the order of their loading.
+    pub modules: Vec<Checked>,
+    /// What belongs to no module.
+    pub strays: Vec<Stray>,
+    /// The one machine state that everything had to fit.
+    pub state: Vec<StateFact>,
+    /// What the reader should know about how far this can be trusted.
+    pub remarks: Vec<String>,
+}
+
+impl Verification {
+    /// All compared modules together.
+    pub fn total(&self) -> Tally {
+        let mut total = Tally::default();
+        for checked in &self.modules {
+            if let Outcome::Compared(report) = &checked.outcome {
+                total.add(&report.total());
+            }
+        }
+        total
+    }
+
+    /// Whether everything was compared and nothing is unexplained.
+    pub fn is_clean(&self) -> bool {
+        let clean =
+            |checked: &Checked| matches!(&checked.outcome, Outcome::Compared(report) if report.is_clean());
+        let missing = self.total().not_compared_for(NotCompared::Unreadable);
+        missing == 0
+            && self.modules.iter().all(clean)
+            && self.strays.iter().all(|stray| !stray.kind.is_unexplained())
+    }
+}
+
+/// Compares a snapshot's modules with their files.
+///
+/// # Errors
+/// The kernel is none that can be verified, or a file cannot be read. What is wrong with a single module is part of
+/// the result.
+pub fn verify(
+    snapshot: &Snapshot,
+    options: &Options,
+    files: &mut FileSource<'_>,
+) -> Result<Verification, Error> {
+    let profile = snapshot.profile()?;
+    let guest = SnapshotGuest::new(snapshot);
+    let mut kprobes: Vec<RunAddr> = options.kprobes.iter().map(|&address| RunAddr(address)).collect();
+    if options.listed_kprobes {
+        let listed = snapshot.kprobes.iter().flatten().filter(|probe| !probe.gone);
+        kprobes.extend(listed.map(|probe| RunAddr(probe.address)));
+    }
+    let wrong = |error: VerifyError| Error::malformed("the snapshot", error.to_string());
+    let mut verifier = Verifier::new(&guest, profile.clone(), kprobes).map_err(wrong)?;
+    // The kernel lists the newest first; whoever exports a symbol was loaded before those that use it.
+    let records: Vec<&ModuleRecord> = snapshot.modules.iter().rev().collect();
+    let mut modules = Vec::new();
+    for (index, record) in (0..).zip(&records) {
+        let outcome = check(&mut verifier, index, record, is_live(record), files)?;
+        modules.push(Checked { name: record.name.clone(), outcome });
+    }
+    for index in verifier.settle().map_err(wrong)? {
+        let Some((record, checked)) = records.get(index as usize).zip(modules.get_mut(index as usize)) else {
+            continue;
+        };
+        checked.outcome = check(&mut verifier, index, record, is_live(record), files)?;
+    }
+    let state = verifier.machine_state();
+    let state = state.map(|(variable, value, proven, sites)| StateFact { variable, value, proven, sites });
+    let mut state: Vec<StateFact> = state.collect();
+    state.sort_by_key(|fact| fact.variable);
+    let remarks = remarks(snapshot, &verifier);
+    // As if its init still ran, its init memory is compared.
+    let mut is_still_init = |index: usize, range: &Range<u64>| {
+        let Some(record) = records.get(index) else { return Ok(false) };
+        let outcome = check(&mut verifier, index as u32, record, false, files)?;
+        Ok(matches!(outcome, Outcome::Compared(report) if is_as_loaded(&report, range)))
+    };
+    let strays = strays::find(snapshot, &profile.ranges, &modules, &records, &mut is_still_init)?;
+    Ok(Verification { release: snapshot.release.clone(), profile, modules, strays, state, remarks })
+}
+
+/// Whether a module's init is over, so that its init memory is gone.
+fn is_live(record: &ModuleRecord) -> bool {
+    record.state != ModuleState::Loading
+}
+
+/// Whether the memories of a module that lie at these addresses were read and hold nothing unexplained.
+fn is_as_loaded(report: &ModuleReport, range: &Range<u64>) -> bool {
+    let memories = report.memories.iter().filter_map(|(_, memory)| memory.as_ref());
+    let mut inside = memories.filter(|memory| range.contains(&memory.address.0));
+    inside.all(|memory| {
+        memory.tally.unexplained == 0 && memory.tally.not_compared_for(NotCompared::Unreadable) == 0
+    })
+}
+
+fn check(
+    verifier: &mut Verifier<'_>,
+    index: u32,
+    record: &ModuleRecord,
+    live: bool,
+    files: &mut FileSource<'_>,
+) -> Result<Outcome, Error> {
+    let Some(file) = files(&record.name)? else { return Ok(Outcome::NoFile) };
+    let image = match Image::parse(&file) {
+        Ok(image) => image,
+        Err(error) => return Ok(Outcome::NotComparable(format!("its file: {error}"))),
+    };
+    let sections = record.sections.iter();
+    let sections: Vec<(Name<'_>, RunAddr)> =
+        sections.map(|section| (Name(section.name.as_bytes()), RunAddr(section.address))).collect();
+    let module = GuestModule {
+        name: &record.name,
+        sections: &sections,
+        live,
+        forced: record.taints.contains('F'),
+        build_id: record.build_id.as_deref(),
+    };
+    match verifier.check(index, &image, &module) {
+        Ok(report) => Ok(Outcome::Compared(Box::new(report))),
+        Err(error) => Ok(Outcome::NotComparable(error.to_string())),
+    }
+}
+
+fn remarks(snapshot: &Snapshot, verifier: &Verifier<'_>) -> Vec<String> {
+    let mut remarks: Vec<String> = Vec::new();
+    remarks.extend(snapshot.missing.iter().map(|missing| format!("not in the snapshot: {missing}")));
+    if snapshot.config.is_none() {
+        remarks.push("no kernel configuration: Debian's is assumed".into());
+    }
+    if !verifier.has_cpu_words() {
+        let text = "the kernel's own words about the CPU are not in the snapshot: code that depends on features \
+                    must be in step with itself, and what only one place shows is taken as it is";
+        remarks.push(text.into());
+    }
+    if snapshot.areas.is_empty() {
+        remarks.push("no list of vmalloc areas: nothing is known of memory that no module owns".into());
+    }
+    remarks
+}

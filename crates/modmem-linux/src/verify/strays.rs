@@ -1,0 +1,279 @@
+//! What should not be there: memory from the module allocator that no listed module owns, code between modules.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+
+use modmem::RunAddr;
+use modmem::profile::Ranges;
+use modmem::verify::{ModuleReport, NotCompared};
+
+use super::{Checked, Outcome};
+use crate::Error;
+use crate::snapshot::{Area, ModuleRecord, Snapshot};
+
+/// Callers of vmalloc that keep code of their own among modules, and what it is.
+const KNOWN_CALLERS: &[(&str, &str)] = &[
+    ("bpf_prog_pack_alloc", "BPF programs"),
+    ("bpf_jit_alloc_exec", "BPF programs"),
+    ("bpf_jit_binary_alloc", "BPF programs"),
+    ("bpf_trampoline_alloc", "BPF trampolines"),
+    ("arch_alloc_bpf_trampoline", "BPF trampolines"),
+    ("arch_ftrace_update_trampoline", "ftrace trampolines"),
+    ("create_trampoline", "ftrace trampolines"),
+    ("alloc_insn_page", "kprobes"),
+    ("__get_insn_slot", "kprobes"),
+    ("its_alloc", "ITS thunks"),
+];
+/// Names under which the kernel lists code that it made at run time.
+const KNOWN_LISTS: &[(&str, &str)] = &[
+    ("bpf", "BPF programs"),
+    ("__builtin__ftrace", "ftrace trampolines"),
+    ("__builtin__kprobes", "kprobes"),
+];
+
+/// What a stray is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StrayKind {
+    /// Code that the kernel makes at run time, by this owner.
+    Known(&'static str),
+    /// Init memory of a module, not yet given back.
+    LateInit(String),
+    /// Memory of a listed module that could not be compared.
+    NotCompared(String),
+    /// Memory for a module that is in no list.
+    NoOwner,
+    /// Code in a page of code, between what modules own.
+    Between,
+    /// A module that has symbols but is not in the list of modules.
+    Unlisted(String),
+}
+
+impl StrayKind {
+    /// Whether nothing explains it.
+    pub fn is_unexplained(&self) -> bool {
+        matches!(self, StrayKind::NoOwner | StrayKind::Between | StrayKind::Unlisted(_))
+    }
+}
+
+/// Memory that no listed module owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Its addresses.
+    pub range: Range<u64>,
+    /// The function that asked for it, as the kernel says; empty if unknown.
+    pub caller: String,
+    /// What it is.
+    pub kind: StrayKind,
+}
+
+/// Whether the memory at some addresses, which the module of that index had until its init was over, still is what it
+/// was.
+pub(super) type IsStillInit<'i> = dyn FnMut(usize, &Range<u64>) -> Result<bool, Error> + 'i;
+
+pub(super) fn find(
+    snapshot: &Snapshot,
+    ranges: &Ranges,
+    modules: &[Checked],
+    records: &[&ModuleRecord],
+    is_still_init: &mut IsStillInit<'_>,
+) -> Result<Vec<Stray>, Error> {
+    // Elsewhere the loader allocates what it needs for a moment, or for its own lists.
+    let in_ranges = |area: &&Area| {
+        let start = RunAddr(area.range.start);
+        [Some(&ranges.text), Some(&ranges.data), ranges.fallback.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|range| range.contains(&start))
+            && !area.is_freed()
+    };
+    let places = Places::of(snapshot, modules, records);
+    let mut strays: Vec<Stray> = Vec::new();
+    for area in snapshot.areas.iter().filter(in_ranges) {
+        let known = KNOWN_CALLERS.iter().find(|(caller, _)| *caller == area.caller);
+        let end = area.end_of_pages();
+        let range = area.range.start..end;
+        let stray = |kind| Stray { range: range.clone(), caller: area.caller.clone(), kind };
+        if let Some((_, owner)) = known {
+            strays.push(stray(StrayKind::Known(owner)));
+            continue;
+        }
+        // Whoever else asked for memory there: nobody but those above keeps anything between modules.
+        if !places.owned_in(&range).is_empty() {
+            strays.extend(between(snapshot, area, &places));
+            continue;
+        }
+        let late = match places.late_init(&range) {
+            Some(index) if is_still_init(index, &range)? => modules.get(index),
+            _ => None,
+        };
+        let kind = late
+            .map(|module| StrayKind::LateInit(module.name.clone()))
+            .or_else(|| places.known(&range))
+            .or_else(|| is_its_page(snapshot, &range).then_some(StrayKind::Known("ITS thunks")))
+            .unwrap_or(StrayKind::NoOwner);
+        strays.push(stray(kind));
+    }
+    strays.extend(unlisted(snapshot));
+    Ok(strays)
+}
+
+impl Area {
+    /// Whether it was given back and only waits for its addresses to be free again (mm/vmalloc.c:vmalloc_info_show).
+    fn is_freed(&self) -> bool {
+        self.rest == "unpurged vm_area"
+    }
+
+    /// Its end without the guard page.
+    fn end_of_pages(&self) -> u64 {
+        match self.pages() {
+            Some(pages) => self.range.start.saturating_add(pages.saturating_mul(4096)).min(self.range.end),
+            None => self.range.end,
+        }
+    }
+}
+
+/// The memories of a compared module: those that it has, or those that it gave back after init.
+fn memories(report: &ModuleReport, given_back: bool) -> impl Iterator<Item = Range<u64>> {
+    let memories = report.memories.iter().filter_map(|(_, memory)| memory.as_ref());
+    let memories = memories
+        .filter(move |memory| (memory.tally.not_compared_for(NotCompared::FreedInit) > 0) == given_back);
+    memories.map(|memory| memory.address.0..memory.address.0.saturating_add(memory.tally.total))
+}
+
+/// What is known of addresses, found without looking through all of it: a hostile snapshot has much.
+struct Places {
+    /// What compared modules have, by address, none touching another. What was given back may be anybody's now.
+    owned: Vec<Range<u64>>,
+    /// Init memory that was given back, and whose it was: each memory for itself, and all of them as one block.
+    given_back: Vec<(u64, u64, usize)>,
+    /// Code that the kernel lists under a name of its own.
+    listed: Vec<(u64, &'static str)>,
+    /// Sections of listed modules that could not be compared.
+    uncompared: Vec<(u64, String)>,
+}
+
+impl Places {
+    fn of(snapshot: &Snapshot, modules: &[Checked], records: &[&ModuleRecord]) -> Places {
+        let (mut all, mut given_back, mut uncompared) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (checked, record)) in modules.iter().zip(records).enumerate() {
+            let Outcome::Compared(report) = &checked.outcome else {
+                uncompared.extend(record.sections.iter().map(|s| (s.address, record.name.clone())));
+                continue;
+            };
+            all.extend(memories(report, false));
+            let start = memories(report, true).map(|memory| memory.start).min();
+            let size = memories(report, true).fold(0, |size: u64, m| size.saturating_add(m.end - m.start));
+            let whole = start.map(|start| (start, start.saturating_add(size), index));
+            given_back
+                .extend(memories(report, true).map(|memory| (memory.start, memory.end, index)).chain(whole));
+        }
+        all.sort_by_key(|range| range.start);
+        let mut owned: Vec<Range<u64>> = Vec::new();
+        for range in all {
+            match owned.last_mut().filter(|last| range.start <= last.end) {
+                Some(last) => last.end = last.end.max(range.end),
+                None => owned.push(range),
+            }
+        }
+        let of_kernel = |module: &str| KNOWN_LISTS.iter().find(|(list, _)| *list == module);
+        let listed = snapshot.symbols.iter();
+        let listed = listed.filter_map(|symbol| Some((symbol.address, of_kernel(symbol.module?)?.1)));
+        let mut listed: Vec<(u64, &'static str)> = listed.collect();
+        listed.sort_unstable();
+        given_back.sort_unstable();
+        uncompared.sort_unstable();
+        Places { owned, given_back, listed, uncompared }
+    }
+
+    /// What compared modules have at these addresses.
+    fn owned_in(&self, range: &Range<u64>) -> &[Range<u64>] {
+        let first = self.owned.partition_point(|part| part.end <= range.start);
+        let end = self.owned.partition_point(|part| part.start < range.end);
+        self.owned.get(first..end).unwrap_or_default()
+    }
+
+    /// The module whose init memory lay exactly at these addresses.
+    fn late_init(&self, range: &Range<u64>) -> Option<usize> {
+        let first =
+            self.given_back.partition_point(|(start, end, _)| (*start, *end) < (range.start, range.end));
+        let (start, end, index) = self.given_back.get(first)?;
+        (*start == range.start && *end == range.end).then_some(*index)
+    }
+
+    /// Who else is known to have something at these addresses.
+    fn known(&self, range: &Range<u64>) -> Option<StrayKind> {
+        let first = self.listed.partition_point(|(address, _)| *address < range.start);
+        let listed = self.listed.get(first).filter(|(address, _)| range.contains(address));
+        let first = self.uncompared.partition_point(|(address, _)| *address < range.start);
+        let uncompared = || self.uncompared.get(first).filter(|(address, _)| range.contains(address));
+        let known = listed.map(|(_, owner)| StrayKind::Known(owner));
+        known.or_else(|| uncompared().map(|(_, module)| StrayKind::NotCompared(module.clone())))
+    }
+}
+
+/// A page of nothing but breakpoints and `jmp *reg; int3`.
+fn is_its_page(snapshot: &Snapshot, range: &Range<u64>) -> bool {
+    let Ok(length) = usize::try_from(range.end - range.start) else { return false };
+    let Some(bytes) = snapshot.memory.bytes(range.start, length).filter(|_| length == 4096) else {
+        return false;
+    };
+    let mut at = 0;
+    while at < bytes.len() {
+        at += match &bytes[at..] {
+            [0xcc, ..] => 1,
+            [0xff, 0xe0..=0xe7, 0xcc, ..] => 3,
+            [0x41, 0xff, 0xe0..=0xe7, 0xcc, ..] => 4,
+            _ => return false,
+        };
+    }
+    true
+}
+
+/// Bytes of an area that hold something and belong to nobody: what is free there is filled.
+fn between(snapshot: &Snapshot, area: &Area, places: &Places) -> Vec<Stray> {
+    let mut strays = Vec::new();
+    let (start, end) = (area.range.start, area.end_of_pages());
+    let inside = places.owned_in(&(start..end)).iter();
+    let mut at = start;
+    let ends = inside.map(|part| (part.start.min(end), part.end)).chain(std::iter::once((end, end)));
+    for (next, behind) in ends {
+        let gap = at..next;
+        at = at.max(behind);
+        if gap.start >= gap.end {
+            continue;
+        }
+        let length = (gap.end - gap.start) as usize;
+        let Some(bytes) = snapshot.memory.bytes(gap.start, length) else { continue };
+        let something = |byte: &u8| !matches!(byte, 0 | 0xcc);
+        let (Some(first), Some(last)) = (bytes.iter().position(something), bytes.iter().rposition(something))
+        else {
+            continue;
+        };
+        let range = gap.start + first as u64..gap.start + last as u64 + 1;
+        let kind = places.known(&gap).unwrap_or(StrayKind::Between);
+        strays.push(Stray { range, caller: area.caller.clone(), kind });
+    }
+    strays
+}
+
+/// Modules that have symbols and are not listed.
+fn unlisted(snapshot: &Snapshot) -> Vec<Stray> {
+    let listed: HashSet<&str> = snapshot.modules.iter().map(|module| module.name.as_str()).collect();
+    let mut unlisted: BTreeMap<&str, Range<u64>> = BTreeMap::new();
+    for symbol in snapshot.symbols.iter() {
+        let Some(module) = symbol.module else { continue };
+        let of_kernel =
+            KNOWN_LISTS.iter().any(|(list, _)| *list == module) || module.starts_with("__builtin__");
+        if of_kernel || listed.contains(module) {
+            continue;
+        }
+        let end = symbol.address.saturating_add(1);
+        let range = unlisted.entry(module).or_insert(symbol.address..end);
+        *range = range.start.min(symbol.address)..range.end.max(end);
+    }
+    let stray = |(module, range): (&str, Range<u64>)| {
+        let kind = StrayKind::Unlisted(module.to_owned());
+        Stray { range, caller: String::new(), kind }
+    };
+    unlisted.into_iter().map(stray).collect()
+}

@@ -1,0 +1,104 @@
+//! What the rules must know of the guest's kernel, looked up once.
+
+use super::features::CpuWords;
+use super::insn::Code;
+use crate::address::RunAddr;
+use crate::name::Name;
+use crate::verify::Guest;
+
+/// What returns may jump to (arch/x86/lib/retpoline.S, by the mitigation in force).
+const RETURN_THUNKS: [&[u8]; 6] = [
+    b"__x86_return_thunk",
+    b"retbleed_return_thunk",
+    b"srso_return_thunk",
+    b"srso_alias_return_thunk",
+    b"call_depth_return_thunk",
+    b"its_return_thunk",
+];
+/// Targets whose calls are never counted (arch/x86/kernel/callthunks.c:skip_addr).
+const UNCOUNTED: [&[u8]; 6] = [
+    b"error_entry",
+    b"paranoid_entry",
+    b"xen_error_entry",
+    b"__switch_to_asm",
+    b"ret_from_fork",
+    b"__fentry__",
+];
+/// The kernel's own entries of tracing (arch/x86/kernel/ftrace_64.S).
+const TRACERS: [&[u8]; 2] = [b"ftrace_caller", b"ftrace_regs_caller"];
+
+/// Landmarks of the guest's kernel.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// Its own words about the CPU, where its memory has them.
+    pub(crate) words: Option<CpuWords>,
+    return_thunks: [Option<u64>; RETURN_THUNKS.len()],
+    uncounted: [Option<u64>; UNCOUNTED.len()],
+    tracers: [Option<u64>; TRACERS.len()],
+    /// The thunk of returns that are unsafe in the lower half of a cache line.
+    pub(super) its_return_thunk: Option<u64>,
+    /// The variable that holds the return thunk in force.
+    pub(super) return_thunk: Option<RunAddr>,
+    /// The array of retpolines, one a register, and those that count calls.
+    pub(super) retpolines: Option<u64>,
+    pub(super) counting_calls: Option<u64>,
+    pub(super) counting_jumps: Option<u64>,
+    /// The paravirt function that does nothing, and the one that stops the machine.
+    pub(super) nop_function: Option<u64>,
+    pub(super) bug_function: Option<u64>,
+    pub(super) pv_ops: Option<RunAddr>,
+    /// Functions that static calls have instructions for.
+    pub(super) return_zero: Option<u64>,
+    pub(super) warn: Option<u64>,
+    pub(super) static_return: Option<u64>,
+    /// Where the code that counts calls is copied from, and its bytes if they are at hand.
+    count: Option<(RunAddr, Option<Code>)>,
+}
+
+impl Kernel {
+    pub(crate) fn read(guest: &dyn Guest) -> Kernel {
+        let symbol = |name: &[u8]| guest.kernel_symbol(Name(name));
+        let count = symbol(b"skl_call_thunk_template").zip(symbol(b"skl_call_thunk_tail"));
+        let count = count.filter(|(start, end)| (1..=32).contains(&end.wrapping_sub(*start)));
+        Kernel {
+            words: CpuWords::read(guest),
+            return_thunks: RETURN_THUNKS.map(symbol),
+            uncounted: UNCOUNTED.map(symbol),
+            tracers: TRACERS.map(symbol),
+            its_return_thunk: symbol(b"its_return_thunk"),
+            return_thunk: symbol(b"x86_return_thunk").map(RunAddr),
+            retpolines: symbol(b"__x86_indirect_thunk_array"),
+            counting_calls: symbol(b"__x86_indirect_call_thunk_array"),
+            counting_jumps: symbol(b"__x86_indirect_jump_thunk_array"),
+            // Its name in 6.4 and later, and before.
+            nop_function: symbol(b"nop_func").or_else(|| symbol(b"_paravirt_nop")),
+            bug_function: symbol(b"BUG_func").or_else(|| symbol(b"paravirt_BUG")),
+            pv_ops: symbol(b"pv_ops").map(RunAddr),
+            return_zero: symbol(b"__static_call_return0"),
+            warn: symbol(b"__WARN_trap"),
+            static_return: symbol(b"__static_call_return"),
+            count: count.map(|(start, end)| {
+                let bytes = guest.bytes(RunAddr(start), (end - start) as usize);
+                (RunAddr(start), bytes.map(|bytes| Code::of(&bytes)))
+            }),
+        }
+    }
+
+    pub(super) fn is_return_thunk(&self, target: u64) -> bool {
+        self.return_thunks.contains(&Some(target))
+    }
+
+    pub(super) fn is_uncounted(&self, target: u64) -> bool {
+        self.uncounted.contains(&Some(target))
+    }
+
+    pub(super) fn is_tracer(&self, target: u64) -> bool {
+        self.tracers.contains(&Some(target))
+    }
+
+    /// The code that counts calls, where its bytes are at hand, and where they stand.
+    pub(super) fn counting_code(&self) -> Option<(RunAddr, Code)> {
+        let (address, code) = self.count.as_ref()?;
+        Some((*address, (*code)?))
+    }
+}

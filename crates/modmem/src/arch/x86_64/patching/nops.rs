@@ -1,0 +1,94 @@
+//! NOPs as Linux writes them, and how it joins short ones (arch/x86/kernel/alternative.c:optimize_nops, add_nop).
+
+use super::insn::{INT3, Insn, JMP8, JMP32, NOP};
+use crate::profile::NopStyle;
+
+/// The NOP of each length, the shortest first (arch/x86/include/asm/nops.h).
+const NOPS: [&[u8]; 11] = [
+    &[0x90],
+    &[0x66, 0x90],
+    &[0x0f, 0x1f, 0x00],
+    &[0x0f, 0x1f, 0x40, 0x00],
+    &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+    &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+    &[0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
+    &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    &[0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    &[0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    &[0x66, 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+];
+
+/// The NOP of that many bytes, 1 to 11.
+pub(super) fn nop(length: usize) -> &'static [u8] {
+    NOPS.get(length.wrapping_sub(1)).copied().unwrap_or_default()
+}
+
+/// Fills `bytes` with NOPs of at most eight bytes (6.1: add_nops).
+pub(super) fn fill_short(bytes: &mut [u8]) {
+    for chunk in bytes.chunks_mut(8) {
+        chunk.copy_from_slice(nop(chunk.len()));
+    }
+}
+
+/// Fills `bytes` with one NOP, or with a jump over what is too long for one.
+fn fill_one(bytes: &mut [u8]) {
+    let length = bytes.len();
+    if length <= NOPS.len() {
+        bytes.copy_from_slice(nop(length));
+        return;
+    }
+    let (jump, rest) = bytes.split_at_mut(if length < 128 { 2 } else { 5 });
+    match jump {
+        [opcode, displacement] => (*opcode, *displacement) = (JMP8, (length - 2) as u8),
+        jump => {
+            jump[0] = JMP32;
+            jump[1..].copy_from_slice(&((length - 5) as u32).to_le_bytes());
+        }
+    }
+    rest.fill(INT3);
+}
+
+/// Joins runs of NOPs. `beyond` is code behind `bytes`, which instructions may reach into.
+pub(super) fn optimize(bytes: &mut [u8], style: NopStyle) {
+    match style {
+        NopStyle::SingleBytes => optimize_single_bytes(bytes),
+        NopStyle::AllNops => optimize_all(bytes),
+    }
+}
+
+fn optimize_single_bytes(bytes: &mut [u8]) {
+    let mut at = 0;
+    while at < bytes.len() {
+        let Some(insn) = Insn::decode(&bytes[at..]) else { return };
+        if insn.length == 1 && insn.opcode == NOP {
+            let run = bytes[at..].iter().take_while(|&&byte| byte == NOP).count();
+            if run > 1 {
+                fill_short(&mut bytes[at..at + run]);
+            }
+            at += run;
+        } else {
+            at += insn.length;
+        }
+    }
+}
+
+fn optimize_all(bytes: &mut [u8]) {
+    let mut at = 0;
+    while at < bytes.len() {
+        let Some(insn) = Insn::decode(&bytes[at..]) else { return };
+        let mut next = at + insn.length;
+        if insn.is_nop() {
+            // One that reaches the end is as it should be.
+            if next == bytes.len() {
+                return;
+            }
+            while let Some(insn) = bytes.get(next..).filter(|rest| !rest.is_empty()).and_then(Insn::decode)
+                && insn.is_nop()
+            {
+                next += insn.length;
+            }
+            fill_one(&mut bytes[at..next]);
+        }
+        at = next;
+    }
+}

@@ -1,0 +1,236 @@
+//! One machine state for all sites: what decides between the forms that code can take, and what speaks for each.
+//!
+//! A site where a rule allows several forms asks the evidence which one it must be. Where the guest's own memory says
+//! it (CPU features, static keys), that is the answer. Otherwise the form that is found speaks for a value, and in the
+//! end the value that most sites speak for is the machine's; the modules that went by another one are verified again,
+//! with that value, and what does not fit it is unexplained.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use foldhash::quality::FixedState;
+use hashbrown::HashMap;
+
+use super::VerifyError;
+use crate::address::RunAddr;
+
+/// Something that is the same for all code of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Variable {
+    /// A CPU feature or bug, by number (`X86_FEATURE_*`: word * 32 + bit); 0 or 1.
+    Feature(u16),
+    /// The function that returns jump to, where they do.
+    ReturnThunk,
+    /// Whether one CPU needs no lock prefixes; 0 or 1.
+    OneCpu,
+    /// Whether the static key at that address is enabled; 0 or 1.
+    Key(RunAddr),
+    /// The function that the static call key at that address calls; 0 for none.
+    StaticCall(RunAddr),
+    /// The function in that slot of the paravirtualisation table.
+    ParavirtCall(RunAddr),
+    /// Whether calls of the function at that address go through code before it that counts them; 0 or 1.
+    CountedCall(RunAddr),
+    /// Offset of the call depth in percpu data, as it stands in the code that counts calls.
+    CallDepth,
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Variable::Feature(number) => write!(f, "CPU feature {}*32+{}", number / 32, number % 32),
+            Variable::ReturnThunk => f.write_str("the return thunk"),
+            Variable::OneCpu => f.write_str("running on one CPU"),
+            Variable::Key(address) => write!(f, "the static key at {address}"),
+            Variable::StaticCall(address) => write!(f, "the static call key at {address}"),
+            Variable::ParavirtCall(address) => write!(f, "the paravirt call at {address}"),
+            Variable::CountedCall(address) => write!(f, "counting calls of {address}"),
+            Variable::CallDepth => f.write_str("the place of the call depth"),
+        }
+    }
+}
+
+/// What is known of a variable.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claim {
+    /// What the guest's own memory says.
+    pinned: Option<u64>,
+    /// What it is taken for, once all modules have spoken.
+    settled: Option<u64>,
+    values: Vec<Support>,
+}
+
+#[derive(Clone, Debug)]
+struct Support {
+    value: u64,
+    sites: u64,
+    /// Modules that went by this value, by index.
+    modules: Vec<u32>,
+}
+
+/// All that is known of the machine's state.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    claims: HashMap<Variable, Claim, FixedState>,
+    /// The module that speaks now.
+    module: u32,
+    out_of_memory: bool,
+}
+
+impl Evidence {
+    pub(crate) fn begin_module(&mut self, module: u32) {
+        self.module = module;
+    }
+
+    /// Something could not be kept: the result would not be whole.
+    pub(crate) fn check(&self) -> Result<(), VerifyError> {
+        if self.out_of_memory { Err(VerifyError::OutOfMemory) } else { Ok(()) }
+    }
+
+    fn claim(&self, variable: Variable) -> Option<&Claim> {
+        self.claims.get(&variable)
+    }
+
+    fn claim_mut(&mut self, variable: Variable) -> Option<&mut Claim> {
+        if self.claims.try_reserve(1).is_err() {
+            self.out_of_memory = true;
+            return None;
+        }
+        Some(self.claims.entry(variable).or_default())
+    }
+
+    /// Whether it has been asked for before what the guest says of the variable.
+    pub(crate) fn knows(&self, variable: Variable) -> bool {
+        self.claim(variable).is_some()
+    }
+
+    /// States what the guest's own memory says, if it says anything.
+    pub(crate) fn pin(&mut self, variable: Variable, value: Option<u64>) {
+        if let Some(claim) = self.claim_mut(variable) {
+            claim.pinned = value;
+        }
+    }
+
+    /// What the guest's own memory says.
+    pub(crate) fn pinned(&self, variable: Variable) -> Option<u64> {
+        self.claim(variable)?.pinned
+    }
+
+    /// What is certain: pinned, or settled after all have spoken.
+    pub(crate) fn certain(&self, variable: Variable) -> Option<u64> {
+        let claim = self.claim(variable)?;
+        claim.pinned.or(claim.settled)
+    }
+
+    /// The best guess so far.
+    pub(crate) fn leaning(&self, variable: Variable) -> Option<u64> {
+        let claim = self.claim(variable)?;
+        claim.pinned.or(claim.settled).or_else(|| claim.favourite())
+    }
+
+    /// A site that is as only this value makes it.
+    pub(crate) fn vote(&mut self, variable: Variable, value: u64) {
+        self.support(variable, value, 1);
+    }
+
+    /// So many sites that are as only this value makes them.
+    pub(crate) fn votes(&mut self, variable: Variable, value: u64, sites: u64) {
+        self.support(variable, value, sites);
+    }
+
+    /// A site was taken for this value without speaking for it.
+    pub(crate) fn rely(&mut self, variable: Variable, value: u64) {
+        self.support(variable, value, 0);
+    }
+
+    fn support(&mut self, variable: Variable, value: u64, sites: u64) {
+        let module = self.module;
+        let Some(claim) = self.claim_mut(variable) else { return };
+        if claim.pinned.or(claim.settled).is_some() {
+            return;
+        }
+        let known = claim.values.iter().position(|support| support.value == value);
+        let known = known.or_else(|| {
+            claim.values.try_reserve(1).ok()?;
+            claim.values.push(Support { value, sites: 0, modules: Vec::new() });
+            Some(claim.values.len() - 1)
+        });
+        let done = known.and_then(|index| claim.values.get_mut(index)).is_some_and(|support| {
+            support.sites += sites;
+            if support.modules.last() != Some(&module) {
+                if support.modules.try_reserve(1).is_err() {
+                    return false;
+                }
+                support.modules.push(module);
+            }
+            true
+        });
+        self.out_of_memory |= !done;
+    }
+
+    /// Takes for each variable the value that most sites speak for, and names the modules that went by another.
+    pub(crate) fn settle(&mut self) -> Result<Vec<u32>, VerifyError> {
+        let mut again = Vec::new();
+        for claim in self.claims.values_mut() {
+            claim.settled = claim.favourite();
+            let others = claim.values.iter().filter(|support| Some(support.value) != claim.settled);
+            for support in others {
+                again.try_reserve(support.modules.len()).map_err(|_| VerifyError::OutOfMemory)?;
+                again.extend_from_slice(&support.modules);
+            }
+        }
+        again.sort_unstable();
+        again.dedup();
+        Ok(again)
+    }
+
+    /// In words: what a variable is, and why it is taken for that.
+    pub(crate) fn describe(&self, variable: Variable) -> impl fmt::Display {
+        Described { variable, claim: self.claim(variable).cloned() }
+    }
+
+    /// Each variable, in no order, with its value, whether the guest's memory says it, and the sites that speak for it.
+    pub(crate) fn facts(&self) -> impl Iterator<Item = (Variable, u64, bool, u64)> {
+        self.claims.iter().filter_map(|(&variable, claim)| {
+            let value = claim.pinned.or(claim.settled).or_else(|| claim.favourite())?;
+            let sites = claim.values.iter().find(|support| support.value == value);
+            Some((variable, value, claim.pinned.is_some(), sites.map_or(0, |support| support.sites)))
+        })
+    }
+}
+
+impl Claim {
+    fn favourite(&self) -> Option<u64> {
+        // Of equals the one that spoke first.
+        let best = self.values.iter().rev().max_by_key(|support| support.sites)?;
+        Some(best.value)
+    }
+}
+
+struct Described {
+    variable: Variable,
+    claim: Option<Claim>,
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.variable)?;
+        let Some(claim) = &self.claim else { return Ok(()) };
+        let Some(value) = claim.pinned.or(claim.settled).or_else(|| claim.favourite()) else { return Ok(()) };
+        match (self.variable, value) {
+            (Variable::Feature(_) | Variable::OneCpu | Variable::Key(_) | Variable::CountedCall(_), 0) => {
+                f.write_str(" is off")?;
+            }
+            (Variable::Feature(_) | Variable::OneCpu | Variable::Key(_) | Variable::CountedCall(_), _) => {
+                f.write_str(" is on")?;
+            }
+            (_, value) => write!(f, " is {value:#x}")?,
+        }
+        if claim.pinned.is_some() {
+            return f.write_str(", as the kernel's memory says");
+        }
+        let sites =
+            claim.values.iter().find(|support| support.value == value).map_or(0, |support| support.sites);
+        write!(f, ", as {sites} sites show")
+    }
+}

@@ -1,0 +1,74 @@
+//! What a verifier must be told of the machine that it looks at.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use crate::address::RunAddr;
+use crate::name::Name;
+
+/// Memory of another machine, or of this one, by virtual address.
+///
+/// A hypervisor walks its guest's page tables, a crash tool reads its dump, a snapshot has it at hand.
+pub trait GuestMemory {
+    /// Copies the bytes at `address` into `buffer`; `false` if not all of them can be read.
+    fn read(&self, address: RunAddr, buffer: &mut [u8]) -> bool;
+
+    /// The `length` bytes at `address`, without a copy where they are at hand; `None` if not all of them can be read.
+    fn bytes(&self, address: RunAddr, length: usize) -> Option<Cow<'_, [u8]>> {
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(length).ok()?;
+        buffer.resize(length, 0);
+        self.read(address, &mut buffer).then_some(Cow::Owned(buffer))
+    }
+
+    /// The 64-bit little-endian word at `address`.
+    fn word(&self, address: RunAddr) -> Option<u64> {
+        let mut word = [0; 8];
+        self.read(address, &mut word).then(|| u64::from_le_bytes(word))
+    }
+}
+
+/// A symbol of the guest that an address belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestSymbol<'g> {
+    /// Name.
+    pub name: &'g str,
+    /// How far behind the symbol the address lies.
+    pub offset: u64,
+    /// The module that has it, `None` for the kernel's own. Linux lists code that it made at run time under names such
+    /// as `__builtin__ftrace` and `bpf`.
+    pub module: Option<&'g str>,
+    /// Whether it is code.
+    pub text: bool,
+}
+
+/// A machine that runs Linux: its memory, and the symbols that its kernel knows.
+pub trait Guest: GuestMemory {
+    /// The value of one of the kernel's own symbols, of those with the same name the global one.
+    fn kernel_symbol(&self, name: Name<'_>) -> Option<u64>;
+
+    /// The value of a symbol that `module` has in kallsyms; `None` if it has none or several of that name.
+    fn module_symbol(&self, module: &str, name: Name<'_>) -> Option<u64>;
+
+    /// The value of a symbol that some module has, whichever: used where the file of a module that others need is
+    /// missing.
+    fn any_module_symbol(&self, name: Name<'_>) -> Option<u64>;
+
+    /// The symbol at or before `address`, if one is near.
+    fn symbol_at(&self, address: RunAddr) -> Option<GuestSymbol<'_>>;
+}
+
+/// What a guest says of one of its modules.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestModule<'g> {
+    /// Name, as /proc/modules has it.
+    pub name: &'g str,
+    /// Section names and addresses, as /sys/module/NAME/sections has them; those of freed init memory stay listed.
+    pub sections: &'g [(Name<'g>, RunAddr)],
+    /// Whether init has returned, so that init memory is gone.
+    pub live: bool,
+    /// Whether it was loaded by force (taint F).
+    pub forced: bool,
+    /// The build id that the running module has, if known.
+    pub build_id: Option<&'g [u8]>,
+}

@@ -1,0 +1,241 @@
+//! Verifying: is the memory of a running module what its file says?
+//!
+//! After relocation a kernel changes code and tables in many ways: alternatives, retpolines, returns, function
+//! entries, static keys and calls, lock prefixes; sorted tables. A [`Verifier`] links each module where the guest has
+//! it, does what that kernel does, and compares. Whatever depends on the machine must fit one state of it: CPU
+//! features, mitigations, static keys, as the guest's own memory says them or as most code shows them.
+//!
+//! ```text
+//! Image + addresses --link--> as relocated --rules--> as it must be  <--compare-->  the guest's memory
+//!                                            ^
+//!                                   one machine state (evidence)
+//! ```
+//!
+//! Modules are [checked](Verifier::check) in the order in which they were loaded. [`Verifier::settle`] then names those
+//! that went by another machine state than the rest; checked again, what does not fit is unexplained.
+
+mod compare;
+mod data;
+mod error;
+pub(crate) mod evidence;
+mod given;
+mod guest;
+pub(crate) mod kernel_sort;
+mod report;
+mod scope;
+pub(crate) mod subject;
+pub(crate) mod tables;
+pub(crate) mod twin;
+mod unloaded;
+
+use alloc::vec::Vec;
+
+pub use error::VerifyError;
+pub use evidence::Variable;
+pub use guest::{Guest, GuestMemory, GuestModule, GuestSymbol};
+pub use report::{MemoryReport, ModuleReport, NotCompared, Rule, Tally, Unexplained, Why};
+
+use crate::address::RunAddr;
+pub(crate) use crate::arch::x86_64::Kernel;
+use crate::arch::{Machine, x86_64};
+use crate::image::{Image, SymbolPlace};
+use crate::layout::{Layout, MemoryKind, PerKind};
+use crate::link::{LinkError, LinkOptions, Linker, Placement};
+use crate::profile::Profile;
+use crate::space::PerCpuPlace;
+use compare::{Spans, compare};
+use evidence::Evidence;
+use given::GivenMemory;
+use scope::GuestScope;
+use subject::Subject;
+use twin::Twin;
+
+/// Compares the modules of one guest with their files.
+pub struct Verifier<'g> {
+    guest: &'g dyn Guest,
+    profile: Profile,
+    kernel: Kernel,
+    kprobes: Vec<RunAddr>,
+    evidence: Evidence,
+    scope: GuestScope<'g>,
+    linker: Linker,
+    settled: bool,
+}
+
+impl<'g> Verifier<'g> {
+    /// A verifier for a guest whose kernel behaves as `profile` says. Probes at the addresses `kprobes` are expected.
+    ///
+    /// # Errors
+    /// The profile is for a machine whose patching is not known.
+    pub fn new(
+        guest: &'g dyn Guest,
+        profile: Profile,
+        kprobes: Vec<RunAddr>,
+    ) -> Result<Verifier<'g>, VerifyError> {
+        if profile.machine != Machine::X86_64 {
+            return Err(VerifyError::Machine(profile.machine));
+        }
+        Ok(Verifier {
+            guest,
+            profile,
+            kernel: Kernel::read(guest),
+            kprobes,
+            evidence: Evidence::default(),
+            scope: GuestScope::new(guest),
+            linker: Linker::new(),
+            settled: false,
+        })
+    }
+
+    /// Compares one module. `index` is any number that names it, see [`Verifier::settle`].
+    ///
+    /// # Errors
+    /// The file is not the one that the guest has loaded, or cannot be linked where the guest has it.
+    pub fn check(
+        &mut self,
+        index: u32,
+        image: &Image<'_>,
+        module: &GuestModule<'_>,
+    ) -> Result<ModuleReport, VerifyError> {
+        check_build(image, module)?;
+        self.compare_whole(index, image, module)
+            .map_err(|error| other_build(self.guest, image, module).unwrap_or(error))
+    }
+
+    fn compare_whole(
+        &mut self,
+        index: u32,
+        image: &Image<'_>,
+        module: &GuestModule<'_>,
+    ) -> Result<ModuleReport, VerifyError> {
+        let layout = Layout::of(image, &self.profile)?;
+        let mut memory = GivenMemory::of(image, &layout, module)?;
+        let percpu = layout.percpu();
+        let mut placement = Placement::allocate(layout, &mut memory).map_err(VerifyError::Memory)?;
+        if let Some(percpu) = percpu {
+            placement =
+                placement.with_percpu(PerCpuPlace::given(self.percpu_base(image, module, percpu.section)));
+        }
+        let options = LinkOptions { force: module.forced };
+        let linked = self.linker.link(image, &self.profile, placement, &self.scope, options)?;
+        if !self.settled {
+            self.scope.add(linked.exports())?;
+        }
+        let twin = Twin::new(linked.into_placement(), self.guest, module)?;
+        self.evidence.begin_module(index);
+        let mut subject = Subject {
+            image,
+            profile: &self.profile,
+            guest: self.guest,
+            twin,
+            evidence: &mut self.evidence,
+            kernel: &self.kernel,
+            kprobes: &self.kprobes,
+            outside: Vec::new(),
+        };
+        x86_64::apply_patches(&mut subject)?;
+        data::bug_flags(&mut subject)?;
+        unloaded::symbols(&mut subject)?;
+        let (mut twin, outside) = (subject.twin, subject.outside);
+        twin.check()?;
+        self.evidence.check()?;
+        self.report(image, module, &mut twin, outside)
+    }
+
+    fn report(
+        &self,
+        image: &Image<'_>,
+        module: &GuestModule<'_>,
+        twin: &mut Twin<'_>,
+        outside: Vec<Unexplained>,
+    ) -> Result<ModuleReport, VerifyError> {
+        let mut spans = Spans::default();
+        let mut memories: PerKind<Option<MemoryReport>> = PerKind::default();
+        for kind in MemoryKind::ALL {
+            let skipped = data::skipped(image, twin.placement().layout(), kind)?;
+            memories[kind] = compare(twin, kind, module, &skipped, &self.evidence, &mut spans)?;
+        }
+        for span in outside {
+            if let Some(memory) = &mut memories[span.kind] {
+                memory.tally.total += span.found.len() as u64;
+                memory.tally.unexplained += span.found.len() as u64;
+            }
+            spans.kept.push(span);
+        }
+        Ok(ModuleReport {
+            name: module.name.into(),
+            memories,
+            unexplained: spans.kept,
+            more_unexplained: spans.more,
+        })
+    }
+
+    /// Decides what state the machine is in, now that all modules have been checked, and names those to be checked
+    /// again because they went by another one. Their first reports are void.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn settle(&mut self) -> Result<Vec<u32>, VerifyError> {
+        self.settled = true;
+        self.evidence.settle()
+    }
+
+    /// What the machine's state is: each variable with its value, whether the guest's own memory says so, and how many
+    /// sites speak for it.
+    pub fn machine_state(&self) -> impl Iterator<Item = (Variable, u64, bool, u64)> {
+        self.evidence.facts()
+    }
+
+    /// Whether the guest's memory holds the kernel's own words about the CPU.
+    pub fn has_cpu_words(&self) -> bool {
+        self.kernel.words.is_some()
+    }
+
+    /// Where a module's percpu data starts: kallsyms has the values of its symbols.
+    fn percpu_base(&self, image: &Image<'_>, module: &GuestModule<'_>, section: usize) -> u64 {
+        let symbols = image.symbols().iter();
+        let mut own = symbols.filter(|s| s.place == SymbolPlace::Section(section) && !s.name.is_empty());
+        let base = own.find_map(|symbol| {
+            let value = self.guest.module_symbol(module.name, symbol.name)?;
+            Some(value.wrapping_sub(symbol.value))
+        });
+        base.unwrap_or(0)
+    }
+}
+
+impl core::fmt::Debug for Verifier<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Verifier").field("profile", &self.profile).finish_non_exhaustive()
+    }
+}
+
+/// Whether the file is the one that was loaded, as far as their build ids say.
+fn check_build(image: &Image<'_>, module: &GuestModule<'_>) -> Result<(), VerifyError> {
+    let (Some(running), Some(file)) = (module.build_id, image.build_id()) else { return Ok(()) };
+    match running == file {
+        true => Ok(()),
+        false => Err(VerifyError::OtherBuild { running: running.into(), file: file.into() }),
+    }
+}
+
+/// Whether the file is of another build, by the note in the module's own memory: for a file that does not fit, where
+/// nobody has told the running module's build id.
+fn other_build(guest: &dyn Guest, image: &Image<'_>, module: &GuestModule<'_>) -> Option<VerifyError> {
+    // Sizes of name and description, the type, and "GNU".
+    const HEADER: usize = 16;
+    const LONGEST: usize = 64;
+    let file = image.build_id().filter(|id| module.build_id.is_none() && id.len() <= LONGEST)?;
+    let (_, note) = module.sections.iter().find(|(name, _)| *name == ".note.gnu.build-id")?;
+    let note = guest.bytes(*note, HEADER + file.len())?;
+    let (header, running) = note.split_at_checked(HEADER)?;
+    let expected = [4, file.len() as u32, 3, u32::from_le_bytes(*b"GNU\0")];
+    let is_note = header.chunks_exact(4).zip(expected).all(|(word, expected)| word == expected.to_le_bytes());
+    (is_note && running != file)
+        .then(|| VerifyError::OtherBuild { running: running.into(), file: file.into() })
+}
+
+impl From<LinkError> for VerifyError {
+    fn from(error: LinkError) -> VerifyError {
+        VerifyError::Link(error)
+    }
+}

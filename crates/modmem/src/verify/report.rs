@@ -1,0 +1,256 @@
+//! What a verification found.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::address::RunAddr;
+use crate::layout::{MemoryKind, PerKind};
+
+/// What made bytes differ from those of the relocated file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Rule {
+    /// An instruction replaced for a feature of the CPU, or its padding optimised (`.altinstructions`).
+    Alternative,
+    /// A call through a paravirtualisation table made direct (`.parainstructions`, 6.1).
+    Paravirt,
+    /// A call or jump through a retpoline (`.retpoline_sites`).
+    Retpoline,
+    /// A return (`.return_sites`).
+    Return,
+    /// A call that counts its depth, or the code before a function that counts it (`.call_sites`).
+    CallThunk,
+    /// An ENDBR that nothing may jump to (`.ibt_endbr_seal`).
+    EndbrSeal,
+    /// A lock prefix that one CPU does not need (`.smp_locks`).
+    LockPrefix,
+    /// The entry of a function that can be traced (`__mcount_loc`).
+    Ftrace,
+    /// A branch on a static key (`__jump_table`).
+    JumpLabel,
+    /// A static call or its trampoline (`.static_call_sites`, `.static_call.text`).
+    StaticCall,
+    /// A probe that the caller declared.
+    Kprobe,
+    /// A table sorted by the loader (`__ex_table`, ORC, `__mcount_loc`).
+    SortedTable,
+    /// A table that the kernel rewrites (`__jump_table`, `.static_call_sites`, `.altinstructions`).
+    RewrittenTable,
+    /// A flag that the kernel sets when a warning was printed once (`__bug_table`).
+    BugFlag,
+    /// A symbol in a section that is not loaded, in the symbol table of a module whose init has not returned.
+    UnloadedSymbol,
+}
+
+impl Rule {
+    /// All rules.
+    pub const ALL: [Rule; 15] = [
+        Rule::Alternative,
+        Rule::Paravirt,
+        Rule::Retpoline,
+        Rule::Return,
+        Rule::CallThunk,
+        Rule::EndbrSeal,
+        Rule::LockPrefix,
+        Rule::Ftrace,
+        Rule::JumpLabel,
+        Rule::StaticCall,
+        Rule::Kprobe,
+        Rule::SortedTable,
+        Rule::RewrittenTable,
+        Rule::BugFlag,
+        Rule::UnloadedSymbol,
+    ];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rule::Alternative => "alternatives",
+            Rule::Paravirt => "paravirt calls",
+            Rule::Retpoline => "retpolines",
+            Rule::Return => "returns",
+            Rule::CallThunk => "call thunks",
+            Rule::EndbrSeal => "ENDBR seals",
+            Rule::LockPrefix => "lock prefixes",
+            Rule::Ftrace => "ftrace",
+            Rule::JumpLabel => "jump labels",
+            Rule::StaticCall => "static calls",
+            Rule::Kprobe => "kprobes",
+            Rule::SortedTable => "sorted tables",
+            Rule::RewrittenTable => "rewritten tables",
+            Rule::BugFlag => "warning flags",
+            Rule::UnloadedSymbol => "symbols of sections not loaded",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Why bytes were not compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum NotCompared {
+    /// The module and the kernel write there.
+    Writable,
+    /// The memory was given back after init.
+    FreedInit,
+    /// The guest's memory could not be read.
+    Unreadable,
+}
+
+impl NotCompared {
+    /// All reasons.
+    pub const ALL: [NotCompared; 3] =
+        [NotCompared::Writable, NotCompared::FreedInit, NotCompared::Unreadable];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            NotCompared::Writable => "writable data",
+            NotCompared::FreedInit => "freed after init",
+            NotCompared::Unreadable => "not in the snapshot",
+        }
+    }
+}
+
+impl fmt::Display for NotCompared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Bytes of one memory, each counted once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Bytes of the memory.
+    pub total: u64,
+    /// Equal to the relocated file.
+    pub identical: u64,
+    /// Different from it, and as a rule makes them; by rule.
+    pub explained: [u64; Rule::ALL.len()],
+    /// One of two states that a rule allows, where nothing says which one it should be: what decides lies in the
+    /// kernel, and its memory was not at hand. Among them are bytes as the file has them. By rule.
+    pub unproven: [u64; Rule::ALL.len()],
+    /// Neither.
+    pub unexplained: u64,
+    /// Not compared; by reason.
+    pub not_compared: [u64; NotCompared::ALL.len()],
+}
+
+impl Tally {
+    /// Bytes that a rule explains.
+    pub fn explained_by(&self, rule: Rule) -> u64 {
+        self.explained[rule as usize]
+    }
+
+    /// Bytes that any rule explains.
+    pub fn explained_bytes(&self) -> u64 {
+        self.explained.iter().sum()
+    }
+
+    /// Bytes in either of two states.
+    pub fn unproven_bytes(&self) -> u64 {
+        self.unproven.iter().sum()
+    }
+
+    /// Bytes that were not compared, for that reason.
+    pub fn not_compared_for(&self, reason: NotCompared) -> u64 {
+        self.not_compared[reason as usize]
+    }
+
+    /// Adds another memory's.
+    pub fn add(&mut self, other: &Tally) {
+        self.total += other.total;
+        self.identical += other.identical;
+        self.unexplained += other.unexplained;
+        let pairs = self.explained.iter_mut().zip(&other.explained);
+        let pairs = pairs.chain(self.unproven.iter_mut().zip(&other.unproven));
+        pairs.chain(self.not_compared.iter_mut().zip(&other.not_compared)).for_each(|(a, b)| *a += b);
+    }
+}
+
+/// Bytes that nothing explains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unexplained {
+    /// The memory that they are in.
+    pub kind: MemoryKind,
+    /// Where they start.
+    pub address: RunAddr,
+    /// What should be there; of long spans the start.
+    pub expected: Vec<u8>,
+    /// What is there.
+    pub found: Vec<u8>,
+    /// Why nothing explains them.
+    pub why: Why,
+}
+
+/// Why bytes are unexplained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No rule changes anything there.
+    NoRule,
+    /// A rule does, but not to this.
+    NotAsRule(Rule),
+    /// It is something that the rule can make, but not on a machine in this state, which everything else shows.
+    OutOfStep {
+        /// The rule.
+        rule: Rule,
+        /// What decides, and how it is.
+        state: Box<str>,
+    },
+    /// The rule allows such a branch, but not to there.
+    WrongTarget {
+        /// The rule.
+        rule: Rule,
+        /// Where it goes.
+        target: RunAddr,
+    },
+}
+
+/// One memory of a module, compared.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryReport {
+    /// Where it is.
+    pub address: RunAddr,
+    /// Its bytes.
+    pub tally: Tally,
+}
+
+/// One module, compared.
+#[derive(Clone, Debug)]
+pub struct ModuleReport {
+    /// Its name.
+    pub name: String,
+    /// Its memories.
+    pub memories: PerKind<Option<MemoryReport>>,
+    /// Bytes that nothing explains, in order of address within each memory; the first ones where there are many.
+    pub unexplained: Vec<Unexplained>,
+    /// How many more spans there are.
+    pub more_unexplained: usize,
+}
+
+impl ModuleReport {
+    /// All memories together.
+    pub fn total(&self) -> Tally {
+        let mut total = Tally::default();
+        self.memories
+            .iter()
+            .filter_map(|(_, memory)| memory.as_ref())
+            .for_each(|memory| total.add(&memory.tally));
+        total
+    }
+
+    /// Whether nothing is unexplained.
+    pub fn is_clean(&self) -> bool {
+        self.memories
+            .iter()
+            .filter_map(|(_, memory)| memory.as_ref())
+            .all(|memory| memory.tally.unexplained == 0)
+    }
+}

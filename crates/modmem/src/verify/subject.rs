@@ -1,0 +1,69 @@
+//! What the rules of a machine work on: one module of one guest.
+
+use alloc::vec::Vec;
+
+use super::evidence::Evidence;
+use super::guest::Guest;
+use super::report::{Unexplained, Why};
+use super::twin::Twin;
+use super::{Kernel, VerifyError};
+use crate::address::RunAddr;
+use crate::image::Image;
+use crate::layout::MemoryKind;
+use crate::profile::Profile;
+
+/// One module while its rules are applied.
+pub(crate) struct Subject<'s, 'g> {
+    pub(crate) image: &'s Image<'s>,
+    pub(crate) profile: &'s Profile,
+    pub(crate) guest: &'g dyn Guest,
+    pub(crate) twin: Twin<'g>,
+    pub(crate) evidence: &'s mut Evidence,
+    pub(crate) kernel: &'s Kernel,
+    pub(crate) kprobes: &'s [RunAddr],
+    /// What is wrong in memory that belongs to the module and is none of its seven.
+    pub(crate) outside: Vec<Unexplained>,
+}
+
+impl Subject<'_, '_> {
+    /// Address and size of the first loaded section of that name.
+    pub(crate) fn section(&self, name: &str) -> Option<(RunAddr, u64)> {
+        let section =
+            self.image.sections().iter().find(|section| section.name() == name && section.is_alloc())?;
+        Some((self.section_address(section.index())?, section.size()))
+    }
+
+    /// Address of a loaded section, by index.
+    pub(crate) fn section_address(&self, index: usize) -> Option<RunAddr> {
+        let place = self.twin.placement().layout().place(index)?;
+        Some(self.twin.placement().section_address(place))
+    }
+
+    /// The places that a table of distances names, each 32 bits and counted from where it stands.
+    pub(crate) fn sites(&self, name: &str) -> Result<Vec<RunAddr>, VerifyError> {
+        let Some((table, size)) = self.section(name) else { return Ok(Vec::new()) };
+        let mut sites = Vec::new();
+        sites.try_reserve_exact((size / 4) as usize).map_err(|_| VerifyError::OutOfMemory)?;
+        for index in 0..size / 4 {
+            let at = table + index * 4;
+            if let Some(offset) = self.twin.offset32(at).filter(|&offset| offset != 0) {
+                sites.push(at + offset as u64);
+            }
+        }
+        Ok(sites)
+    }
+
+    /// Whether a function of the kernel or of a module begins at `address`, as far as symbols tell.
+    pub(crate) fn is_function(&self, address: RunAddr) -> bool {
+        self.guest.symbol_at(address).is_some_and(|symbol| symbol.text && symbol.offset == 0)
+    }
+
+    /// Notes what is wrong in a page that belongs to the module and is none of its memories.
+    pub(crate) fn outside(&mut self, address: RunAddr, expected: &[u8], found: &[u8], why: Why) {
+        let kind = MemoryKind::Text;
+        let (expected, found) = (expected.into(), found.into());
+        if self.outside.try_reserve(1).is_ok() {
+            self.outside.push(Unexplained { kind, address, expected, found, why });
+        }
+    }
+}

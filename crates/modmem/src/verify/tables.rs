@@ -1,0 +1,215 @@
+//! Tables that the loader sorts and rewrites, whatever the machine.
+
+use alloc::vec::Vec;
+
+use super::evidence::Variable;
+use super::kernel_sort::kernel_sort;
+use super::subject::Subject;
+use super::twin::Standing;
+use super::{Rule, VerifyError};
+use crate::address::RunAddr;
+use crate::name::Name;
+
+/// One entry of `__jump_table` (`struct jump_entry`, relative form).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JumpEntry {
+    /// Where the branch is.
+    pub(crate) code: RunAddr,
+    /// Where it goes.
+    pub(crate) target: RunAddr,
+    /// The static key that decides.
+    pub(crate) key: RunAddr,
+    /// Whether the branch is taken while the key is off.
+    pub(crate) inverted: bool,
+}
+
+/// One entry of `.static_call_sites` (`struct static_call_site`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StaticCallSite {
+    /// Where the call is.
+    pub(crate) code: RunAddr,
+    /// The key that says what is called.
+    pub(crate) key: RunAddr,
+    /// Whether it is a jump at a function's end.
+    pub(crate) tail: bool,
+}
+
+/// How many entries of that size there are, at most as many as there are bytes.
+fn entries<T>(size: u64, entry: u64) -> Result<Vec<T>, VerifyError> {
+    let mut list = Vec::new();
+    list.try_reserve_exact((size / entry) as usize).map_err(|_| VerifyError::OutOfMemory)?;
+    Ok(list)
+}
+
+fn order<T: Ord>(a: T, b: T) -> i32 {
+    a.cmp(&b) as i32
+}
+
+/// `__ex_table`: instruction, fixup and data, sorted by instruction (lib/extable.c:sort_extable).
+pub(crate) fn exceptions(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
+    const ENTRY: u64 = 12;
+    let Some((table, size)) = subject.section("__ex_table") else { return Ok(()) };
+    let mut list = entries(size, ENTRY)?;
+    for index in 0..size / ENTRY {
+        let at = table + index * ENTRY;
+        let twin = &subject.twin;
+        let (Some(insn), Some(fixup), Some(data)) =
+            (twin.offset32(at), twin.offset32(at + 4), twin.offset32(at + 8))
+        else {
+            return Ok(());
+        };
+        list.push((at + insn as u64, at + 4 + fixup as u64, data as u32));
+    }
+    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| order(a.0, b.0));
+    for (index, (insn, fixup, data)) in (0..).zip(list) {
+        let at = table + index * ENTRY;
+        let mut bytes = [0; ENTRY as usize];
+        bytes[..4].copy_from_slice(&distance(insn, at));
+        bytes[4..8].copy_from_slice(&distance(fixup, at + 4));
+        bytes[8..].copy_from_slice(&data.to_le_bytes());
+        subject.twin.write(at, &bytes, Rule::SortedTable, Standing::Certain);
+    }
+    Ok(())
+}
+
+fn distance(to: RunAddr, from: RunAddr) -> [u8; 4] {
+    (to.0.wrapping_sub(from.0) as u32).to_le_bytes()
+}
+
+/// `__mcount_loc`: addresses of function entries, sorted (kernel/trace/ftrace.c:ftrace_process_locs).
+pub(crate) fn function_entries(subject: &mut Subject<'_, '_>) -> Result<Vec<RunAddr>, VerifyError> {
+    let Some((table, size)) = subject.section("__mcount_loc") else { return Ok(Vec::new()) };
+    let mut list: Vec<u64> = entries(size, 8)?;
+    for index in 0..size / 8 {
+        let Some(address) = subject.twin.word64(table + index * 8) else { return Ok(Vec::new()) };
+        list.push(address);
+    }
+    let was_sorted = list.is_sorted();
+    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| order(a, b));
+    let mut addresses = entries(size, 8)?;
+    for (index, address) in (0..).zip(list) {
+        if !was_sorted {
+            let place = table + index * 8;
+            subject.twin.write(place, &address.to_le_bytes(), Rule::SortedTable, Standing::Certain);
+        }
+        addresses.push(RunAddr(address));
+    }
+    Ok(addresses)
+}
+
+/// `__jump_table`: sorted by key and code, with a bit that marks init code (kernel/jump_label.c).
+pub(crate) fn jump_labels(subject: &mut Subject<'_, '_>) -> Result<Vec<JumpEntry>, VerifyError> {
+    const ENTRY: u64 = 16;
+    let Some((table, size)) = subject.section("__jump_table") else { return Ok(Vec::new()) };
+    let mut list: Vec<JumpEntry> = entries(size, ENTRY)?;
+    for index in 0..size / ENTRY {
+        let at = table + index * ENTRY;
+        let twin = &subject.twin;
+        let (Some(code), Some(target), Some(key)) =
+            (twin.offset32(at), twin.offset32(at + 4), twin.word64(at + 8))
+        else {
+            return Ok(Vec::new());
+        };
+        // The flags are part of the distance: keys are aligned.
+        let key = (at + 8).0.wrapping_add(key);
+        list.push(JumpEntry {
+            code: at + code as u64,
+            target: at + 4 + target as u64,
+            key: RunAddr(key & !3),
+            inverted: key & 1 != 0,
+        });
+    }
+    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| order((a.key, a.code), (b.key, b.code)));
+    for (index, entry) in (0..).zip(&list) {
+        let at = table + index * ENTRY;
+        let init = subject.twin.kind_at(entry.code).is_some_and(|kind| kind.is_init());
+        let flags = u64::from(entry.inverted) | u64::from(init) << 1;
+        let mut bytes = [0; ENTRY as usize];
+        bytes[..4].copy_from_slice(&distance(entry.code, at));
+        bytes[4..8].copy_from_slice(&distance(entry.target, at + 4));
+        bytes[8..].copy_from_slice(&(entry.key.0 | flags).wrapping_sub((at + 8).0).to_le_bytes());
+        subject.twin.write(at, &bytes, Rule::RewrittenTable, Standing::Certain);
+    }
+    Ok(list)
+}
+
+/// `.static_call_sites`: keys looked up, sorted by key, init code marked (kernel/static_call_inline.c).
+pub(crate) fn static_calls(subject: &mut Subject<'_, '_>) -> Result<Vec<StaticCallSite>, VerifyError> {
+    const ENTRY: u64 = 8;
+    const TAIL: u64 = 1;
+    const INIT: u64 = 2;
+    let Some((table, size)) = subject.section(".static_call_sites") else { return Ok(Vec::new()) };
+    let mut list: Vec<(RunAddr, RunAddr, u64)> = entries(size, ENTRY)?;
+    for index in 0..size / ENTRY {
+        let at = table + index * ENTRY;
+        let (Some(code), Some(key)) = (subject.twin.offset32(at), subject.twin.offset32(at + 4)) else {
+            return Ok(Vec::new());
+        };
+        let key = (at + 4).0.wrapping_add(key as u64);
+        let flags = key & 3;
+        list.push((at + code as u64, key_of(subject, RunAddr(key & !3)), flags));
+    }
+    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| order(a.1, b.1));
+    let mut sites = entries(size, ENTRY)?;
+    for (index, (code, key, flags)) in (0..).zip(list) {
+        let at = table + index * ENTRY;
+        let init = subject.twin.kind_at(code).is_some_and(|kind| kind.is_init());
+        let flags = flags | if init { INIT } else { 0 };
+        let mut bytes = [0; ENTRY as usize];
+        bytes[..4].copy_from_slice(&distance(code, at));
+        bytes[4..].copy_from_slice(&distance(RunAddr(key.0 | flags), at + 4));
+        subject.twin.write(at, &bytes, Rule::RewrittenTable, Standing::Certain);
+        sites.push(StaticCallSite { code, key, tail: flags & TAIL != 0 });
+    }
+    Ok(sites)
+}
+
+/// Where only the trampoline of a static call is exported, a site names that instead of the key.
+fn key_of(subject: &Subject<'_, '_>, named: RunAddr) -> RunAddr {
+    const TRAMPOLINE: &str = "__SCT__";
+    if subject.twin.kind_at(named).is_some() {
+        return named;
+    }
+    let symbol =
+        subject.guest.symbol_at(named).filter(|symbol| symbol.offset == 0 && symbol.module.is_none());
+    let name = symbol.and_then(|symbol| symbol.name.strip_prefix(TRAMPOLINE));
+    let key = name.and_then(|name| {
+        let mut key = Vec::new();
+        key.try_reserve_exact(7 + name.len()).ok()?;
+        key.extend_from_slice(b"__SCK__");
+        key.extend_from_slice(name.as_bytes());
+        subject.guest.kernel_symbol(Name(&key))
+    });
+    key.map_or(named, RunAddr)
+}
+
+/// Whether the branch of a jump label is taken, by the state of its key.
+///
+/// `found` is what the site shows: whether it is taken there, if it is either.
+pub(crate) fn is_taken(
+    subject: &mut Subject<'_, '_>,
+    entry: &JumpEntry,
+    found: Option<bool>,
+) -> (bool, Standing) {
+    let variable = Variable::Key(entry.key);
+    if !subject.evidence.knows(variable) {
+        // `enabled` is the first word; a negative count is one on its way up.
+        let mut count = [0; 4];
+        let known = subject.guest.read(entry.key, &mut count);
+        let value = known.then(|| u64::from(i32::from_le_bytes(count) != 0));
+        subject.evidence.pin(variable, value);
+    }
+    let proven = subject.evidence.pinned(variable).is_some();
+    if let (None, Some(taken)) = (subject.evidence.certain(variable), found) {
+        subject.evidence.vote(variable, u64::from(taken != entry.inverted));
+        return (taken, Standing::Unproven);
+    }
+    let enabled = subject.evidence.leaning(variable).unwrap_or(0) == 1;
+    let taken = enabled != entry.inverted;
+    let standing = match found {
+        Some(found) if found != taken => Standing::OutOfStep(variable),
+        _ if proven => Standing::Certain,
+        _ => Standing::Unproven,
+    };
+    (taken, standing)
+}

@@ -1,0 +1,110 @@
+//! What is checked of one moment of one guest: layout, bytes, views.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use modmem::verify::NotCompared;
+use modmem_linux::snapshot::Snapshot;
+use modmem_linux::verify::{self, Outcome};
+
+use crate::compare::{Differences, Held, layouts, views};
+use crate::oracle::Oracle;
+
+/// What the guest left of the moment's memory.
+pub(super) const SNAPSHOT: &str = "snapshot.mms";
+
+/// References that a running kernel holds on modules and that loading does not make: an instance of the algorithm that
+/// the init function of `libcrc32c` takes, the control sockets that `sctp` opens for itself, the mount that `configfs`
+/// is pinned by once somebody has a folder in it.
+const HELD: Held<'_> = &[("crc32c_intel", 1), ("sctp", 2), ("configfs", 1)];
+
+/// What was found in one moment.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// What was compared, in a line each.
+    pub(super) compared: Vec<String>,
+    /// How many init memories were there.
+    pub(super) init_memories: usize,
+    /// What differs.
+    pub(super) differences: Vec<String>,
+}
+
+impl Findings {
+    fn add(&mut self, what: &str, compared: String, differences: &Differences) {
+        self.compared.push(format!("{what}: {compared}"));
+        self.differences.extend(differences.lines().map(|line| format!("{what}: {line}")));
+    }
+}
+
+/// Checks the moment that a guest recorded in `folder`.
+pub(super) fn check(folder: &Path, files: &BTreeMap<String, Vec<u8>>, config: &str) -> Result<Findings> {
+    let oracle = Oracle::of(folder, files.clone(), config.to_owned())?;
+    let mut findings = Findings::default();
+
+    let layouts = layouts(&oracle).context("layout")?;
+    let mut compared = format!(
+        "{} modules, {} sections, {} memories ({} of init)",
+        layouts.modules, layouts.sections, layouts.areas, layouts.init_areas
+    );
+    if layouts.shared > 0 {
+        compared += &format!(", {} texts in huge pages whose sizes nobody reports", layouts.shared);
+    }
+    findings.init_memories = layouts.init_areas;
+    findings.add("layout", compared, &layouts.differences);
+
+    let snapshot = folder.join(SNAPSHOT);
+    bytes(&Snapshot::open(&snapshot)?, files, &mut findings)
+        .with_context(|| snapshot.display().to_string())?;
+
+    let views = views(&oracle, HELD).context("views")?;
+    let compared = format!(
+        "{} modules in /proc/modules, {} files of /sys/module, {} lines of /proc/kallsyms",
+        views.modules, views.files, views.symbols
+    );
+    findings.add("views", compared, &views.differences);
+    Ok(findings)
+}
+
+/// Verifies a snapshot: whatever is not explained is a difference.
+fn bytes(snapshot: &Snapshot, files: &BTreeMap<String, Vec<u8>>, findings: &mut Findings) -> Result<()> {
+    let options = verify::Options { listed_kprobes: true, ..verify::Options::default() };
+    let verification = verify::verify(snapshot, &options, &mut |name| Ok(files.get(name).cloned()))?;
+    let total = verification.total();
+    let mut differences = Differences::default();
+    for module in &verification.modules {
+        match &module.outcome {
+            Outcome::Compared(report) => {
+                for one in &report.unexplained {
+                    differences.push(format!(
+                        "{}: {} at {}: {:02x?} where {:02x?} is expected ({:?})",
+                        module.name, one.kind, one.address, one.found, one.expected, one.why
+                    ));
+                }
+            }
+            Outcome::NoFile => differences.push(format!("{}: no file", module.name)),
+            Outcome::NotComparable(why) => differences.push(format!("{}: not compared: {why}", module.name)),
+        }
+    }
+    for stray in verification.strays.iter().filter(|stray| stray.kind.is_unexplained()) {
+        differences.push(format!("{:#x?} belongs to nobody: {:?}", stray.range, stray.kind));
+    }
+    if !verification.is_clean() && differences.is_empty() {
+        differences.push("the verification is not clean and does not say why".to_owned());
+    }
+    let reasons = NotCompared::ALL.map(|reason| format!("{} {reason}", total.not_compared_for(reason)));
+    let compared = format!(
+        "{} in all, {} identical, {} explained, {} in either state, {} unexplained; not compared: {}",
+        total.total,
+        total.identical,
+        total.explained_bytes(),
+        total.unproven_bytes(),
+        total.unexplained,
+        reasons.join(", ")
+    );
+    findings.add("bytes", compared, &differences);
+    for missing in &snapshot.missing {
+        findings.compared.push(format!("not in the snapshot: {missing}"));
+    }
+    Ok(())
+}

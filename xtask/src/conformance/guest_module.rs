@@ -1,0 +1,58 @@
+//! The module of our own that waits in its init function, built for exactly the kernel that is booted.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::packages;
+
+/// The module's name.
+pub(super) const NAME: &str = "modmem_waits";
+/// Its sources.
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/module");
+
+/// Builds the module with the kernel's headers package, unpacked below `work`; gives its file.
+pub(super) fn build(release: &str, work: &Path) -> Result<Vec<u8>> {
+    packages::need("make", &["make"])?;
+    packages::need("cc", &["gcc", "libc6-dev"])?;
+    let headers = headers(release, work)?;
+    let folder = work.join(format!("{NAME}-{release}"));
+    std::fs::create_dir_all(&folder)?;
+    for name in ["Kbuild", &format!("{NAME}.c")] {
+        let (from, to) = (Path::new(SOURCES).join(name), folder.join(name));
+        let contents = std::fs::read(&from).with_context(|| from.display().to_string())?;
+        // make goes by times: a source that has not changed keeps its own.
+        if std::fs::read(&to).ok().as_ref() != Some(&contents) {
+            std::fs::write(&to, contents)?;
+        }
+    }
+    let mut make = Command::new("make");
+    make.arg("-C").arg(&headers).arg(format!("M={}", folder.display())).arg("modules");
+    packages::quiet(&mut make).with_context(|| format!("{NAME} cannot be built for {release}"))?;
+    let file = folder.join(format!("{NAME}.ko"));
+    std::fs::read(&file).with_context(|| file.display().to_string())
+}
+
+/// The folder in which modules for this release are built.
+fn headers(release: &str, work: &Path) -> Result<PathBuf> {
+    let package = format!("linux-headers-{release}");
+    let mut names = packages::dependencies(&package)?;
+    // Its own parts; the compiler and the kernel are not unpacked.
+    names.retain(|name| name.starts_with("linux-headers-") || name.starts_with("linux-kbuild-"));
+    names.push(package.clone());
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let root = packages::unpacked(&work.join(&package), &names)?;
+    let root = root.canonicalize()?;
+    let folder = root.join("usr/src").join(&package);
+    // The package's makefile names the other package where it would be installed.
+    let makefile = folder.join("Makefile");
+    let text = std::fs::read_to_string(&makefile).with_context(|| makefile.display().to_string())?;
+    let here = format!("include {}/usr/src/", root.display());
+    if text.contains("include /usr/src/") {
+        std::fs::write(&makefile, text.replace("include /usr/src/", &here))?;
+    }
+    // With it, BTF would be made, by a program that is not there. The module does without.
+    let _ = std::fs::remove_file(folder.join("vmlinux"));
+    Ok(folder)
+}

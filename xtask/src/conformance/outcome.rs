@@ -1,0 +1,45 @@
+//! How a boot ended.
+
+use std::fmt;
+
+/// What a machine without network, qemu or apt cannot do. Told loudly, and a failure where nothing may be skipped.
+#[derive(Debug)]
+pub(super) struct NotToBeHad(pub(super) String);
+
+impl fmt::Display for NotToBeHad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotToBeHad {}
+
+/// Turns an error into one that skips.
+pub(super) fn not_to_be_had(what: &str) -> impl FnOnce(anyhow::Error) -> anyhow::Error {
+    let what = what.to_owned();
+    move |error| NotToBeHad(format!("{what}: {error:#}")).into()
+}
+
+/// What the chore as a whole came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Boots in which everything was as modmem computes it.
+    pub passed: usize,
+    /// Boots in which something was not.
+    pub failed: usize,
+    /// Boots that this machine cannot do.
+    pub skipped: usize,
+    /// Boots that only report, and had something to report.
+    pub reported: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { passed, failed, skipped, reported } = self;
+        write!(f, "{passed} passed, {failed} failed, {skipped} SKIPPED")?;
+        match reported {
+            0 => Ok(()),
+            _ => write!(f, ", {reported} with differences in kernels that only report"),
+        }
+    }
+}

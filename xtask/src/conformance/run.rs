@@ -1,0 +1,245 @@
+//! One boot from beginning to end.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use modmem_linux::{Error, Kernel, ModuleFile, OpenOptions, default_cache_folder};
+
+use super::boots::Boot;
+use super::checks::{self, Findings};
+use super::guest::{self, Guest};
+use super::machine::{self, Machine};
+use super::options::Options;
+use super::outcome::NotToBeHad;
+use super::{guest_module, packages};
+
+/// What the disk needs; built into some kernels.
+const DISK: [&str; 2] = ["virtio_pci", "virtio_blk"];
+/// Moments that a guest records, in this order; the first only where a module waits in its init function.
+const MOMENTS: [&str; 2] = ["waiting", "live"];
+/// How the guest ends what it brings out.
+const END: &str = "zz-end";
+
+/// What all boots share.
+#[derive(Debug)]
+pub(super) struct Tools {
+    /// The folder for packages, kernels and recordings.
+    work: PathBuf,
+    busybox: Vec<u8>,
+    modmem: Vec<u8>,
+}
+
+impl Tools {
+    pub(super) fn gather(target: &Path) -> Result<Tools> {
+        if !cfg!(target_arch = "x86_64") {
+            return Err(NotToBeHad("modmem for the guest is built on x86-64 only".into()).into());
+        }
+        packages::need(machine::QEMU, machine::PACKAGES)?;
+        let work = target.join("conformance");
+        std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
+        let work = work.canonicalize()?;
+        let busybox = guest::busybox(&work)?;
+        let start = Instant::now();
+        let modmem = guest::modmem(target)?;
+        println!("conformance: modmem built for the guest in {} s", start.elapsed().as_secs());
+        Ok(Tools { work, busybox, modmem })
+    }
+}
+
+/// What came out of a boot.
+#[derive(Debug)]
+pub(super) struct Report {
+    boot: &'static str,
+    remarks: Vec<String>,
+    moments: Vec<(String, Findings)>,
+}
+
+impl Report {
+    pub(super) fn is_clean(&self) -> bool {
+        self.moments.iter().all(|(_, findings)| findings.differences.is_empty())
+    }
+
+    pub(super) fn print(&self) {
+        for remark in &self.remarks {
+            println!("{}: {remark}", self.boot);
+        }
+        for (moment, findings) in &self.moments {
+            for line in &findings.compared {
+                println!("{}, {moment}: {line}", self.boot);
+            }
+            for line in &findings.differences {
+                println!("{}, {moment}: DIFFERENT: {line}", self.boot);
+            }
+        }
+    }
+}
+
+/// Boots, and checks what comes out.
+pub(super) fn boot(boot: &'static Boot, options: &Options, tools: &Tools) -> Result<Report> {
+    let spec = options.kernel.as_deref().unwrap_or(boot.kernel);
+    let cache = std::env::var_os("MODMEM_CACHE").map(PathBuf::from).or_else(default_cache_folder);
+    // The newest kernel may be another one than when it was last asked for.
+    let fetch = OpenOptions { cache, refresh: !boot.gates, ..OpenOptions::default() };
+    let kernel = Kernel::open(&[spec], &fetch).map_err(unavailable)?;
+    println!("conformance: {}: {}, {}", boot.name, boot.about, kernel.describe());
+    let config = kernel.config().context("the kernel's package has no configuration")?;
+    let config = String::from_utf8_lossy(&config).into_owned();
+    let mut report = Report { boot: boot.name, remarks: Vec::new(), moments: Vec::new() };
+
+    let modules = modules(&kernel, boot, options)?;
+    let waits = match guest_module::build(kernel.release(), &tools.work) {
+        Ok(file) => Some(file),
+        // Kernels that only report may need a newer compiler.
+        Err(error) if !boot.gates => {
+            report.remarks.push(format!("init memories are not compared: {error:#}"));
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let folder = options.keep.as_ref().map_or_else(|| tools.work.join("boots"), Clone::clone).join(boot.name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    }
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let folder = folder.canonicalize()?;
+
+    let archive = Guest {
+        busybox: &tools.busybox,
+        modmem: Some(&tools.modmem),
+        modules: &modules,
+        waits: waits.as_deref().map(|file| (guest_module::NAME, file)),
+        setup: boot.setup,
+        release: kernel.release(),
+        config: &config,
+    };
+    let initramfs = tools.work.join("initramfs");
+    std::fs::write(&initramfs, archive.archive()?).with_context(|| initramfs.display().to_string())?;
+    let disk = tools.work.join("disk");
+    let console = folder.join("console");
+    let image = kernel.image_path().context("the kernel's package has no image")?;
+    let machine =
+        Machine { cpu: boot.cpu, cpus: boot.cpus, kernel: image, initramfs: &initramfs, append: boot.append };
+    let start = Instant::now();
+    machine.run(&disk, &console)?;
+    report.remarks.push(format!("booted, loaded and recorded in {} s", start.elapsed().as_secs()));
+    bring_out(&disk, &folder)
+        .with_context(|| format!("the guest's end was:\n{}", machine::tail(&console)))?;
+    for file in [&initramfs, &disk] {
+        std::fs::remove_file(file)?;
+    }
+    expected(boot, &folder)?;
+    let refused = refused(&folder, boot, options)?;
+    if !refused.is_empty() {
+        report.remarks.push(format!("the kernel refused {}", refused.join(", ")));
+    }
+    if options.snapshot_only {
+        report.remarks.push(format!("recorded in {}, not checked", folder.display()));
+        return Ok(report);
+    }
+
+    let mut files: BTreeMap<String, Vec<u8>> = modules.into_iter().collect();
+    files.extend(waits.map(|file| (guest_module::NAME.to_owned(), file)));
+    for moment in MOMENTS.iter().filter(|moment| folder.join(moment).is_dir()) {
+        let start = Instant::now();
+        let findings = checks::check(&folder.join(moment), &files, &config)?;
+        if *moment == MOMENTS[0] && findings.init_memories == 0 {
+            bail!("no init memory was compared, although {} waits", guest_module::NAME);
+        }
+        report.moments.push(((*moment).to_owned(), findings));
+        report.remarks.push(format!("{moment} checked in {:.1} s", start.elapsed().as_secs_f64()));
+    }
+    Ok(report)
+}
+
+/// A kernel that cannot be fetched is no failure of what is to be proven.
+fn unavailable(error: Error) -> anyhow::Error {
+    match error {
+        Error::Debian { .. } => NotToBeHad(error.to_string()).into(),
+        error => error.into(),
+    }
+}
+
+/// The modules in the order of their loading, with their files.
+fn modules(kernel: &Kernel, boot: &'static Boot, options: &Options) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut wanted: Vec<ModuleFile> = Vec::new();
+    for name in DISK {
+        match kernel.find(name) {
+            Ok(found) => wanted.extend(found),
+            Err(Error::BuiltIn { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for name in asked(boot, options) {
+        match kernel.find(name) {
+            Ok(found) => wanted.extend(found),
+            // What was a module once may be part of a newer kernel, or gone.
+            Err(Error::BuiltIn { .. } | Error::UnknownModule { .. }) if !boot.gates => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let plan = kernel.load_order_of(&wanted)?;
+    ensure!(plan.missing.is_empty(), "{:?} is nowhere", plan.missing);
+    let file = |planned: modmem_linux::PlannedModule| {
+        let name = planned.module.name().to_owned();
+        Ok((name, planned.into_contents()?))
+    };
+    plan.modules.into_iter().map(file).collect()
+}
+
+fn asked<'o>(boot: &'static Boot, options: &'o Options) -> Vec<&'o str> {
+    match &options.modules {
+        Some(names) => names.iter().map(String::as_str).collect(),
+        None => boot.modules.to_vec(),
+    }
+}
+
+/// Unpacks what the guest wrote on its disk.
+fn bring_out(disk: &Path, folder: &Path) -> Result<()> {
+    let file = File::open(disk).with_context(|| disk.display().to_string())?;
+    tar::Archive::new(BufReader::new(file)).unpack(folder).context("what the guest wrote is no archive")?;
+    let end = folder.join(END);
+    let end = std::fs::read_to_string(&end).context("what the guest wrote is cut off")?;
+    match end.trim() {
+        "complete" => Ok(()),
+        problem => bail!("the guest {problem}"),
+    }
+}
+
+/// The state that was asked for is the one that the guest was in.
+fn expected(boot: &Boot, folder: &Path) -> Result<()> {
+    for expected in boot.expect {
+        let path = folder.join(expected.file);
+        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let text = String::from_utf8_lossy(&text);
+        ensure!(
+            text.lines().any(|line| line.contains(expected.line)),
+            "{} has no line with {:?}, but:\n{text}",
+            path.display(),
+            expected.line
+        );
+    }
+    Ok(())
+}
+
+/// Modules that the kernel did not want, such as those for CPUs that are not there. Those that were asked for it must
+/// have taken.
+fn refused(folder: &Path, boot: &'static Boot, options: &Options) -> Result<Vec<String>> {
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+    let refused: Vec<String> = read("refused").lines().map(str::to_owned).collect();
+    let loaded = read("loaded");
+    for name in asked(boot, options) {
+        ensure!(
+            !refused.iter().any(|refused| refused == name) || !boot.gates,
+            "the kernel refused {name}: {}",
+            read("insmod.log")
+        );
+    }
+    let least = if options.modules.is_some() { 1 } else { boot.least };
+    let count = loaded.lines().count();
+    ensure!(count >= least, "{count} modules were loaded, not at least {least}: {}", read("insmod.log"));
+    Ok(refused)
+}

@@ -1,0 +1,44 @@
+//! The classic hooks, each alone in a recorded kernel: what intruders do to code and tables, and what it looks like when
+//! a single site of what the kernel did is undone.
+
+mod code;
+mod modules;
+mod scene;
+mod state;
+mod tables;
+
+use scene::Scene;
+
+/// Plays all scenes in one recorded kernel. `kinds` of hooks must have found a place there.
+fn play(name: &'static str, kinds: usize) {
+    let Some(mut scene) = Scene::open(name) else { return };
+    code::entries_of_functions(&mut scene);
+    code::calls_and_returns(&mut scene);
+    code::anywhere(&mut scene);
+    state::alternatives(&mut scene);
+    state::locks_and_seals(&mut scene);
+    state::jump_labels(&mut scene);
+    state::static_calls(&mut scene);
+    tables::swapped(&mut scene);
+    tables::read_only_data(&mut scene);
+    modules::hidden(&mut scene);
+    modules::foreign_memory(&mut scene);
+    modules::of_other_files(&mut scene);
+    println!("{name}: {} kinds of hooks found", scene.kinds());
+    assert!(scene.kinds() >= kinds, "{name}: {} kinds of hooks found a place", scene.kinds());
+}
+
+#[test]
+fn hooks_in_linux_6_1_are_found() {
+    play("amd64-6.1", 80);
+}
+
+#[test]
+fn hooks_in_linux_6_12_are_found() {
+    play("amd64-6.12", 90);
+}
+
+#[test]
+fn hooks_in_linux_7_2_are_found() {
+    play("amd64-7.2", 90);
+}

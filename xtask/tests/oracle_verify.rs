@@ -1,0 +1,65 @@
+//! The promise itself: on a kernel that nobody has touched, every byte of every module's text and read-only data is
+//! what its file says after all that the kernel does to it.
+
+use modmem::MemoryKind;
+use modmem::verify::{NotCompared, Rule};
+use modmem_linux::snapshot::Snapshot;
+use modmem_linux::verify::{Options, Outcome, OwnFiles, Verification, verify};
+use xtask::oracle::folder;
+
+fn verified(name: &str) -> Option<Verification> {
+    let snapshot = Snapshot::open(folder(name)?).unwrap();
+    let files = OwnFiles::of(&snapshot).unwrap().expect("recordings bring the module files along");
+    Some(verify(&snapshot, &Options::default(), &mut |name| files.get(name)).unwrap())
+}
+
+fn every_byte_is_explained(name: &str, modules: usize, rules: &[Rule]) {
+    let Some(verification) = verified(name) else { return };
+    assert_eq!(verification.modules.len(), modules);
+    for checked in &verification.modules {
+        let Outcome::Compared(report) = &checked.outcome else {
+            panic!("{}: {:?}", checked.name, checked.outcome)
+        };
+        assert!(report.is_clean(), "{}: {:#?}", checked.name, report.unexplained);
+        for kind in [MemoryKind::Text, MemoryKind::RoData] {
+            let Some(memory) = &report.memories[kind] else { continue };
+            assert_eq!(memory.tally.not_compared.iter().sum::<u64>(), 0, "{}: {kind}", checked.name);
+        }
+    }
+    assert!(verification.is_clean(), "{:#?}", verification.strays);
+    let total = verification.total();
+    // What was compared is nearly all that there is, and each rule had something to explain.
+    assert_eq!(total.not_compared_for(NotCompared::Unreadable), 0);
+    assert!(total.identical * 10 > total.total * 6, "{total:?}");
+    assert!(total.unproven_bytes() * 1000 < total.total, "{total:?}");
+    for &rule in rules {
+        let bytes = total.explained_by(rule) + total.unproven[rule as usize];
+        assert!(bytes > 100, "{rule}: {bytes}");
+    }
+}
+
+const ALWAYS: [Rule; 6] =
+    [Rule::Alternative, Rule::Return, Rule::LockPrefix, Rule::Ftrace, Rule::StaticCall, Rule::SortedTable];
+
+#[test]
+fn every_byte_of_linux_6_12_is_explained() {
+    every_byte_is_explained(
+        "amd64-6.12",
+        37,
+        &[&ALWAYS[..], &[Rule::EndbrSeal, Rule::RewrittenTable]].concat(),
+    );
+}
+
+#[test]
+fn every_byte_of_linux_6_1_is_explained() {
+    every_byte_is_explained("amd64-6.1", 44, &[&ALWAYS[..], &[Rule::Paravirt]].concat());
+}
+
+#[test]
+fn every_byte_of_linux_7_2_is_explained() {
+    every_byte_is_explained(
+        "amd64-7.2",
+        33,
+        &[&ALWAYS[..], &[Rule::EndbrSeal, Rule::RewrittenTable]].concat(),
+    );
+}

@@ -1,0 +1,70 @@
+//! Tampering with recorded kernels: every changed byte of code and read-only data is found, and nothing else is.
+
+use xtask::tamper::{Change, Dice, Victim, unexplained};
+
+const CHANGES: usize = 10_000;
+const BATCHES: usize = 20;
+/// Changes of one batch are at least that far from each other, so that each is found for itself.
+const APART: u64 = 32;
+
+fn every_single_byte_is_found(name: &str) {
+    let Some(mut victim) = Victim::from_environment(name) else { return };
+    let total: u64 = victim.memories.iter().map(|(_, _, range)| range.end - range.start).sum();
+    let mut dice = Dice(0x5eed);
+    let (mut missed, mut blamed) = (Vec::new(), Vec::new());
+    for _ in 0..BATCHES {
+        let mut changes: Vec<Change> = Vec::new();
+        while changes.len() < CHANGES / BATCHES {
+            let mut offset = dice.below(total);
+            let address = victim.memories.iter().find_map(|(_, _, range)| {
+                let length = range.end - range.start;
+                let found = (offset < length).then_some(range.start + offset);
+                offset = offset.wrapping_sub(length);
+                found
+            });
+            let address = address.expect("an address");
+            let is_far = |change: &Change| change.address.abs_diff(address) >= APART;
+            if changes.iter().all(is_far) {
+                let byte = victim.bytes(address, 1)[0] ^ (1 + dice.below(255) as u8);
+                changes.push(Change::new(address, [byte]));
+            }
+        }
+        let verification = victim.with(&changes);
+        let spans = unexplained(&verification);
+        let within = |span: &modmem::verify::Unexplained, address: u64| {
+            (span.address.0..span.address.0 + span.found.len() as u64).contains(&address)
+        };
+        for change in &changes {
+            if !spans.iter().any(|span| within(span, change.address)) {
+                missed.push((change.clone(), victim.bytes(change.address, 1)[0]));
+            }
+        }
+        for span in spans {
+            if !changes.iter().any(|change| within(span, change.address)) {
+                blamed.push(span.clone());
+            }
+        }
+    }
+    println!(
+        "{name}: {} of {CHANGES} changes missed, {} spans blamed for others'",
+        missed.len(),
+        blamed.len()
+    );
+    assert!(missed.is_empty(), "{name}: not found: {missed:#x?}");
+    assert!(blamed.is_empty(), "{name}: not changed: {blamed:#x?}");
+}
+
+#[test]
+fn every_single_byte_changed_in_linux_6_1_is_found() {
+    every_single_byte_is_found("amd64-6.1");
+}
+
+#[test]
+fn every_single_byte_changed_in_linux_6_12_is_found() {
+    every_single_byte_is_found("amd64-6.12");
+}
+
+#[test]
+fn every_single_byte_changed_in_linux_7_2_is_found() {
+    every_single_byte_is_found("amd64-7.2");
+}
