@@ -33,7 +33,7 @@ impl GivenMemory {
         module: &GuestModule<'_>,
     ) -> Result<GivenMemory, VerifyError> {
         let mut addresses: PerKind<Option<RunAddr>> = PerKind::default();
-        for section in image.sections().iter().filter(|section| section.size() > 0) {
+        for section in image.sections().iter().filter(|section| layout.shape(section).size > 0) {
             let Some(place) = layout.place(section.index()) else { continue };
             let memory = layout.memories()[place.kind];
             let Some(block) = memory.block.and_then(|block| layout.blocks().get(block)) else { continue };

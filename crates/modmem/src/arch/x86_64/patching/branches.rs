@@ -1,5 +1,6 @@
 //! Code that is patched while the machine runs: function entries, jump labels, static calls.
 
+use super::Subject;
 use super::call_thunks::counted_target;
 use super::features::{CALL_DEPTH, RETHUNK, leaning};
 use super::insn::{CALL, Code, INT3, JMP8, JMP32, NOP5, RET, branch, branch_target};
@@ -8,7 +9,6 @@ use crate::address::RunAddr;
 use crate::image::SymbolPlace;
 use crate::name::Name;
 use crate::verify::evidence::Variable;
-use crate::verify::subject::Subject;
 use crate::verify::tables::{JumpEntry, StaticCallSite, is_taken};
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
@@ -142,7 +142,7 @@ fn trampolines(subject: &mut Subject<'_, '_>) {
 fn transform(subject: &mut Subject<'_, '_>, site: RunAddr, key: RunAddr, tail: bool) {
     let variable = Variable::StaticCall(key);
     if !subject.evidence.knows(variable) {
-        let word = subject.guest.word(key);
+        let word = subject.guest_word(key);
         subject.evidence.pin(variable, word);
     }
     let original = Code::of(subject.twin.ours_up_to(site, 6));

@@ -1,12 +1,12 @@
 //! CPU features: what the kernel's own words say, and what sites that depend on them show.
 
+use super::Subject;
 use super::insn::Code;
 use super::looks_like;
 use crate::address::RunAddr;
 use crate::name::Name;
 use crate::verify::Guest;
 use crate::verify::evidence::{Evidence, Variable};
-use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 
 /// Words of features and bugs in `boot_cpu_data` (NCAPINTS + NBUGINTS; 6.1 to 7.2).

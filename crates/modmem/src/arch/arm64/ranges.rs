@@ -1,0 +1,15 @@
+//! Where arm64 puts modules (arch/arm64/mm/init.c:module_init_limits, execmem_arch_setup).
+
+use crate::address::RunAddr;
+use crate::arch::{KernelPlace, Setup};
+use crate::profile::{KernelConfig, Ranges};
+
+/// Page size and ranges of a kernel.
+pub(super) fn setup(_config: Option<&KernelConfig<'_>>, _place: Option<KernelPlace>) -> Setup {
+    let region = RunAddr(0xffff_8000_7a00_0000)..RunAddr(0xffff_8000_8200_0000);
+    Setup {
+        page_size: 4096,
+        ranges: Ranges { text: region.clone(), data: region, fallback: None },
+        text_pack: None,
+    }
+}

@@ -1,0 +1,49 @@
+//! 32-bit PowerPC: data far from text, and a PLT for branches that do not reach.
+
+#[cfg(feature = "verify")]
+mod patching;
+mod ranges;
+mod relocations;
+
+#[cfg(feature = "verify")]
+use alloc::boxed::Box;
+
+pub use relocations::RELOCATIONS;
+
+use super::architecture::{Architecture, KernelPlace, Setup};
+use crate::image::elf::{Big32, ByteOrder, Class, Format};
+use crate::link::relocation::Relocations;
+use crate::link::stubs::NoStubs;
+use crate::profile::{KernelConfig, KernelVersion, MachineState, Switches};
+#[cfg(feature = "verify")]
+use crate::{
+    profile::Profile,
+    verify::{Guest, rules::Rules},
+};
+
+/// Ppc32.
+#[derive(Debug)]
+pub(crate) struct Ppc32;
+
+impl Architecture for Ppc32 {
+    const FORMAT: Format = Format { class: Class::Elf32, order: ByteOrder::Big };
+    type Encoding = Big32;
+    type Stubs = NoStubs;
+
+    fn switches(_: KernelVersion) -> Switches {
+        Switches::debian()
+    }
+
+    fn setup(_: KernelVersion, config: Option<&KernelConfig<'_>>, place: Option<KernelPlace>) -> Setup {
+        ranges::setup(config, place)
+    }
+
+    fn relocations(_: &MachineState) -> &'static Relocations {
+        RELOCATIONS
+    }
+
+    #[cfg(feature = "verify")]
+    fn rules(guest: &dyn Guest, _: &Profile) -> Box<dyn Rules> {
+        Box::new(patching::Kernel::read(guest))
+    }
+}
