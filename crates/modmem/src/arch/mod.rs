@@ -18,6 +18,7 @@ use core::fmt;
 pub use architecture::KernelPlace;
 pub(crate) use architecture::{Architecture, Setup};
 
+use crate::image::elf::Format;
 use crate::link::relocation::Relocations;
 use crate::profile::MachineState;
 
@@ -82,6 +83,14 @@ impl Machine {
             Machine::PowerPc => Some("ppc32"),
             _ => None,
         }
+    }
+
+    /// Width of addresses and byte order of its modules and kernels.
+    ///
+    /// # Errors
+    /// This build has nothing for the machine.
+    pub fn format(self) -> Result<Format, NotBuilt> {
+        with_machine!(self, A => A::FORMAT)
     }
 
     /// The relocations that modules of the machine may carry.

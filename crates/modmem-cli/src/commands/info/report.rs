@@ -130,8 +130,8 @@ impl FileReport {
             profile: format!("Linux {}", profile.version),
             proven: profile.standing == Standing::Proven && !foreign,
             caveat: foreign.then_some(
-                "this build lays out x86-64 only: types follow the rules that all machines share, without PLT, GOT \
-                 and the machine's own exceptions, and there are no sizes",
+                "the module is for another machine than the kernel: types follow the rules that all machines share, \
+                 without PLT, GOT and the machine's own exceptions, and there are no sizes",
             ),
             layout_error,
             modinfo: modinfo(image),
