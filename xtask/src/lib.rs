@@ -1,6 +1,7 @@
 //! Chores of the modmem repository, as a library that its tests use too.
 
 pub mod bench;
+pub mod bench_machines;
 pub mod bench_verify;
 mod command;
 pub mod compare;

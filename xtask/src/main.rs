@@ -11,6 +11,8 @@ usage: cargo xtask CHORE
                          with options (--help) only print
   bench verify SNAPSHOT...
                          measure how long it takes to verify snapshots that bring their module files along
+  bench machines KERNEL...
+                         measure what a module and a relocation cost on the machine of each kernel (debian:6.12:arm64)
   goldens DIR            write crates/modmem/tests/goldens from recorded kernels
   whole-package KERNEL   load all modules of a kernel package, or of several that it comes in; fails if one is missing
   conformance [OPTION]   boot real kernels under emulation and compare them with modmem (--help for the options)
@@ -35,6 +37,8 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "index", arguments @ ..] => xtask::bench::index(arguments),
         ["bench", "verify", snapshots @ ..] if !snapshots.is_empty() => xtask::bench_verify::run(snapshots),
         ["bench", "verify-one", snapshot] => xtask::bench_verify::one(snapshot),
+        ["bench", "machines", kernels @ ..] if !kernels.is_empty() => xtask::bench_machines::run(kernels),
+        ["bench", "machine", kernel] => xtask::bench_machines::one(kernel),
         ["freestanding"] => xtask::freestanding::run(),
         ["loom"] => xtask::loom::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
