@@ -9,6 +9,7 @@ pub mod conformance;
 pub mod freestanding;
 pub mod goldens;
 pub mod loom;
+pub mod machines;
 pub mod mod_tree;
 pub mod oracle;
 pub mod replay;

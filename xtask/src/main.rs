@@ -17,6 +17,7 @@ usage: cargo xtask CHORE
   whole-package KERNEL   load all modules of a kernel package, or of several that it comes in; fails if one is missing
   conformance [OPTION]   boot real kernels under emulation and compare them with modmem (--help for the options)
   freestanding           build and run the library in a program without std
+  machines               check builds of the library with one machine each
   loom                   explore what readers and writers of the index share with the model checker";
 
 fn main() -> ExitCode {
@@ -40,6 +41,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "machines", kernels @ ..] if !kernels.is_empty() => xtask::bench_machines::run(kernels),
         ["bench", "machine", kernel] => xtask::bench_machines::one(kernel),
         ["freestanding"] => xtask::freestanding::run(),
+        ["machines"] => xtask::machines::run(),
         ["loom"] => xtask::loom::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
         ["whole-package", kernel @ ..] if !kernel.is_empty() => xtask::whole_package::run(kernel),
