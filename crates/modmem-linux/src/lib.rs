@@ -36,6 +36,7 @@ mod deb;
 mod debian;
 mod depmod;
 mod error;
+mod flavour;
 mod glob;
 mod image;
 mod index;
