@@ -1,0 +1,192 @@
+//! A kernel as it lies in memory, its tables found by its own symbols.
+
+use std::{borrow::Cow, collections::HashMap, ops::Range};
+
+use modmem::arch::Machine;
+
+use super::{
+    ImageFacts,
+    bytes::Bytes,
+    kallsyms::{Base, Kallsyms},
+    relative::Relative,
+};
+use crate::{
+    Error, KernelSymbol,
+    ksymtab::{self, Section, Tables},
+};
+
+/// Symbols that say where the parts are.
+const WANTED: [&str; 17] = [
+    "_text",
+    "_stext",
+    "_etext",
+    "_end",
+    "__per_cpu_start",
+    "__per_cpu_end",
+    "kallsyms_token_table",
+    "__start___ksymtab",
+    "__stop___ksymtab",
+    "__start___ksymtab_gpl",
+    "__stop___ksymtab_gpl",
+    "__start___kcrctab",
+    "__stop___kcrctab",
+    "__start___kcrctab_gpl",
+    "__stop___kcrctab_gpl",
+    "__start___kflagstab",
+    "__stop___kflagstab",
+];
+
+/// The kernel's bytes from its first one on.
+#[derive(Debug)]
+pub(super) struct Flat {
+    pub(super) bytes: Vec<u8>,
+    pub(super) machine: Machine,
+    pub(super) little: bool,
+    /// Bytes of a pointer.
+    pub(super) word: usize,
+    /// Bytes of memory that the kernel takes, if a header says so.
+    pub(super) size: Option<u64>,
+}
+
+/// Where the parts of a kernel are.
+#[derive(Debug)]
+pub(super) struct Map {
+    addresses: HashMap<&'static str, u64>,
+    /// The address of the image's first byte.
+    first: u64,
+}
+
+impl Map {
+    /// Finds out from the kernel's own symbols; `None` if there are none. Where they count from their own places, `base_at`
+    /// has the base of what is at a place of the image.
+    pub(super) fn of(
+        bytes: Bytes<'_>,
+        relative: &Relative,
+        base_at: impl FnOnce(usize) -> Option<u64>,
+    ) -> Option<Map> {
+        let kallsyms = Kallsyms::find(bytes)?;
+        let mut offsets = kallsyms.offsets_of(&WANTED);
+        // Kernels that keep the symbols of functions alone have none of the table: they begin with their first symbol.
+        let anchor = offsets.get("kallsyms_token_table");
+        let shift = anchor.map_or(0, |offset| (kallsyms.token_table() as u64).wrapping_sub(*offset));
+        let base = match kallsyms.base() {
+            Base::Place => base_at(kallsyms.token_table())?,
+            Base::Word(at) => match bytes.word(at)? {
+                0 => moved_base(relative, at as u64, shift)?,
+                base => base,
+            },
+        };
+        for offset in offsets.values_mut() {
+            *offset = offset.wrapping_add(base);
+        }
+        Some(Map { addresses: offsets, first: base.wrapping_sub(shift) })
+    }
+
+    pub(super) fn address(&self, name: &str) -> Option<u64> {
+        self.addresses.get(name).copied()
+    }
+
+    fn range(&self, start: &str, end: &str) -> Option<Range<u64>> {
+        let range = self.address(start)?..self.address(end)?;
+        (range.start < range.end).then_some(range)
+    }
+
+    pub(super) fn percpu(&self) -> Option<Range<u64>> {
+        self.range("__per_cpu_start", "__per_cpu_end")
+    }
+}
+
+/// The base of a kernel that holds 0 where its base is: what the kernel writes there when it starts. It is the address of
+/// the kernel's first symbol, so that it lies as far from its own place as in the image.
+fn moved_base(relative: &Relative, at: u64, shift: u64) -> Option<u64> {
+    let apart = at.wrapping_sub(shift);
+    let candidates = relative.pointers().iter();
+    let mut candidates =
+        candidates.filter(|(place, value)| place.wrapping_sub(*value) == apart && value % 4096 == 0);
+    let (_, base) = candidates.next()?;
+    candidates.all(|(_, other)| other == base).then_some(*base)
+}
+
+/// Where kernels are linked whose symbols do not say it.
+fn usual_base(machine: Machine) -> Option<u64> {
+    match machine {
+        // KIMAGE_VADDR with addresses of 48 bits or more.
+        Machine::Arm64 => Some(0xffff_8000_8000_0000),
+        Machine::RiscV => Some(0xffff_ffff_8000_0000),
+        Machine::S390 => Some(0x10_0000),
+        _ => None,
+    }
+}
+
+impl Flat {
+    fn bytes(&self) -> Bytes<'_> {
+        Bytes { data: &self.bytes, little: self.little, word: self.word }
+    }
+
+    fn map(&self, file: &str) -> Result<(Map, Relative), Error> {
+        let relative = Relative::find(self.bytes(), self.machine);
+        let map = Map::of(self.bytes(), &relative, |_| usual_base(self.machine));
+        let map = map.ok_or_else(|| {
+            Error::malformed(
+                file,
+                "the kernel's own symbols are not found in it; give Module.symvers or a System.map with --symbols",
+            )
+        })?;
+        Ok((map, relative))
+    }
+
+    /// What the kernel exports to modules.
+    pub(super) fn symbols(&self, file: &str) -> Result<Vec<KernelSymbol>, Error> {
+        let (map, relative) = self.map(file)?;
+        let section = |name: &'static str, start: &str, end: &str| {
+            let Some(range) = map.range(start, end) else { return Ok(None) };
+            let section = self.section(&map, &relative, name, range).map(Some);
+            section.ok_or_else(|| Error::malformed(file, format!("{name} lies behind the end of the file")))
+        };
+        let plain = section("__ksymtab", "__start___ksymtab", "__stop___ksymtab")?;
+        let gpl = section("__ksymtab_gpl", "__start___ksymtab_gpl", "__stop___ksymtab_gpl")?;
+        let crcs = section("__kcrctab", "__start___kcrctab", "__stop___kcrctab")?;
+        let gpl_crcs = section("__kcrctab_gpl", "__start___kcrctab_gpl", "__stop___kcrctab_gpl")?;
+        let flags = section("__kflagstab", "__start___kflagstab", "__stop___kflagstab")?;
+        // The linker puts the names behind the tables, and nothing says where they end.
+        let tables = [&plain, &gpl, &crcs, &gpl_crcs, &flags];
+        let end = tables.iter().filter_map(|table| Some(table.as_ref()?.end())).max();
+        let Some(end) = end else {
+            let problem = "the kernel's own symbols do not tell where its exports are (CONFIG_KALLSYMS_ALL is off); give \
+                           Module.symvers or a System.map with --symbols";
+            return Err(Error::malformed(file, problem));
+        };
+        let last = map.first.wrapping_add(self.bytes.len() as u64);
+        let strings = self.section(&map, &Relative::default(), "__ksymtab_strings", end..last);
+        let tables = Tables { plain, gpl, crcs, gpl_crcs, flags, strings };
+        ksymtab::symbols(file, &tables, self.little, self.word)
+    }
+
+    /// The bytes of a range of addresses, as the kernel has them once it has started.
+    fn section(
+        &self,
+        map: &Map,
+        relative: &Relative,
+        name: &'static str,
+        range: Range<u64>,
+    ) -> Option<Section<'_>> {
+        let at = |address: u64| usize::try_from(address.checked_sub(map.first)?).ok();
+        let data = self.bytes.get(at(range.start)?..at(range.end)?)?;
+        let mut data = Cow::Borrowed(data);
+        if !relative.is_empty() {
+            relative.apply(data.to_mut(), range.start, self.little, self.word);
+        }
+        Some(Section { name, address: range.start, data })
+    }
+
+    /// Where the kernel's parts are.
+    pub(super) fn facts(&self, file: &str) -> Result<ImageFacts, Error> {
+        let (map, _) = self.map(file)?;
+        let text = map.address("_text").unwrap_or(map.first);
+        let size = self.size.unwrap_or(self.bytes.len() as u64);
+        let end = map.address("_end").or_else(|| map.first.checked_add(size));
+        let end = end.filter(|end| *end > text);
+        let end = end.ok_or_else(|| Error::malformed(file, "the kernel in it ends before it begins"))?;
+        Ok(ImageFacts { percpu: map.percpu(), text, text_end: map.address("_etext"), end })
+    }
+}
