@@ -11,8 +11,8 @@ use modmem_linux::verify::{self, Outcome};
 use crate::compare::{Differences, Held, layouts, views};
 use crate::oracle::Oracle;
 
-/// What the guest left of the moment's memory.
-pub(super) const SNAPSHOT: &str = "snapshot.mms";
+/// The moment's snapshot.
+const SNAPSHOT: &str = "snapshot.mms";
 
 /// References that a running kernel holds on modules and that loading does not make: an instance of the algorithm that
 /// the init function of `libcrc32c` takes, the control sockets that `sctp` opens for itself, the mount that `configfs`
@@ -53,9 +53,7 @@ pub(super) fn check(folder: &Path, files: &BTreeMap<String, Vec<u8>>, config: &s
     findings.init_memories = layouts.init_areas;
     findings.add("layout", compared, &layouts.differences);
 
-    let snapshot = folder.join(SNAPSHOT);
-    bytes(&Snapshot::open(&snapshot)?, files, &mut findings)
-        .with_context(|| snapshot.display().to_string())?;
+    bytes(&snapshot(folder)?, files, &mut findings).with_context(|| folder.display().to_string())?;
 
     let views = views(&oracle, HELD).context("views")?;
     let compared = format!(
@@ -64,6 +62,15 @@ pub(super) fn check(folder: &Path, files: &BTreeMap<String, Vec<u8>>, config: &s
     );
     findings.add("views", compared, &views.differences);
     Ok(findings)
+}
+
+/// The moment's snapshot: the one that modmem took in the guest, or one made of what a dumper left.
+pub(super) fn snapshot(folder: &Path) -> Result<Snapshot> {
+    let path = folder.join(SNAPSHOT);
+    if !path.exists() {
+        Snapshot::open(folder)?.write(&path)?;
+    }
+    Ok(Snapshot::open(&path)?)
 }
 
 /// Verifies a snapshot: whatever is not explained is a difference.
