@@ -44,7 +44,10 @@ impl Request {
             ));
         }
         if flavour::architecture(flavour).is_none() {
-            return Err(format!("\"{flavour}\" is no flavour of Debian's kernels; write {}", flavour::EXAMPLES));
+            return Err(format!(
+                "\"{flavour}\" is no flavour of Debian's kernels; write {}",
+                flavour::EXAMPLES
+            ));
         }
         Ok(Request {
             version: Some(version.to_owned()).filter(|version| !version.is_empty()),
@@ -90,7 +93,11 @@ impl Request {
 
     fn shown(&self) -> String {
         let version = self.version.as_deref().unwrap_or("newest");
-        if self.flavour == flavour::DEFAULT { version.to_owned() } else { format!("{version}:{}", self.flavour) }
+        if self.flavour == flavour::DEFAULT {
+            version.to_owned()
+        } else {
+            format!("{version}:{}", self.flavour)
+        }
     }
 
     fn error(&self, problem: impl Into<String>) -> Error {

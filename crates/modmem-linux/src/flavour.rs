@@ -44,7 +44,8 @@ pub(crate) fn of_release(release: &str) -> Option<(&str, &str)> {
 }
 
 /// Flavours to name in an error: one of each machine.
-pub(crate) const EXAMPLES: &str = "amd64, cloud-amd64, arm64, arm64-16k, s390x, powerpc64le, riscv64 or armmp";
+pub(crate) const EXAMPLES: &str =
+    "amd64, cloud-amd64, arm64, arm64-16k, s390x, powerpc64le, riscv64 or armmp";
 
 #[cfg(test)]
 mod tests {

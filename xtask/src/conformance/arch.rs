@@ -9,6 +9,8 @@ pub(super) struct Arch {
     pub(super) name: &'static str,
     /// What boots it.
     pub(super) emulator: Emulator,
+    /// Where its busybox comes from.
+    pub(super) busybox: Busybox,
     /// What records in the guest.
     pub(super) recorder: Recorder,
     /// Modules that the guest needs for its disk; those that are part of a kernel are passed over.
@@ -34,6 +36,15 @@ pub(super) struct Emulator {
     pub(super) console: &'static str,
 }
 
+/// Where the guest's shell and tools come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Busybox {
+    /// Debian's package for the machine.
+    Package,
+    /// Debian's source package: the machine has no others.
+    Sources,
+}
+
 /// What writes a snapshot in the guest.
 #[derive(Debug)]
 pub(super) enum Recorder {
@@ -57,6 +68,11 @@ impl Cross {
     pub(super) fn compiler(&self) -> String {
         format!("{}gcc", self.prefix)
     }
+
+    /// What makefiles of the kernel's kind have to be told.
+    pub(super) fn make_variables(&self) -> [String; 2] {
+        [format!("ARCH={}", self.kernel_arch), format!("CROSS_COMPILE={}", self.prefix)]
+    }
 }
 
 impl fmt::Display for Arch {
@@ -77,6 +93,7 @@ pub(super) static AMD64: Arch = Arch {
         disk: PCI_DISK,
         console: "ttyS0",
     },
+    busybox: Busybox::Package,
     recorder: Recorder::Modmem,
     disk: PCI_MODULES,
     words: &[],
@@ -92,6 +109,7 @@ pub(super) static ARM64: Arch = Arch {
         disk: PCI_DISK,
         console: "ttyAMA0",
     },
+    busybox: Busybox::Package,
     recorder: Recorder::Dumper(Cross {
         prefix: "aarch64-linux-gnu-",
         packages: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
@@ -112,6 +130,7 @@ pub(super) static S390X: Arch = Arch {
         disk: "virtio-blk-ccw",
         console: "ttysclp0",
     },
+    busybox: Busybox::Package,
     recorder: Recorder::Dumper(Cross {
         prefix: "s390x-linux-gnu-",
         packages: &["gcc-s390x-linux-gnu", "libc6-dev-s390x-cross"],
@@ -133,6 +152,7 @@ pub(super) static PPC32: Arch = Arch {
         disk: PCI_DISK,
         console: "ttyPZ0",
     },
+    busybox: Busybox::Sources,
     recorder: Recorder::Dumper(Cross {
         prefix: "powerpc-linux-gnu-",
         packages: &["gcc-powerpc-linux-gnu", "libc6-dev-powerpc-cross"],

@@ -35,14 +35,30 @@ impl Findings {
         self.compared.push(format!("{what}: {compared}"));
         self.differences.extend(differences.lines().map(|line| format!("{what}: {line}")));
     }
+
+    fn attempted(&mut self, what: &str, comparison: Result<()>) {
+        self.differences.extend(comparison.err().map(|error| format!("{what}: {error:#}")));
+    }
 }
 
 /// Checks the moment that a guest recorded in `folder`.
 pub(super) fn check(folder: &Path, files: &BTreeMap<String, Vec<u8>>, config: &str) -> Result<Findings> {
     let oracle = Oracle::of(folder, files.clone(), config.to_owned())?;
+    let snapshot = snapshot(folder).with_context(|| folder.display().to_string())?;
     let mut findings = Findings::default();
+    // One that cannot be made at all is a difference, and the others are still worth having.
+    let compared = layout(&oracle, &mut findings);
+    findings.attempted("layout", compared);
+    let compared = bytes(&snapshot, files, &mut findings);
+    findings.attempted("bytes", compared);
+    let compared = view(&oracle, &mut findings);
+    findings.attempted("views", compared);
+    Ok(findings)
+}
 
-    let layouts = layouts(&oracle).context("layout")?;
+/// Sections and memories.
+fn layout(oracle: &Oracle, findings: &mut Findings) -> Result<()> {
+    let layouts = layouts(oracle)?;
     let mut compared = format!(
         "{} modules, {} sections, {} memories ({} of init)",
         layouts.modules, layouts.sections, layouts.areas, layouts.init_areas
@@ -52,16 +68,18 @@ pub(super) fn check(folder: &Path, files: &BTreeMap<String, Vec<u8>>, config: &s
     }
     findings.init_memories = layouts.init_areas;
     findings.add("layout", compared, &layouts.differences);
+    Ok(())
+}
 
-    bytes(&snapshot(folder)?, files, &mut findings).with_context(|| folder.display().to_string())?;
-
-    let views = views(&oracle, HELD).context("views")?;
+/// What user space sees.
+fn view(oracle: &Oracle, findings: &mut Findings) -> Result<()> {
+    let views = views(oracle, HELD)?;
     let compared = format!(
         "{} modules in /proc/modules, {} files of /sys/module, {} lines of /proc/kallsyms",
         views.modules, views.files, views.symbols
     );
     findings.add("views", compared, &views.differences);
-    Ok(findings)
+    Ok(())
 }
 
 /// The moment's snapshot: the one that modmem took in the guest, or one made of what a dumper left.

@@ -30,7 +30,7 @@ pub(super) fn build(arch: &Arch, release: &str, headers: &Path, work: &Path) -> 
     let mut make = Command::new("make");
     make.arg("-C").arg(headers).arg(format!("M={}", folder.display())).arg("modules");
     if let Recorder::Dumper(cross) = &arch.recorder {
-        make.arg(format!("ARCH={}", cross.kernel_arch)).arg(format!("CROSS_COMPILE={}", cross.prefix));
+        make.args(cross.make_variables());
     }
     packages::quiet(&mut make).with_context(|| format!("{NAME} cannot be built for {release}"))?;
     let file = folder.join(format!("{NAME}.ko"));

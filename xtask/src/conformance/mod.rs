@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `arch` | the table of machines |
 //! | `boots` | the tables of kernels and states |
-//! | `packages`, `programs`, `guest_module`, `guest`, `words`, `cpio` | what is needed, and the archive to boot from |
+//! | `packages`, `sources`, `programs`, `guest_module`, `guest`, `words`, `cpio` | what is needed, and the archive to boot from |
 //! | `machine` | the emulator |
 //! | `run` | one boot from beginning to end |
 //! | `checks` | what is compared |
@@ -26,6 +26,7 @@ mod outcome;
 mod packages;
 mod programs;
 mod run;
+mod sources;
 mod words;
 
 use std::path::{Path, PathBuf};

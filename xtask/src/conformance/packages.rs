@@ -70,6 +70,39 @@ impl Apt {
         Ok(names.map(str::to_owned).collect())
     }
 
+    /// Downloads and unpacks a source package of Debian's; gives the folder with the upstream sources.
+    pub(super) fn source(package: &str, work: &Path) -> Result<PathBuf> {
+        let folder = work.join(format!("{package}-source"));
+        let upstream = |folder: &Path| -> Option<PathBuf> {
+            let entries = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+            entries.filter(|path| path.is_dir()).find(|path| path.join("Makefile").is_file())
+        };
+        if let Some(found) = upstream(&folder) {
+            return Ok(found);
+        }
+        std::fs::create_dir_all(folder.join("lists/partial"))?;
+        let list = folder.join("sources.list");
+        let download = || -> Result<()> {
+            std::fs::write(&list, source_lists()?)?;
+            let apt = || {
+                let mut apt = Apt::host().get();
+                apt.arg(format!("-oDir::Etc::SourceList={}", list.display()))
+                    .arg(format!("-oDir::State::Lists={}", folder.join("lists").display()))
+                    .args(["-oDir::Etc::SourceParts=-", "-q"])
+                    .current_dir(&folder);
+                apt
+            };
+            quiet(apt().arg("update"))?;
+            quiet(apt().args(["source", "--download-only", package]))
+        };
+        download().map_err(not_to_be_had(&format!("the sources of {package}")))?;
+        let archives = std::fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
+        let is_upstream = |path: &PathBuf| path.to_string_lossy().contains(".orig.tar.");
+        let archive = archives.into_iter().find(is_upstream).context("a source package without sources")?;
+        quiet(Command::new("tar").arg("-xf").arg(&archive).current_dir(&folder))?;
+        upstream(&folder).with_context(|| format!("{}: no makefile", archive.display()))
+    }
+
     fn update(&self) -> Result<()> {
         quiet(self.get().args(["update", "-q"]))
     }
@@ -91,6 +124,19 @@ impl Apt {
         }
         apt
     }
+}
+
+/// Where the system's own packages of Debian come from, as places of their sources.
+fn source_lists() -> Result<String> {
+    let mut apt = Apt::host().get();
+    apt.args(["indextargets", "--format", "deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)"]).args([
+        "Created-By: Packages",
+        "Origin: Debian",
+        "Component: main",
+    ]);
+    let output = apt.output()?;
+    ensure!(output.status.success() && !output.stdout.is_empty(), "apt has no sources of Debian's");
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// A folder with the contents of these packages, all of which come from one download.

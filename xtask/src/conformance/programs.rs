@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::arch::{AMD64, Arch, Cross, Recorder};
+use super::arch::{AMD64, Arch, Busybox, Cross, Recorder};
 use super::outcome::NotToBeHad;
 use super::packages::{self, Apt};
+use super::sources;
 use crate::command;
 
 /// For whom modmem is built. With a target, build scripts and macros are not built statically.
@@ -46,7 +47,11 @@ impl Programs {
             }
             Recorder::Dumper(cross) => Program::Dumper(dumper(arch, cross, work)?),
         };
-        Ok(Programs { busybox: busybox(arch, work)?, recorder })
+        let busybox = match (arch.busybox, &arch.recorder) {
+            (Busybox::Sources, Recorder::Dumper(cross)) => sources::busybox(arch, cross, work)?,
+            _ => busybox(arch, work)?,
+        };
+        Ok(Programs { busybox, recorder })
     }
 }
 

@@ -18,7 +18,7 @@ const MODULES: &[&str] = &[
     "aes_s390",
     "dasd_eckd_mod",
     "zfcp",
-    "kvm",
+    "qeth",
     "nvme",
 ];
 
