@@ -138,7 +138,7 @@ impl Kernel<'_> {
                     result.shared += 1;
                 }
                 _ => differences.push(format!(
-                    "{name}: {} of {:#x} bytes at {base:#x}, where the kernel has {before:#x?}",
+                    "{name}: {} of {:#x} bytes at {base:#x}, where the kernel has {before:x?}",
                     block.kind, block.size
                 )),
             }
