@@ -45,6 +45,8 @@ pub(crate) trait Architecture {
     const ZERO_BEFORE: bool = false;
     /// The tables that its modules reach others through.
     type Stubs: Stubs;
+    /// Undefined symbols that the loader makes absolute and does not look up.
+    const DEFINED: &'static [&'static str] = &[];
 
     /// What Debian's kernels are configured to be, where nothing else tells.
     fn switches(version: KernelVersion) -> Switches;

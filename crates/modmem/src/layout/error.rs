@@ -32,6 +32,18 @@ pub enum LayoutError {
         /// The section's name.
         section: &'static str,
     },
+    /// A relocation names a symbol that the module does not have, in a section that is not loaded: the loader counts
+    /// its tables' entries there too.
+    NoSuchSymbol {
+        /// The relocation section.
+        section: SectionLabel,
+        /// Index of the relocation.
+        entry: usize,
+        /// Index of the symbol.
+        symbol: u32,
+        /// How many the module has.
+        count: usize,
+    },
     /// `.gnu.linkonce.this_module` is not as large as the kernel's `struct module`.
     OtherThisModule {
         /// The section.
@@ -81,6 +93,10 @@ impl fmt::Display for LayoutError {
             LayoutError::NoTable { section } => write!(
                 f,
                 "no section {section}, in which Linux makes a table of its own; linked without the kernel's module.lds?"
+            ),
+            LayoutError::NoSuchSymbol { section, entry, symbol, count } => write!(
+                f,
+                "{section} entry {entry}: symbol {symbol} of {count}; Linux looks at the relocations of all sections here, those of sections that are not loaded included"
             ),
             LayoutError::OtherThisModule { section, found, expected } => write!(
                 f,

@@ -18,7 +18,7 @@ pub use modmem_index::{MemoryKind, PerKind};
 pub(crate) use rules::is_not_kept;
 pub use rules::{Classification, NotLoaded, Rule, classify};
 pub use shape::Shape;
-pub(crate) use shape::Shapes;
+pub(crate) use shape::{Shapes, Slot};
 
 use crate::address::align_up;
 use crate::arch::{Architecture, with_machine};

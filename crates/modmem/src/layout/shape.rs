@@ -27,13 +27,13 @@ impl Shape {
     }
 }
 
-/// Where the loader keeps a symbol in the tables that it makes: offsets from their starts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slots {
-    /// In the table of addresses (GOT).
-    pub(crate) got: Option<u32>,
-    /// In the table of stubs (PLT).
-    pub(crate) plt: Option<u32>,
+/// An entry of a table that the loader makes, for one symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// The symbol's index.
+    pub(crate) symbol: u32,
+    /// Whether a relocation that the loader applies needs it. Others are counted, and their entries stay empty.
+    pub(crate) used: bool,
 }
 
 /// What a machine changes about a module before it is laid out.
@@ -44,8 +44,9 @@ pub(crate) struct Shapes {
     /// Bytes of a table of addresses, and of a table of stubs behind it, that Text begins with.
     pub(crate) got_size: u64,
     pub(crate) plt_size: u64,
-    /// The slots of each symbol in these, by index.
-    pub(crate) slots: Vec<Slots>,
+    /// Whose entries these tables have, in order.
+    pub(crate) got: Vec<Slot>,
+    pub(crate) plt: Vec<Slot>,
 }
 
 impl Shapes {

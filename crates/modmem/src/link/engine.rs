@@ -46,7 +46,7 @@ impl Task<'_, '_, '_> {
         let count = records.len() / size;
         let mut waiting: Vec<u32> = Vec::new();
         let mut rest = records.chunks_exact(size);
-        while let Some(relocation) = self.take_steps::<A>(&mut rest, target) {
+        while let Some(relocation) = self.take_steps::<A>(&mut rest, target, stubs.entries()) {
             let entry = count - rest.len() - 1;
             if A::Stubs::ORDERED {
                 waiting.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
@@ -74,10 +74,11 @@ impl Task<'_, '_, '_> {
         &self,
         records: &mut ChunksExact<'_, u8>,
         target: &mut [u8],
+        entries: &[u64],
     ) -> Option<Relocation> {
         for record in records.by_ref() {
             let relocation = Relocation::decode::<A::Encoding, true>(record);
-            if self.take_step::<A>(relocation, target).is_none() {
+            if self.take_step::<A>(relocation, target, entries).is_none() {
                 return Some(relocation);
             }
         }
@@ -85,10 +86,19 @@ impl Task<'_, '_, '_> {
     }
 
     #[inline(always)]
-    fn take_step<A: Architecture>(&self, relocation: Relocation, target: &mut [u8]) -> Option<()> {
+    fn take_step<A: Architecture>(
+        &self,
+        relocation: Relocation,
+        target: &mut [u8],
+        entries: &[u64],
+    ) -> Option<()> {
         let step = self.table.step(relocation.kind)?;
-        let symbol = *self.values.get(relocation.symbol as usize)?;
+        let values = if A::Stubs::ENTRIES && step.entry { entries } else { self.values };
+        let symbol = *values.get(relocation.symbol as usize)?;
         let place = self.address.0.wrapping_add(relocation.offset);
+        if A::Stubs::REACH && !step.reach.contains(symbol.wrapping_sub(place)) {
+            return None;
+        }
         let sum = symbol.wrapping_add(relocation.addend as u64).wrapping_add(step.added) & step.sum;
         let value = in_width::<A::Encoding>(sum.wrapping_sub(place & step.place));
         if value.wrapping_add(step.bias) & step.reject != 0 {

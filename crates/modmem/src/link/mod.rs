@@ -7,7 +7,7 @@
 mod admission;
 mod copy;
 mod engine;
-mod error;
+pub(crate) mod error;
 mod export_table;
 pub mod exports;
 mod kallsyms;
@@ -137,7 +137,8 @@ impl Linker {
         admission::check_version_magic(image, profile, options.force, &mut taints)?;
         namespace::check_imports(image, profile)?;
         self.fill_bases(image, &placement)?;
-        let mut resolver = Resolver::new(image, profile, scope, &mut self.resolving, taints, options);
+        let mut resolver =
+            Resolver::new(image, profile, scope, &mut self.resolving, taints, options, A::DEFINED);
         resolver.run::<A::Encoding>(&self.bases, &mut self.values)?;
         let (mut taints, uses) = (resolver.taints, resolver.uses);
 
@@ -179,7 +180,7 @@ impl Linker {
         for section in &later {
             relocate(section, &mut placement)?;
         }
-        stubs.finish(&mut placement)?;
+        stubs.finish(&mut placement, &self.values)?;
         let exports = ExportTable::read::<A::Encoding, B>(image, profile, &placement, &mut taints)?;
         let (init, exit) = self.entry_points(image);
         Ok(Linked { placement, exports, uses, taints, relocations, init, exit })

@@ -150,6 +150,28 @@ impl Field {
     }
 }
 
+/// The distances, from a field to its symbol without the addend, at which a branch goes there directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reach {
+    bias: u64,
+    limit: u64,
+}
+
+impl Reach {
+    /// Any; but for one, which a closer look allows too.
+    pub(crate) const ANY: Reach = Reach { bias: 0, limit: u64::MAX };
+
+    /// From `-bias` to `limit - bias`, without the last.
+    pub(crate) const fn new(bias: u64, limit: u64) -> Reach {
+        Reach { bias, limit }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn contains(self, distance: u64) -> bool {
+        distance.wrapping_add(self.bias) < self.limit
+    }
+}
+
 /// What the computed value must satisfy before it is cut to its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -211,6 +233,22 @@ pub struct RelocationType {
     pub field: Field,
     /// What it must satisfy.
     pub check: Check,
+    /// How far a branch goes without a stub.
+    reach: Reach,
+}
+
+impl RelocationType {
+    /// The same for a branch that goes through a stub where the symbol is further away than that.
+    #[must_use]
+    pub(crate) const fn within(mut self, reach: Reach) -> RelocationType {
+        self.reach = reach;
+        self
+    }
+
+    /// How far a branch goes without a stub.
+    pub(crate) const fn reach(&self) -> Reach {
+        self.reach
+    }
 }
 
 /// A row of a machine's table.
@@ -221,7 +259,7 @@ pub(crate) const fn relocation(
     field: Field,
     check: Check,
 ) -> RelocationType {
-    RelocationType { number, name, expression, field, check }
+    RelocationType { number, name, expression, field, check, reach: Reach::ANY }
 }
 
 /// Numbers that a table reaches, from its first on; no machine with a table here has more.
@@ -256,24 +294,42 @@ pub(crate) struct Step {
     pub(crate) reject: u64,
     /// The field.
     pub(crate) field: Field,
+    /// Whether S is the address of the symbol's entry in the table of addresses.
+    pub(crate) entry: bool,
+    /// Where S must be.
+    pub(crate) reach: Reach,
 }
 
 impl Step {
-    const NONE: Step =
-        Step { bytes: 0, unaligned: 0, added: 0, sum: 0, place: 0, bias: 0, reject: 0, field: Field::NONE };
+    const NONE: Step = Step {
+        bytes: 0,
+        unaligned: 0,
+        added: 0,
+        sum: 0,
+        place: 0,
+        bias: 0,
+        reject: 0,
+        field: Field::NONE,
+        entry: false,
+        reach: Reach::ANY,
+    };
 
     const fn of(kind: &RelocationType) -> Step {
         const PAGE: u64 = !0xfff;
         let (added, sum, place) = match kind.expression {
             Expression::SymbolPlusAddend => (0, u64::MAX, 0),
             Expression::SymbolPlusAddendRounded => (0x8000, u64::MAX, 0),
-            Expression::SymbolPlusAddendMinusPlace | Expression::BranchMinusPlace => (0, u64::MAX, u64::MAX),
+            Expression::SymbolPlusAddendMinusPlace
+            | Expression::BranchMinusPlace
+            | Expression::GotEntryPlusAddendMinusPlace => (0, u64::MAX, u64::MAX),
             Expression::PageOfSymbolMinusPageOfPlace => (0, PAGE, PAGE),
             _ => return Step::NONE,
         };
         let unaligned = if kind.field.aligned { 3 } else { 0 };
         let (bias, reject) = (kind.check.bias(), kind.check.reject());
-        Step { bytes: kind.field.bytes as u32, unaligned, added, sum, place, bias, reject, field: kind.field }
+        let entry = matches!(kind.expression, Expression::GotEntryPlusAddendMinusPlace);
+        let (bytes, field, reach) = (kind.field.bytes as u32, kind.field, kind.reach);
+        Step { bytes, unaligned, added, sum, place, bias, reject, field, entry, reach }
     }
 }
 
@@ -320,6 +376,11 @@ impl Relocations {
             Some(kind) => kind.as_ref(),
             None => self.zero.as_ref().filter(|zero| zero.number == number),
         }
+    }
+
+    /// The type that many after the first, for tables made from this one.
+    pub(crate) const fn at(&self, index: usize) -> Option<&RelocationType> {
+        self.by_number[index].as_ref()
     }
 
     #[inline(always)]

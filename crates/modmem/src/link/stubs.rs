@@ -64,6 +64,10 @@ pub(crate) trait Stubs: Sized {
     /// Whether relocations that need a closer look wait until those of their section that need none are done, to be
     /// applied in an order of the machine's own.
     const ORDERED: bool = false;
+    /// Whether relocations name entries of a table of addresses, see [`Stubs::entries`].
+    const ENTRIES: bool = false;
+    /// Whether the distance without the addend decides how a branch reaches its symbol, see [`Reach`](super::relocation::Reach).
+    const REACH: bool = false;
 
     /// Tables with nothing in them, for a module that lies where `placement` says.
     fn new<B: Block>(
@@ -71,6 +75,11 @@ pub(crate) trait Stubs: Sized {
         profile: &Profile,
         placement: &Placement<B>,
     ) -> Result<Self, LinkError>;
+
+    /// The address of each symbol's entry in the table of addresses, by index.
+    fn entries(&self) -> &[u64] {
+        &[]
+    }
 
     /// Puts entries of a relocation section in the order in which the kernel applies them.
     fn order(
@@ -85,8 +94,8 @@ pub(crate) trait Stubs: Sized {
     /// the bytes of its field.
     fn apply(&mut self, site: &Site<'_>, field: &mut [u8]) -> Result<Applied, RelocationProblem>;
 
-    /// Writes the tables.
-    fn finish<B: Block>(self, placement: &mut Placement<B>) -> Result<(), LinkError>;
+    /// Writes the tables. `values` has the value of each symbol.
+    fn finish<B: Block>(self, placement: &mut Placement<B>, values: &[u64]) -> Result<(), LinkError>;
 }
 
 /// For machines whose modules have no such tables.
@@ -102,7 +111,7 @@ impl Stubs for NoStubs {
         Ok(Applied::AsTheTableSays)
     }
 
-    fn finish<B: Block>(self, _: &mut Placement<B>) -> Result<(), LinkError> {
+    fn finish<B: Block>(self, _: &mut Placement<B>, _: &[u64]) -> Result<(), LinkError> {
         Ok(())
     }
 }

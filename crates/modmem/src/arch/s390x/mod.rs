@@ -4,6 +4,8 @@
 mod patching;
 mod ranges;
 mod relocations;
+mod shapes;
+mod stubs;
 
 #[cfg(feature = "verify")]
 use alloc::boxed::Box;
@@ -11,15 +13,13 @@ use alloc::boxed::Box;
 pub use relocations::RELOCATIONS;
 
 use super::architecture::{Architecture, KernelPlace, Setup};
+use crate::image::Image;
 use crate::image::elf::{Big64, ByteOrder, Class, Format};
-use crate::link::relocation::Relocations;
-use crate::link::stubs::NoStubs;
-use crate::profile::{KernelConfig, KernelVersion, MachineState, Switches};
+use crate::layout::{LayoutError, Shapes};
+use crate::link::relocation::{Expression, NUMBERS, Relocations};
+use crate::profile::{KernelConfig, KernelVersion, MachineState, Profile, Switches};
 #[cfg(feature = "verify")]
-use crate::{
-    profile::Profile,
-    verify::{Guest, rules::Rules},
-};
+use crate::verify::{Guest, rules::Rules};
 
 /// S390x.
 #[derive(Debug)]
@@ -28,7 +28,9 @@ pub(crate) struct S390x;
 impl Architecture for S390x {
     const FORMAT: Format = Format { class: Class::Elf64, order: ByteOrder::Big };
     type Encoding = Big64;
-    type Stubs = NoStubs;
+    type Stubs = stubs::Tables;
+    /// Older assemblers leave it undefined (module.c:module_frob_arch_sections).
+    const DEFINED: &'static [&'static str] = &["_GLOBAL_OFFSET_TABLE_"];
 
     fn switches(_: KernelVersion) -> Switches {
         Switches::debian()
@@ -42,8 +44,44 @@ impl Architecture for S390x {
         RELOCATIONS
     }
 
+    fn shapes(image: &Image<'_>, profile: &Profile) -> Result<Shapes, LayoutError> {
+        shapes::shapes(image, profile)
+    }
+
     #[cfg(feature = "verify")]
     fn rules(guest: &dyn Guest, _: &Profile) -> Box<dyn Rules> {
         Box::new(patching::Kernel::read(guest))
     }
+}
+
+/// The table that a relocation needs an entry in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Neither,
+    Got,
+    Plt,
+}
+
+/// The table that relocations of each type need an entry in.
+const KINDS: [Kind; NUMBERS] = {
+    let mut kinds = [Kind::Neither; NUMBERS];
+    let mut number = 0;
+    while number < NUMBERS {
+        if let Some(row) = RELOCATIONS.at(number) {
+            kinds[number] = match row.expression {
+                Expression::GotEntryPlusAddend | Expression::GotEntryPlusAddendMinusPlace => Kind::Got,
+                Expression::BranchMinusPlace
+                | Expression::StubPlusAddendMinusPlace
+                | Expression::StubPlusAddendMinusGot => Kind::Plt,
+                _ => Kind::Neither,
+            };
+        }
+        number += 1;
+    }
+    kinds
+};
+
+#[inline]
+fn kind(number: u32) -> Kind {
+    KINDS.get(number as usize).copied().unwrap_or(Kind::Neither)
 }

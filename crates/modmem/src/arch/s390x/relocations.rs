@@ -6,7 +6,7 @@ use crate::link::relocation::Expression::{
     StubPlusAddendMinusGot, StubPlusAddendMinusPlace, SymbolPlusAddend, SymbolPlusAddendMinusGot,
     SymbolPlusAddendMinusPlace,
 };
-use crate::link::relocation::{Field, Relocations, relocation};
+use crate::link::relocation::{Field, Reach, Relocations, relocation};
 
 /// The lower 12 bits of a halfword: an unsigned displacement (z/Architecture Principles of Operation, chapter 5).
 const DISP12: Field = Field::bits(2, 12, 0, 0);
@@ -15,6 +15,11 @@ const DISP20: Field = Field::bits(4, 12, 0, 16).and(8, 12, 8);
 /// A distance in halfwords.
 const HALF_DBL: Field = Field::bits(2, 16, 1, 0);
 const WORD_DBL: Field = Field::bits(4, 32, 1, 0);
+
+/// A branch goes directly to what is nearer than 4 GiB. That of 16 bits does so for symbols that it does not reach by
+/// far, and is refused then.
+const NEAR: Reach = Reach::new(0xffff_ffff, 0x1_ffff_fffe);
+const NEAR_16: Reach = Reach::new(0xffff, 0x1f_fffe);
 
 /// Relocations that an s390x kernel module may carry.
 ///
@@ -38,9 +43,9 @@ pub const RELOCATIONS: &Relocations = &Relocations::new(
         relocation(15, "R_390_GOT16", GotEntryPlusAddend, Field::HALF, Unsigned(16)),
         relocation(16, "R_390_PC16", SymbolPlusAddendMinusPlace, Field::HALF, Signed(16)),
         relocation(17, "R_390_PC16DBL", SymbolPlusAddendMinusPlace, HALF_DBL, SignedEven(17)),
-        relocation(18, "R_390_PLT16DBL", BranchMinusPlace, HALF_DBL, SignedEven(17)),
+        relocation(18, "R_390_PLT16DBL", BranchMinusPlace, HALF_DBL, SignedEven(17)).within(NEAR_16),
         relocation(19, "R_390_PC32DBL", SymbolPlusAddendMinusPlace, WORD_DBL, SignedEven(33)),
-        relocation(20, "R_390_PLT32DBL", BranchMinusPlace, WORD_DBL, SignedEven(33)),
+        relocation(20, "R_390_PLT32DBL", BranchMinusPlace, WORD_DBL, SignedEven(33)).within(NEAR),
         relocation(21, "R_390_GOTPCDBL", GotPlusAddendMinusPlace, WORD_DBL, SignedEven(33)),
         relocation(22, "R_390_64", SymbolPlusAddend, Field::DOUBLE, Unchecked),
         relocation(23, "R_390_PC64", SymbolPlusAddendMinusPlace, Field::DOUBLE, Unchecked),

@@ -1,0 +1,63 @@
+//! How large the tables are that Text begins with (arch/s390/kernel/module.c:module_frob_arch_sections, check_rela).
+//!
+//! A table of addresses (GOT), then one of stubs (PLT): an entry for each symbol that a relocation of such a type
+//! names, in the order in which relocations are found in the file. Those of sections that are not loaded count too.
+
+use alloc::vec::Vec;
+
+use super::Kind;
+use super::stubs::{GOT_ENTRY, PLT_ENTRY};
+use crate::image::elf::{Big64, section_type};
+use crate::image::{Image, Relocation, RelocationSection};
+use crate::layout::{LayoutError, Shapes, Slot, classify};
+use crate::profile::Profile;
+
+/// What is known of a symbol while relocations are counted.
+mod seen {
+    /// It has an entry in the GOT, in the PLT.
+    pub(super) const IN_GOT: u8 = 1;
+    pub(super) const IN_PLT: u8 = 2;
+    /// A relocation that is applied needs that entry.
+    pub(super) const GOT_USED: u8 = 4;
+    pub(super) const PLT_USED: u8 = 8;
+}
+
+/// Counts the entries of both tables.
+pub(super) fn shapes(image: &Image<'_>, profile: &Profile) -> Result<Shapes, LayoutError> {
+    let count = image.symbols().len();
+    let mut symbols: Vec<u8> = Vec::new();
+    symbols.try_reserve_exact(count).map_err(|_| LayoutError::OutOfMemory)?;
+    symbols.resize(count, 0);
+    let mut shapes = Shapes::default();
+    for section in image.sections().iter().filter(|section| section.kind() == section_type::RELA) {
+        let target = RelocationSection::of(image, section).map(|relocations| relocations.target());
+        // Headers of sections are not changed on this machine.
+        let applied = target.is_some_and(|target| classify(image, profile, target, target.flags()).is_ok());
+        for (entry, record) in section.data().chunks_exact(Relocation::size::<Big64>(true)).enumerate() {
+            let Relocation { symbol, kind, .. } = Relocation::decode::<Big64, true>(record);
+            let (present, used, slots) = match super::kind(kind) {
+                Kind::Neither => continue,
+                Kind::Got => (seen::IN_GOT, seen::GOT_USED, &mut shapes.got),
+                Kind::Plt => (seen::IN_PLT, seen::PLT_USED, &mut shapes.plt),
+            };
+            let Some(state) = symbols.get_mut(symbol as usize) else {
+                return Err(LayoutError::NoSuchSymbol { section: section.label(), entry, symbol, count });
+            };
+            if *state & present == 0 {
+                slots.try_reserve(1).map_err(|_| LayoutError::OutOfMemory)?;
+                slots.push(Slot { symbol, used: false });
+            }
+            *state |= present | if applied { used } else { 0 };
+        }
+    }
+    for (slots, used) in [(&mut shapes.got, seen::GOT_USED), (&mut shapes.plt, seen::PLT_USED)] {
+        for slot in slots {
+            slot.used = symbols[slot.symbol as usize] & used != 0;
+        }
+    }
+    shapes.got_size = shapes.got.len() as u64 * GOT_ENTRY;
+    // The last entry is the one that the others jump to their targets through.
+    let shared = usize::from(profile.machine_state.expolines && !shapes.plt.is_empty());
+    shapes.plt_size = (shapes.plt.len() + shared) as u64 * PLT_ENTRY;
+    Ok(shapes)
+}
