@@ -161,6 +161,7 @@ impl Places {
                 continue;
             };
             all.extend(memories(report, false));
+            all.extend(report.areas.iter().map(|area| area.start.0..area.end.0));
             let start = memories(report, true).map(|memory| memory.start).min();
             let size = memories(report, true).fold(0, |size: u64, m| size.saturating_add(m.end - m.start));
             let whole = start.map(|start| (start, start.saturating_add(size), index));

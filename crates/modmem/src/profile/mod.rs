@@ -14,7 +14,9 @@ use core::ops::Range;
 
 pub use config::KernelConfig;
 pub use machine_state::MachineState;
-pub use patching::{AlternativeStyle, IndirectPadding, NopStyle, OrcStyle, Patching, SortStyle};
+pub use patching::{
+    AlternativeStyle, IndirectPadding, NopStyle, OrcStyle, Patching, S390Alternatives, SortStyle,
+};
 pub use version::KernelVersion;
 
 use crate::address::RunAddr;
@@ -67,6 +69,8 @@ pub struct Switches {
     pub prel32: bool,
     /// ARCH_WANTS_MODULES_DATA_IN_VMALLOC: data comes from a range of its own.
     pub data_in_vmalloc: bool,
+    /// INIT_STACK_ALL_ZERO: what the kernel does not write of what it copies into modules is zero.
+    pub init_stack_zero: bool,
     /// MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS: a missing import only warns.
     pub allow_missing_namespace_imports: bool,
 }
@@ -274,6 +278,7 @@ impl Switches {
             constructors: false,
             prel32: true,
             data_in_vmalloc: false,
+            init_stack_zero: true,
             allow_missing_namespace_imports: false,
         }
     }
@@ -291,6 +296,7 @@ impl Switches {
             constructors: config.is_set("CONSTRUCTORS"),
             prel32: config.is_set("HAVE_ARCH_PREL32_RELOCATIONS"),
             data_in_vmalloc: config.is_set("ARCH_WANTS_MODULES_DATA_IN_VMALLOC"),
+            init_stack_zero: config.is_set("INIT_STACK_ALL_ZERO"),
             allow_missing_namespace_imports: config.is_set("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS"),
         }
     }

@@ -49,6 +49,17 @@ pub enum OrcStyle {
     Undefined,
 }
 
+/// What an alternative of s390x says that decides it (arch/s390/include/asm/alternative.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum S390Alternatives {
+    /// A facility of the CPU.
+    Facility,
+    /// One of several types: a facility, limited branch prediction, the lowcore.
+    Typed,
+    /// One of several types, with features of the machine among them.
+    Features,
+}
+
 /// The behaviour of a version where it patches code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patching {
@@ -68,6 +79,8 @@ pub struct Patching {
     pub endbr_poison: [u8; 4],
     /// Whether lock prefixes are changed in the section `.text` only, and not in all of the memory.
     pub locks_in_text_section_only: bool,
+    /// Alternatives on s390x.
+    pub s390_alternatives: S390Alternatives,
     /// Bytes of `struct bug_entry` with relative pointers: from 6.19 on with a format.
     pub bug_entry: u64,
 }
@@ -94,6 +107,11 @@ impl Patching {
             // A NOP of four bytes that is no usual one; later with an illegal opcode inside.
             endbr_poison: if before(6, 16) { [0x66, 0x0f, 0x1f, 0x00] } else { [0x0f, 0x1f, 0x40, 0xd6] },
             locks_in_text_section_only: old,
+            s390_alternatives: match () {
+                () if before(6, 11) => S390Alternatives::Facility,
+                () if before(6, 14) => S390Alternatives::Typed,
+                () => S390Alternatives::Features,
+            },
             bug_entry: if before(6, 19) { 12 } else { 16 },
         }
     }

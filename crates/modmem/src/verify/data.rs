@@ -7,6 +7,7 @@ use super::subject::Subject;
 use super::twin::Standing;
 use super::{Rule, VerifyError};
 use crate::image::Image;
+use crate::image::elf::ByteOrder;
 use crate::layout::{Layout, MemoryKind};
 
 /// Writable sections that are as the loader left them.
@@ -50,8 +51,12 @@ pub(super) fn bug_flags(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError
     let Some((table, size)) = subject.section("__bug_table") else { return Ok(()) };
     let entry = subject.profile.patching.bug_entry;
     for index in 0..size / entry {
-        // Flags are the last two bytes.
-        let at = table + (index * entry + entry - 2);
+        // Flags are the last two bytes; those that matter here are in the lower one.
+        let low = match subject.twin.format().order {
+            ByteOrder::Little => 2,
+            ByteOrder::Big => 1,
+        };
+        let at = table + (index * entry + entry - low);
         let (Some(&[ours]), Some(&[found])) = (subject.twin.ours(at, 1), subject.twin.found(at, 1)) else {
             continue;
         };

@@ -132,14 +132,17 @@ impl<'g> Verifier<'g> {
             kernel: &(),
             kprobes: &self.kprobes,
             outside: Vec::new(),
+            areas: Vec::new(),
         };
         let mut subject = self.rules.apply(subject)?;
         data::bug_flags(&mut subject)?;
         unloaded::symbols(&mut subject)?;
-        let (mut twin, outside) = (subject.twin, subject.outside);
+        let (mut twin, outside, areas) = (subject.twin, subject.outside, subject.areas);
         twin.check()?;
         self.evidence.check()?;
-        self.report(image, module, &mut twin, outside)
+        let mut report = self.report(image, module, &mut twin, outside)?;
+        report.areas = areas;
+        Ok(report)
     }
 
     fn report(
@@ -167,6 +170,7 @@ impl<'g> Verifier<'g> {
             memories,
             unexplained: spans.kept,
             more_unexplained: spans.more,
+            areas: Vec::new(),
         })
     }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use crate::address::RunAddr;
 use crate::layout::{MemoryKind, PerKind};
@@ -233,6 +234,9 @@ pub struct ModuleReport {
     pub unexplained: Vec<Unexplained>,
     /// How many more spans there are.
     pub more_unexplained: usize,
+    /// Memory that the kernel made for the module beside its seven: on s390x the trampolines of functions that can be
+    /// traced. They were compared where the guest's memory has them.
+    pub areas: Vec<Range<RunAddr>>,
 }
 
 impl ModuleReport {

@@ -1,6 +1,7 @@
 //! What the rules of a machine work on: one module of one guest.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::VerifyError;
 use super::evidence::Evidence;
@@ -23,13 +24,15 @@ pub(crate) struct Subject<'s, 'g, K = ()> {
     pub(crate) kprobes: &'s [RunAddr],
     /// What is wrong in memory that belongs to the module and is none of its seven.
     pub(crate) outside: Vec<Unexplained>,
+    /// That memory: the kernel made it for the module.
+    pub(crate) areas: Vec<Range<RunAddr>>,
 }
 
 impl<'s, 'g, K> Subject<'s, 'g, K> {
     /// The same for rules that know something else of the kernel.
     pub(crate) fn knowing<L>(self, kernel: &'s L) -> Subject<'s, 'g, L> {
-        let Subject { image, profile, guest, twin, evidence, kernel: _, kprobes, outside } = self;
-        Subject { image, profile, guest, twin, evidence, kernel, kprobes, outside }
+        let Subject { image, profile, guest, twin, evidence, kernel: _, kprobes, outside, areas } = self;
+        Subject { image, profile, guest, twin, evidence, kernel, kprobes, outside, areas }
     }
 
     /// The address-sized word at `address` in the guest's memory.

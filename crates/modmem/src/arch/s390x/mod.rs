@@ -49,8 +49,8 @@ impl Architecture for S390x {
     }
 
     #[cfg(feature = "verify")]
-    fn rules(guest: &dyn Guest, _: &Profile) -> Box<dyn Rules> {
-        Box::new(patching::Kernel::read(guest))
+    fn rules(guest: &dyn Guest, profile: &Profile) -> Box<dyn Rules> {
+        Box::new(patching::Kernel::read(guest, profile))
     }
 }
 

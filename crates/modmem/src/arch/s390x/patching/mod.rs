@@ -1,20 +1,25 @@
 //! What s390x kernels do to a module's code and tables after relocation.
+//!
+//! Alternatives and expolines (arch/s390/kernel/module.c:module_finalize), then ftrace and jump labels. An entry of a
+//! function that can be traced branches to a trampoline of its own, in pages that belong to the module and are none of
+//! its memories; they are compared as well.
+
+mod alternatives;
+mod expolines;
+mod insn;
+mod kernel;
+mod labels;
+mod probes;
+mod tracing;
+mod trampolines;
+
+pub(crate) use kernel::Kernel;
 
 use crate::verify::rules::Rules;
-use crate::verify::{Guest, VerifyError, subject, tables};
+use crate::verify::{VerifyError, subject, tables};
 
 /// A module that these rules are applied to.
 type Subject<'s, 'g> = subject::Subject<'s, 'g, Kernel>;
-
-/// Landmarks of the guest's kernel.
-#[derive(Debug)]
-pub(super) struct Kernel {}
-
-impl Kernel {
-    pub(super) fn read(_: &dyn Guest) -> Kernel {
-        Kernel {}
-    }
-}
 
 impl Rules for Kernel {
     fn apply<'s, 'g>(
@@ -27,14 +32,19 @@ impl Rules for Kernel {
     }
 
     fn has_cpu_words(&self) -> bool {
-        false
+        self.facilities.is_some()
     }
 }
 
 /// Applies all rules to a module.
 fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
     tables::exceptions(subject, 12)?;
-    let _functions = tables::function_entries(subject, "__mcount_loc")?;
-    let _labels = tables::jump_labels(subject)?;
+    alternatives::apply(subject)?;
+    expolines::apply(subject);
+    let functions = tables::function_entries(subject, "__mcount_loc")?;
+    tracing::apply(subject, &functions)?;
+    let labels = tables::jump_labels(subject)?;
+    labels::apply(subject, &labels);
+    probes::apply(subject);
     Ok(())
 }
