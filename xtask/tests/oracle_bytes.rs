@@ -4,6 +4,7 @@
 //! what modules write themselves is not compared here; read-only data that nobody touches and the symbol tables that
 //! the loader builds must be equal to the last byte.
 
+use modmem::Name;
 use modmem::layout::MemoryKind;
 use xtask::oracle::Oracle;
 use xtask::replay::Replay;
@@ -43,6 +44,14 @@ fn untouched_bytes_equal_the_kernels(name: &str) {
             assert!(oracle.bytes(address.0, head) == Some(ours), "{module}: its GOT and PLT differ");
             compared += head;
         }
+        let is_plt = |name: Name<'_>| name == ".plt";
+        for plt in loaded.sections().filter(|section| is_plt(section.name)) {
+            let range = plt.offset as usize..(plt.offset + plt.size) as usize;
+            let address = loaded.address(plt.kind).unwrap() + plt.offset;
+            let (ours, theirs) = (&loaded.bytes(plt.kind)[range.clone()], oracle.bytes(address.0, range.len()));
+            assert!(theirs == Some(ours), "{module}: its PLT differs");
+            compared += ours.len();
+        }
         let kallsyms = loaded.layout().kallsyms().unwrap();
         let tables = kallsyms.core_symbols as usize..(kallsyms.core_types + kallsyms.core_count) as usize;
         let ours = &loaded.bytes(MemoryKind::Data)[tables.clone()];
@@ -76,4 +85,9 @@ fn untouched_bytes_equal_those_of_linux_7_2() {
 #[test]
 fn untouched_bytes_equal_those_of_s390x() {
     untouched_bytes_equal_the_kernels("s390x-6.12");
+}
+
+#[test]
+fn untouched_bytes_equal_those_of_arm64() {
+    untouched_bytes_equal_the_kernels("arm64-6.12");
 }

@@ -55,6 +55,13 @@ pub(crate) trait Architecture {
     /// linked to lie.
     fn setup(version: KernelVersion, config: Option<&KernelConfig<'_>>, place: Option<KernelPlace>) -> Setup;
 
+    /// Moves the ranges as a random number of KASLR's does: here everything behind their start.
+    fn shift(ranges: &mut Ranges, bytes: u64) {
+        for range in [&mut ranges.text, &mut ranges.data] {
+            range.start = RunAddr(range.start.0.saturating_add(bytes)).min(range.end);
+        }
+    }
+
     /// What the version magic of its modules ends with (include/asm/vermagic.h).
     fn vermagic(_config: &KernelConfig<'_>) -> &'static str {
         ""

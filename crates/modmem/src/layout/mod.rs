@@ -15,8 +15,8 @@ pub use error::LayoutError;
 pub use kallsyms::KallsymsLayout;
 pub(crate) use kallsyms::{CoreSymbols, struct_size as kallsyms_struct_size};
 pub use modmem_index::{MemoryKind, PerKind};
-pub(crate) use rules::is_not_kept;
 pub use rules::{Classification, NotLoaded, Rule, classify};
+pub(crate) use rules::{is_init, is_not_kept};
 pub use shape::Shape;
 pub(crate) use shape::{Shapes, Slot};
 

@@ -105,7 +105,7 @@ pub(crate) fn is_not_kept(image: &Image<'_>, profile: &Profile, section: usize) 
 
 /// Whether a section goes when init has returned: by the start of its name alone
 /// (include/linux/moduleloader.h:module_init_section, main.c:module_init_layout_section).
-fn is_init(profile: &Profile, section: &Section<'_>) -> bool {
+pub(crate) fn is_init(profile: &Profile, section: &Section<'_>) -> bool {
     has_prefix(section.name(), ".init")
         || (!profile.switches.module_unload && has_prefix(section.name(), ".exit"))
 }

@@ -39,8 +39,8 @@ pub(crate) struct Slot {
 /// What a machine changes about a module before it is laid out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shapes {
-    /// Sections with headers of their own; few.
-    sections: Vec<(usize, Shape)>,
+    /// Headers of their own that sections have, by index; as far as the last that has one.
+    sections: Vec<Option<Shape>>,
     /// Bytes of a table of addresses, and of a table of stubs behind it, that Text begins with.
     pub(crate) got_size: u64,
     pub(crate) plt_size: u64,
@@ -52,21 +52,19 @@ pub(crate) struct Shapes {
 impl Shapes {
     /// Gives a section another header.
     pub(crate) fn set(&mut self, section: &Section<'_>, shape: Shape) -> Result<(), LayoutError> {
-        match self.sections.iter_mut().find(|(index, _)| *index == section.index()) {
-            Some((_, known)) => *known = shape,
-            None => {
-                self.sections.try_reserve(1).map_err(|_| LayoutError::OutOfMemory)?;
-                self.sections.push((section.index(), shape));
-            }
+        if let Some(missing) = (section.index() + 1).checked_sub(self.sections.len()) {
+            self.sections.try_reserve(missing).map_err(|_| LayoutError::OutOfMemory)?;
+            self.sections.resize(self.sections.len() + missing, None);
         }
+        self.sections[section.index()] = Some(shape);
         Ok(())
     }
 
     /// A section's header.
     #[inline]
     pub(crate) fn of(&self, section: &Section<'_>) -> Shape {
-        let known = self.sections.iter().find(|(index, _)| *index == section.index());
-        known.map_or_else(|| Shape::of(section), |&(_, shape)| shape)
+        let known = self.sections.get(section.index()).copied().flatten();
+        known.unwrap_or_else(|| Shape::of(section))
     }
 
     /// Bytes that Text begins with, before its first section.
@@ -79,6 +77,7 @@ impl Shapes {
         &self,
         image: &'i Image<'a>,
     ) -> impl Iterator<Item = (&'i Section<'a>, Shape)> {
-        self.sections.iter().filter_map(|&(index, shape)| Some((image.sections().get(index)?, shape)))
+        let known = image.sections().iter().zip(&self.sections);
+        known.filter_map(|(section, shape)| Some((section, (*shape)?)))
     }
 }

@@ -237,13 +237,13 @@ impl Profile {
     }
 
     /// Moves the module ranges up by `pages` pages, as KASLR does once at boot with 1 to 1024 of them
-    /// (arch/x86/mm/init.c:execmem_arch_setup; 6.1: arch/x86/kernel/module.c:get_module_load_offset).
+    /// (arch/x86/mm/init.c:execmem_arch_setup; 6.1: arch/x86/kernel/module.c:get_module_load_offset). On arm64 they are
+    /// windows that end with the kernel, and any number moves them that leaves the kernel inside.
     #[must_use]
     pub fn with_kaslr_offset(mut self, pages: u64) -> Profile {
-        let offset = pages.saturating_mul(self.page_size);
-        for range in [&mut self.ranges.text, &mut self.ranges.data] {
-            range.start = RunAddr(range.start.0.saturating_add(offset)).min(range.end);
-        }
+        let bytes = pages.saturating_mul(self.page_size);
+        let shifted = with_machine!(self.machine, A => A::shift(&mut self.ranges, bytes));
+        debug_assert!(shifted.is_ok(), "a profile is for a machine that this build has");
         self
     }
 }
