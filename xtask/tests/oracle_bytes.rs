@@ -48,7 +48,8 @@ fn untouched_bytes_equal_the_kernels(name: &str) {
         for plt in loaded.sections().filter(|section| is_plt(section.name)) {
             let range = plt.offset as usize..(plt.offset + plt.size) as usize;
             let address = loaded.address(plt.kind).unwrap() + plt.offset;
-            let (ours, theirs) = (&loaded.bytes(plt.kind)[range.clone()], oracle.bytes(address.0, range.len()));
+            let (ours, theirs) =
+                (&loaded.bytes(plt.kind)[range.clone()], oracle.bytes(address.0, range.len()));
             assert!(theirs == Some(ours), "{module}: its PLT differs");
             compared += ours.len();
         }

@@ -74,6 +74,14 @@ impl Bits {
     }
 }
 
+#[cfg(feature = "verify")]
+impl Bits {
+    /// The bits of the value that `word` has in their place.
+    const fn gather(self, word: u64) -> u64 {
+        (word >> self.to & self.mask()) << self.from
+    }
+}
+
 const NO_BITS: Bits = Bits { from: 0, count: 0, to: 0 };
 
 /// Which bits a relocation writes: up to two groups of bits in a word in the file's byte order. Others stay.
@@ -141,6 +149,13 @@ impl Field {
     pub(crate) const fn mask(self) -> u64 {
         let [first, second] = self.parts;
         first.mask() << first.to | second.mask() << second.to
+    }
+
+    /// The value whose bits `word` has in the field, as far as it has them.
+    #[cfg(feature = "verify")]
+    pub(crate) const fn get(self, word: u64) -> u64 {
+        let [first, second] = self.parts;
+        first.gather(word) | second.gather(word)
     }
 
     /// `word` with the field set to `value`.

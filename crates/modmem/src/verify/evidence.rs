@@ -19,6 +19,9 @@ use crate::address::RunAddr;
 pub enum Variable {
     /// A CPU feature or bug, by number (`X86_FEATURE_*`: word * 32 + bit); 0 or 1.
     Feature(u16),
+    /// A capability of the machine's CPUs, by the number that the kernel was built with (arm64: ARM64_HAS_* and
+    /// ARM64_WORKAROUND_*); 0 or 1.
+    Capability(u16),
     /// The function that returns jump to, where they do.
     ReturnThunk,
     /// Whether one CPU needs no lock prefixes; 0 or 1.
@@ -58,6 +61,7 @@ impl Variable {
             | Variable::OneCpu
             | Variable::Key(_)
             | Variable::CountedCall(_)
+            | Variable::Capability(_)
             | Variable::Facility(_)
             | Variable::MachineFeature(_)
             | Variable::LimitedPrediction
@@ -71,6 +75,7 @@ impl fmt::Display for Variable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Variable::Feature(number) => write!(f, "CPU feature {}*32+{}", number / 32, number % 32),
+            Variable::Capability(number) => write!(f, "CPU capability {number}"),
             Variable::ReturnThunk => f.write_str("the return thunk"),
             Variable::OneCpu => f.write_str("running on one CPU"),
             Variable::Key(address) => write!(f, "the static key at {address}"),

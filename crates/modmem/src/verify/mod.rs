@@ -14,6 +14,7 @@
 //! Modules are [checked](Verifier::check) in the order in which they were loaded. [`Verifier::settle`] then names those
 //! that went by another machine state than the rest; checked again, what does not fit is unexplained.
 
+pub(crate) mod choice;
 mod compare;
 mod data;
 mod error;

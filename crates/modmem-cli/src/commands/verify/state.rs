@@ -87,6 +87,11 @@ impl State {
                     name: features::shown(number, &verification.profile),
                     on: fact_of(fact, fact.value != 0),
                 }),
+                Variable::Capability(number) => state.features.push(Feature {
+                    number,
+                    name: format!("capability {number}"),
+                    on: fact_of(fact, fact.value != 0),
+                }),
                 Variable::OneCpu => state.one_cpu = Some(fact_of(fact, fact.value != 0)),
                 Variable::ReturnThunk => state.return_thunk = Some(fact_of(fact, place(fact.value))),
                 Variable::CallDepth => {

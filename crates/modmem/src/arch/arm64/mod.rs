@@ -1,5 +1,6 @@
 //! arm64: a PLT in two sections that the loader sizes, for branches that do not reach.
 
+mod insn;
 #[cfg(feature = "verify")]
 mod patching;
 mod ranges;

@@ -16,9 +16,9 @@ pub(super) const ADRP_UNCHECKED: u32 = 276;
 pub(super) const SIGNED_MOVES: [u32; 7] = [270, 271, 272, 287, 289, 291, 293];
 
 /// Immediates of instructions, by the bits that they take (Arm ARM, C4.1).
-const IMM26: Field = Field::bits(4, 26, 2, 0);
-const IMM19: Field = Field::bits(4, 19, 2, 5);
-const IMM14: Field = Field::bits(4, 14, 2, 5);
+pub(super) const IMM26: Field = Field::bits(4, 26, 2, 0);
+pub(super) const IMM19: Field = Field::bits(4, 19, 2, 5);
+pub(super) const IMM14: Field = Field::bits(4, 14, 2, 5);
 pub(super) const ADR: Field = Field::bits(4, 2, 0, 29).and(19, 2, 5);
 const PAGE: Field = Field::bits(4, 2, 12, 29).and(19, 14, 5);
 

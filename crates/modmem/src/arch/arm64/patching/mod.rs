@@ -1,20 +1,25 @@
-//! What arm64 kernels do to a module's code and tables after relocation.
+//! What an arm64 kernel does to a module's code and tables after relocation.
+//!
+//! The order is the kernel's (kernel/module/main.c:post_relocation, arch/arm64/kernel/module.c:module_finalize, then
+//! ftrace and jump labels), as one rule finds what another has left. Kernels that clang built with kCFI or with
+//! `nop`s elsewhere than gcc puts them have not been looked at.
+
+mod alternatives;
+mod branches;
+mod kernel;
+mod scs;
+mod tracing;
+
+pub(super) use kernel::Kernel;
 
 use crate::verify::rules::Rules;
-use crate::verify::{Guest, VerifyError, subject, tables};
+use crate::verify::{VerifyError, subject, tables};
 
 /// A module that these rules are applied to.
 type Subject<'s, 'g> = subject::Subject<'s, 'g, Kernel>;
 
-/// Landmarks of the guest's kernel.
-#[derive(Debug)]
-pub(super) struct Kernel {}
-
-impl Kernel {
-    pub(super) fn read(_: &dyn Guest) -> Kernel {
-        Kernel {}
-    }
-}
+/// `nop`
+const NOP: u32 = 0xd503_201f;
 
 impl Rules for Kernel {
     fn apply<'s, 'g>(
@@ -27,14 +32,20 @@ impl Rules for Kernel {
     }
 
     fn has_cpu_words(&self) -> bool {
-        false
+        self.has_capabilities
     }
 }
 
 /// Applies all rules to a module.
 fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
     tables::exceptions(subject, 12)?;
-    let _functions = tables::function_entries(subject, "__mcount_loc")?;
-    let _labels = tables::jump_labels(subject)?;
+    alternatives::apply(subject)?;
+    scs::apply(subject)?;
+    tracing::fill_trampolines(subject);
+    let functions = tables::function_entries(subject, tracing::entries_section(subject))?;
+    tracing::trace(subject, &functions);
+    let labels = tables::jump_labels(subject)?;
+    branches::jump_labels(subject, &labels);
+    branches::kprobes(subject);
     Ok(())
 }
