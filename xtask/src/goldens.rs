@@ -8,16 +8,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use modmem::arch::Machine;
 use modmem::image::elf::section_type;
 use modmem::image::{Image, Section};
 use modmem::layout::Layout;
-use modmem::profile::{KernelConfig, Profile};
 
 use crate::mod_tree;
 use crate::oracle::Oracle;
 
 /// The recorded kernels whose layout is proven.
-const KERNELS: [&str; 3] = ["amd64-7.2", "amd64-6.12", "amd64-6.1"];
+const KERNELS: [&str; 4] = ["amd64-7.2", "amd64-6.12", "amd64-6.1", "ppc32-6.12"];
 
 /// The table of what a kernel did to its `mod_tree`.
 pub const MOD_TREE: &str =
@@ -40,15 +40,15 @@ pub fn write_all(folder: &Path) -> Result<()> {
 }
 
 fn golden(oracle: &Oracle) -> Result<String> {
-    let config = KernelConfig::parse(&oracle.config);
-    let profile = Profile::from_config(&config, &oracle.release)?;
+    let profile = oracle.profile()?;
     let mut text = String::from(
         "# Where a running kernel had each section of its modules. Written by `cargo xtask goldens`.\n\
          # module NAME CORE_SIZE SYMBOLS STRTAB_SIZE CORE_SYMBOLS CORE_STRINGS_SIZE\n\
          # TYPE FLAGS SIZE ALIGNMENT ADDRESS NAME (hexadecimal; address - for what the kernel did not report)\n\
+         # branches COUNT NAME: a section of relocations, with so many different targets of branches (32-bit PowerPC)\n\
          # area ADDRESS SIZE: a vmalloc area of the module alone, without its guard page\n",
     );
-    writeln!(text, "kernel {}", oracle.release)?;
+    writeln!(text, "kernel {} {}", oracle.release, profile.machine)?;
     for (name, file) in &oracle.files {
         let image = Image::parse(file).with_context(|| name.clone())?;
         let layout = Layout::of(&image, &profile).with_context(|| name.clone())?;
@@ -69,7 +69,7 @@ fn golden(oracle: &Oracle) -> Result<String> {
         };
         for section in image.sections().iter().filter(kept) {
             let name = section.name().to_text();
-            let address = reported.get(&name).filter(|_| section.size() > 0);
+            let address = reported.get(&name).filter(|_| layout.shape(section).size > 0);
             let address = address.map_or_else(|| "-".to_owned(), |address| format!("{address:x}"));
             let (kind, flags) = (section.kind(), section.flags());
             writeln!(
@@ -78,6 +78,9 @@ fn golden(oracle: &Oracle) -> Result<String> {
                 section.size(),
                 section.alignment()
             )?;
+        }
+        if profile.machine == Machine::PowerPc {
+            branches(&image, &mut text)?;
         }
         let page = profile.page_size;
         // Text that is packed shares its area with that of other modules.
@@ -94,6 +97,17 @@ fn golden(oracle: &Oracle) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// Counts of what Linux makes room for stubs by, of all relocation sections: those without branches count too.
+fn branches(image: &Image<'_>, text: &mut String) -> Result<()> {
+    const REL24: u32 = 10;
+    for section in image.relocations() {
+        let branches = section.iter().filter(|relocation| relocation.kind == REL24);
+        let targets: BTreeSet<_> = branches.map(|branch| (branch.symbol, branch.addend)).collect();
+        writeln!(text, "branches {:x} {}", targets.len(), section.section().name().to_text())?;
+    }
+    Ok(())
 }
 
 fn symtab(image: &Image<'_>) -> usize {

@@ -5,6 +5,8 @@ use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use modmem::RunAddr;
+use modmem::profile::{KernelConfig, KernelPlace, Profile};
 
 /// Module name to section name to the bytes of its notes.
 pub type Notes = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
@@ -169,6 +171,19 @@ impl Oracle {
             order,
             mod_tree,
         })
+    }
+
+    /// What the kernel was, by its configuration and by where it lay.
+    ///
+    /// # Errors
+    /// It is none that modmem has a profile for.
+    pub fn profile(&self) -> Result<Profile> {
+        let symbol = |name| self.symbols.get(name).copied().map(RunAddr);
+        let place = || {
+            let (start, text_end) = (symbol("_text")?, symbol("_etext")?);
+            Some(KernelPlace { start, text_end, end: symbol("_end").unwrap_or(text_end) })
+        };
+        Ok(Profile::from_config_at(&KernelConfig::parse(&self.config), &self.release, place())?)
     }
 
     /// The `length` bytes at `address`, if they were recorded.

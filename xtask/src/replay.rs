@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow};
 use modmem::image::Image;
 use modmem::layout::{Layout, MemoryKind};
 use modmem::link::{Export, LinkOptions};
-use modmem::profile::{KernelConfig, Profile};
+use modmem::profile::Profile;
 use modmem::space::{Block, Memory, Protection, Request, SpaceError};
 use modmem::{Linker, ModuleId, Modules, Name, RunAddr};
 
@@ -30,8 +30,7 @@ impl<'o> Replay<'o> {
     /// # Errors
     /// The recording is not one of a kernel that modmem can lay out.
     pub fn new(oracle: &'o Oracle) -> Result<Replay<'o>> {
-        let config = KernelConfig::parse(&oracle.config);
-        let profile = Profile::from_config(&config, &oracle.release)?;
+        let profile = oracle.profile()?;
         let percpu_end = oracle.symbols.get("__per_cpu_end").context("no symbol __per_cpu_end")?;
         let mut modules = Modules::new(&profile, *percpu_end);
         modules.add_kernel_symbols(exports(oracle)).map_err(|error| anyhow!("{error}"))?;
@@ -88,7 +87,7 @@ fn block_addresses(
     layout: &Layout,
 ) -> Result<BTreeMap<MemoryKind, u64>> {
     let mut addresses = BTreeMap::new();
-    for section in image.sections().iter().filter(|section| section.size() > 0) {
+    for section in image.sections().iter().filter(|section| layout.shape(section).size > 0) {
         let Some(place) = layout.place(section.index()) else { continue };
         let memory = layout.memories()[place.kind];
         let kind = layout.blocks()[memory.block.context("a memory without a block")?].kind;

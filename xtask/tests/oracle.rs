@@ -54,6 +54,11 @@ fn layouts_equal_those_of_arm64() {
 }
 
 #[test]
+fn layouts_equal_those_of_linux_6_12_on_32_bit_powerpc() {
+    layouts_equal_the_kernels("ppc32-6.12");
+}
+
+#[test]
 fn a_memory_and_a_section_elsewhere_are_differences() {
     let Some(mut oracle) = Oracle::from_environment("amd64-6.12") else { return };
     let address = oracle.sections.get_mut("ext4").and_then(|sections| sections.get_mut(".data")).unwrap();

@@ -8,7 +8,6 @@
 use modmem::image::Image;
 use modmem::layout::MemoryKind;
 use modmem::link::LinkOptions;
-use modmem::profile::{KernelConfig, Profile};
 use modmem::{AddressSpace, Linker, Modules, RunAddr};
 use xtask::oracle::Oracle;
 use xtask::replay;
@@ -19,7 +18,7 @@ const BPF_PACK: (u64, u64) = (0xffff_ffff_c000_0000, 0xffff_ffff_c020_1000);
 /// The number of blocks that have the kernel's own addresses, of all but the modules in `moved`.
 fn blocks_at_the_kernels_addresses(kernel: &str, moved: &[&str]) -> Option<usize> {
     let oracle = Oracle::from_environment(kernel)?;
-    let profile = Profile::from_config(&KernelConfig::parse(&oracle.config), &oracle.release).unwrap();
+    let profile = oracle.profile().unwrap();
     let mut modules = Modules::new(&profile, oracle.symbols["__per_cpu_end"]);
     modules.add_kernel_symbols(replay::exports(&oracle)).unwrap();
     let mut space = AddressSpace::new(&profile);

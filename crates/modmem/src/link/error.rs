@@ -139,6 +139,8 @@ pub enum RelocationProblem {
         /// The section that it is in.
         table: &'static str,
     },
+    /// No memory for that table.
+    OutOfMemory,
     /// The section has no addends, and this machine's relocations need them.
     NoAddends,
 }
@@ -188,6 +190,7 @@ impl fmt::Display for RelocationError {
             RelocationProblem::TableFull { table } => {
                 write!(f, "the symbol lies out of reach, and {table} has no entry left to reach it through")
             }
+            RelocationProblem::OutOfMemory => f.write_str("out of memory for its stub"),
             RelocationProblem::NoAddends => f.write_str("SHT_REL, and this machine's modules use SHT_RELA"),
         }
     }

@@ -71,6 +71,8 @@ pub struct Switches {
     pub data_in_vmalloc: bool,
     /// INIT_STACK_ALL_ZERO: what the kernel does not write of what it copies into modules is zero.
     pub init_stack_zero: bool,
+    /// DYNAMIC_FTRACE: on some machines modules get room for stubs to the tracer.
+    pub dynamic_ftrace: bool,
     /// MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS: a missing import only warns.
     pub allow_missing_namespace_imports: bool,
 }
@@ -279,6 +281,7 @@ impl Switches {
             prel32: true,
             data_in_vmalloc: false,
             init_stack_zero: true,
+            dynamic_ftrace: true,
             allow_missing_namespace_imports: false,
         }
     }
@@ -297,6 +300,7 @@ impl Switches {
             prel32: config.is_set("HAVE_ARCH_PREL32_RELOCATIONS"),
             data_in_vmalloc: config.is_set("ARCH_WANTS_MODULES_DATA_IN_VMALLOC"),
             init_stack_zero: config.is_set("INIT_STACK_ALL_ZERO"),
+            dynamic_ftrace: config.is_set("DYNAMIC_FTRACE"),
             allow_missing_namespace_imports: config.is_set("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS"),
         }
     }
