@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow};
 use modmem::image::Image;
 use modmem::layout::{Layout, MemoryKind};
 use modmem::link::{Export, LinkOptions};
-use modmem::profile::Profile;
+use modmem::profile::{KernelConfig, Profile};
 use modmem::space::{Block, Memory, Protection, Request, SpaceError};
 use modmem::{Linker, ModuleId, Modules, Name, RunAddr};
 
@@ -69,13 +69,19 @@ impl<'o> Replay<'o> {
 
 /// What the kernel itself exports, as far as its symbols tell: neither licences nor CRCs.
 pub fn exports(oracle: &Oracle) -> impl Iterator<Item = Export<'_>> {
-    let mut symbols: Vec<(&String, &u64)> = oracle.symbols.iter().collect();
-    symbols.sort();
-    symbols.into_iter().filter_map(|(name, &value)| {
-        // What is exported has an entry in the export table, and that has a symbol.
-        let exported = oracle.symbols.contains_key(&format!("__ksymtab_{name}"));
-        let name = Name::from(&**name);
-        exported.then_some(Export { name, value, gpl_only: false, crc: None, namespace: Name::default() })
+    // What is exported has an entry in the export table, and that has a symbol.
+    let mut names: Vec<&str> =
+        oracle.symbols.keys().filter_map(|name| name.strip_prefix("__ksymtab_")).collect();
+    names.sort_unstable();
+    let machine = KernelConfig::parse(&oracle.config).machine();
+    let made = move |name: &str| {
+        let (other, offset) = machine?.made_symbol(name.into())?;
+        Some(oracle.symbols.get(other)? + offset)
+    };
+    names.into_iter().filter_map(move |name| {
+        let value = oracle.symbols.get(name).copied().or_else(|| made(name))?;
+        let name = Name::from(name);
+        Some(Export { name, value, gpl_only: false, crc: None, namespace: Name::default() })
     })
 }
 

@@ -92,3 +92,8 @@ fn untouched_bytes_equal_those_of_s390x() {
 fn untouched_bytes_equal_those_of_arm64() {
     untouched_bytes_equal_the_kernels("arm64-6.12");
 }
+
+#[test]
+fn untouched_bytes_equal_those_of_linux_6_12_on_32_bit_powerpc() {
+    untouched_bytes_equal_the_kernels("ppc32-6.12");
+}

@@ -63,3 +63,8 @@ fn every_byte_of_linux_7_2_is_explained() {
         &[&ALWAYS[..], &[Rule::EndbrSeal, Rule::RewrittenTable]].concat(),
     );
 }
+
+#[test]
+fn every_byte_of_linux_6_12_on_32_bit_powerpc_is_explained() {
+    every_byte_is_explained("ppc32-6.12", 133, &[Rule::Ftrace, Rule::SortedTable]);
+}

@@ -30,6 +30,11 @@ fn user_space_sees_what_it_saw_on_linux_7_2() {
     views_equal_the_kernels("amd64-7.2", &[]);
 }
 
+#[test]
+fn user_space_sees_what_it_saw_on_linux_6_12_on_32_bit_powerpc() {
+    views_equal_the_kernels("ppc32-6.12", &[]);
+}
+
 /// Something done to a recording.
 type Change<'c> = &'c dyn Fn(&mut Oracle);
 

@@ -41,7 +41,8 @@ use std::{
     path::Path,
 };
 
-use modmem::profile::{KernelConfig, Profile};
+use modmem::RunAddr;
+use modmem::profile::{KernelConfig, KernelPlace, Profile};
 
 pub use self::{
     areas::Area,
@@ -166,10 +167,19 @@ impl Snapshot {
     /// What kernel this is, for layouts; without a configuration that of Debian is taken.
     pub fn profile(&self) -> Result<Profile, Error> {
         let profile = match &self.config {
-            Some(config) => Profile::from_config(&KernelConfig::parse(config), &self.release),
+            Some(config) => {
+                Profile::from_config_at(&KernelConfig::parse(config), &self.release, self.place())
+            }
             None => Profile::named(&self.release),
         };
         profile.map_err(|error| Error::malformed("the snapshot", error.to_string()))
+    }
+
+    /// Where the kernel lay.
+    fn place(&self) -> Option<KernelPlace> {
+        let symbol = |name| self.symbols.kernel(name).map(RunAddr);
+        let (start, text_end) = (symbol("_text")?, symbol("_etext")?);
+        Some(KernelPlace { start, text_end, end: symbol("_end").unwrap_or(text_end) })
     }
 
     /// The area of vmalloc that an address lies in.

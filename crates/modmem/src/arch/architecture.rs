@@ -43,6 +43,9 @@ pub(crate) trait Architecture {
     type Encoding: Encoding;
     /// Whether a field must be zero before it is relocated.
     const ZERO_BEFORE: bool = false;
+    /// Exported symbols that the kernel's linker script makes of others, and that kallsyms does not list: name, the
+    /// other, and how far behind that it lies.
+    const MADE_SYMBOLS: &'static [(&'static str, &'static str, u64)] = &[];
     /// The tables that its modules reach others through.
     type Stubs: Stubs;
     /// Undefined symbols that the loader makes absolute and does not look up.

@@ -20,6 +20,7 @@ pub(crate) use architecture::{Architecture, Setup};
 
 use crate::image::elf::Format;
 use crate::link::relocation::Relocations;
+use crate::name::Name;
 use crate::profile::MachineState;
 
 /// A machine that a module's code can be for (`e_machine`).
@@ -99,6 +100,13 @@ impl Machine {
     /// This build has nothing for the machine.
     pub fn relocations(self) -> Result<&'static Relocations, NotBuilt> {
         with_machine!(self, A => A::relocations(&MachineState::default()))
+    }
+
+    /// Of what other symbol the kernel's linker makes the exported symbol `name`, and how far behind that it lies, where
+    /// kallsyms does not list it.
+    pub fn made_symbol(self, name: Name<'_>) -> Option<(&'static str, u64)> {
+        let made = with_machine!(self, A => A::MADE_SYMBOLS).ok()?;
+        made.iter().find(|(known, ..)| name == *known).map(|&(_, other, offset)| (other, offset))
     }
 
     /// The name of relocation type `kind`, where this build knows the machine.

@@ -76,13 +76,14 @@ impl<'g> Verifier<'g> {
         kprobes: Vec<RunAddr>,
     ) -> Result<Verifier<'g>, VerifyError> {
         let rules = with_machine!(profile.machine, A => A::rules(guest, &profile))?;
+        let scope = GuestScope::new(guest, profile.machine);
         Ok(Verifier {
             guest,
             profile,
             rules,
             kprobes,
             evidence: Evidence::default(),
-            scope: GuestScope::new(guest),
+            scope,
             linker: Linker::new(),
             settled: false,
         })

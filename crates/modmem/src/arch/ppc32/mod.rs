@@ -28,6 +28,8 @@ pub(crate) struct Ppc32;
 impl Architecture for Ppc32 {
     const FORMAT: Format = Format { class: Class::Elf32, order: ByteOrder::Big };
     type Encoding = Big32;
+    /// arch/powerpc/kernel/vmlinux.lds.S: the lower half of 64 bits.
+    const MADE_SYMBOLS: &'static [(&'static str, &'static str, u64)] = &[("jiffies", "jiffies_64", 4)];
     type Stubs = stubs::Plt;
 
     /// What arch/powerpc/Kconfig selects for Book III-S, with Debian's settings otherwise.

@@ -1,20 +1,24 @@
-//! What 32-bit PowerPC kernels do to a module's code and tables after relocation.
+//! What a 32-bit PowerPC kernel does to a module's code and tables after relocation.
+//!
+//! The order is the kernel's: exception table, stubs to the tracer, feature sections, barriers
+//! (arch/powerpc/kernel/module.c:module_finalize), then function entries and jump labels. Barriers against speculation
+//! (`__barrier_nospec_fixup`) stay as they are: the kernel looks for a section of another name.
+
+mod code;
+mod features;
+mod insn;
+mod kernel;
+
+pub(super) use kernel::Kernel;
 
 use crate::verify::rules::Rules;
-use crate::verify::{Guest, VerifyError, subject, tables};
+use crate::verify::{VerifyError, subject, tables};
 
 /// A module that these rules are applied to.
 type Subject<'s, 'g> = subject::Subject<'s, 'g, Kernel>;
 
-/// Landmarks of the guest's kernel.
-#[derive(Debug)]
-pub(super) struct Kernel {}
-
-impl Kernel {
-    pub(super) fn read(_: &dyn Guest) -> Kernel {
-        Kernel {}
-    }
-}
+/// Bytes of an entry of `__ex_table`: it says nothing of what kind it is.
+const EXCEPTION: u64 = 8;
 
 impl Rules for Kernel {
     fn apply<'s, 'g>(
@@ -27,14 +31,23 @@ impl Rules for Kernel {
     }
 
     fn has_cpu_words(&self) -> bool {
-        false
+        self.words.is_some()
     }
 }
 
 /// Applies all rules to a module.
 fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
-    tables::exceptions(subject, 8)?;
-    let _functions = tables::function_entries(subject, "__mcount_loc")?;
-    let _labels = tables::jump_labels(subject)?;
+    tables::exceptions(subject, EXCEPTION)?;
+    code::tracer_stubs(subject);
+    features::sections(subject, "__ftr_fixup", features::Word::Cpu);
+    features::sections(subject, "__mmu_ftr_fixup", features::Word::Mmu);
+    features::barriers(subject)?;
+    for (section, form) in code::ENTRY_TABLES {
+        let functions = tables::function_entries(subject, section)?;
+        code::trace(subject, &functions, form);
+    }
+    let labels = tables::jump_labels(subject)?;
+    code::jump_labels(subject, &labels);
+    code::kprobes(subject);
     Ok(())
 }
