@@ -1,13 +1,8 @@
 //! What the kernel exports to modules, put together from whatever tells.
 
 use crate::{
-    Error, ImageFacts, Kernel,
-    cache::Fingerprint,
-    compress::LIMIT,
-    image::KernelImage,
-    module_file::read_file,
-    symbol_file::SymbolFile,
-    symvers,
+    Error, ImageFacts, Kernel, cache::Fingerprint, compress::LIMIT, image::KernelImage,
+    module_file::read_file, symbol_file::SymbolFile, symvers,
 };
 use std::{
     collections::HashMap,
@@ -206,8 +201,7 @@ fn place(image: ImageFacts, addresses: &SymbolFile) -> ImageFacts {
     };
     let moved = text.wrapping_sub(image.text);
     let end = addresses.address("_end").unwrap_or_else(|| image.end.wrapping_add(moved));
-    let text_end =
-        addresses.address("_etext").or_else(|| Some(image.text_end?.wrapping_add(moved)));
+    let text_end = addresses.address("_etext").or_else(|| Some(image.text_end?.wrapping_add(moved)));
     // On x86-64 the template was at 0 once, and did not move with the kernel.
     let shift = |percpu: Range<u64>| match percpu.start >= image.text {
         true => percpu.start.wrapping_add(moved)..percpu.end.wrapping_add(moved),

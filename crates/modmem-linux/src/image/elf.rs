@@ -105,7 +105,8 @@ impl<'d, H: FileHeader<Endian = Endianness>> Vmlinux<'d, H> {
             let bytes = self.bytes(&[]);
             relative.apply(data.to_mut(), section.address(), bytes.little, bytes.word);
         }
-        Ok(Some(Section { name, address: section.address(), data }).filter(|section| !section.data.is_empty()))
+        Ok(Some(Section { name, address: section.address(), data })
+            .filter(|section| !section.data.is_empty()))
     }
 
     fn facts(&self) -> Result<ImageFacts, Error> {

@@ -60,12 +60,20 @@ pub(super) fn unpack(file: &str, bytes: Vec<u8>) -> Result<Flat, Error> {
             }
         }
         Some(kind @ (Packed::Arm64 | Packed::RiscV)) => image(file, bytes, kind),
-        Some(Packed::S390) => {
-            Ok(Flat { bytes: payload(file, &bytes)?, machine: Machine::S390, little: false, word: 8, size: None })
-        }
-        Some(Packed::Arm) => {
-            Ok(Flat { bytes: payload(file, &bytes)?, machine: Machine::Arm, little: true, word: 4, size: None })
-        }
+        Some(Packed::S390) => Ok(Flat {
+            bytes: payload(file, &bytes)?,
+            machine: Machine::S390,
+            little: false,
+            word: 8,
+            size: None,
+        }),
+        Some(Packed::Arm) => Ok(Flat {
+            bytes: payload(file, &bytes)?,
+            machine: Machine::Arm,
+            little: true,
+            word: 4,
+            size: None,
+        }),
         None => Err(unknown(file)),
     }
 }
@@ -84,11 +92,13 @@ fn image(file: &str, bytes: Vec<u8>, kind: Packed) -> Result<Flat, Error> {
     };
     let machine = if kind == Packed::Arm64 { Machine::Arm64 } else { Machine::RiscV };
     // RISC-V has 32-bit kernels too, which the header does not tell: they are not in packages.
-    let flat = Flat { little: flags & 1 == 0, machine, word: 8, size: Some(size).filter(|size| *size > 0), bytes };
+    let flat =
+        Flat { little: flags & 1 == 0, machine, word: 8, size: Some(size).filter(|size| *size > 0), bytes };
     match flat.size {
-        Some(size) if size > LARGEST || size < flat.bytes.len() as u64 / 2 => {
-            Err(Error::malformed(file, format!("its header says that the kernel takes {size:#x} bytes of memory")))
-        }
+        Some(size) if size > LARGEST || size < flat.bytes.len() as u64 / 2 => Err(Error::malformed(
+            file,
+            format!("its header says that the kernel takes {size:#x} bytes of memory"),
+        )),
         _ => Ok(flat),
     }
 }
@@ -101,7 +111,8 @@ fn zboot(file: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         return Err(bad("truncated in its header"));
     };
     let payload = offset.checked_add(size).and_then(|end| bytes.get(offset..end));
-    let payload = payload.ok_or_else(|| bad("truncated: the compressed kernel lies behind the end of the file"))?;
+    let payload =
+        payload.ok_or_else(|| bad("truncated: the compressed kernel lies behind the end of the file"))?;
     let Some(format) = Format::of_kernel_payload(payload) else {
         return Err(bad("the kernel in it is compressed in a format that is not supported"));
     };
