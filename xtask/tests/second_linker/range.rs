@@ -1,0 +1,39 @@
+//! Which values fit a field.
+
+/// Values that a linker takes, in bytes as a relocation computes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Range {
+    /// Any; what does not fit is cut off.
+    Any,
+    /// From the first to the second, both included.
+    Between(i64, i64),
+}
+
+/// What a signed field of that many bits takes.
+pub(crate) const fn signed(bits: u32) -> Range {
+    Range::Between(-1 << (bits - 1), (1 << (bits - 1)) - 1)
+}
+
+/// What an unsigned field of that many bits takes.
+pub(crate) const fn unsigned(bits: u32) -> Range {
+    Range::Between(0, (1 << bits) - 1)
+}
+
+impl Range {
+    pub(crate) fn takes(self, value: i64) -> bool {
+        match self {
+            Range::Any => true,
+            Range::Between(low, high) => (low..=high).contains(&value),
+        }
+    }
+
+    /// The smallest and the largest multiple of `step` that fits.
+    pub(crate) fn ends(self, step: i64) -> Option<[i64; 2]> {
+        match self {
+            Range::Any => None,
+            Range::Between(low, high) => {
+                Some([-(-low).div_euclid(step) * step, high.div_euclid(step) * step])
+            }
+        }
+    }
+}
