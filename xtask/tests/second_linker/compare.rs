@@ -2,117 +2,225 @@
 
 use modmem::link::{LinkError, RelocationProblem};
 
-use crate::ld::{Binutils, Linked};
-use crate::module;
-use crate::ours::Placed;
-use crate::probe::{Probe, SLOT};
+use crate::ld::{self, Binutils};
+use crate::ld_tables;
+use crate::module::{self, Numbers};
+use crate::ours::{Linked, Placed};
+use crate::probe::{Fate, Probe, SLOT, Scene, Setting};
+use crate::row::Beyond;
 use crate::target::Target;
 
 /// Compares all that there is to compare of a machine.
 pub(crate) fn with_gnu_ld(target: &Target) {
-    every_number_has_a_row(target);
-    let probes = Probe::all(target);
-    every_row_is_probed_at_its_limits(target, &probes);
-    let Some(binutils) = Binutils::of(target) else { return };
-    let file = module::file(target, &probes);
-    names_are_those_of_binutils(target, &probes, &binutils.names(&file));
-    let placed = Placed::new(target, &file);
-    let address = placed.address;
-    let theirs = binutils.link(
-        &file,
-        address,
-        probes.iter().map(|probe| probe.symbol_for(probe.value, target, address)),
-    );
-    limits_are_those_of_ld(target, &probes, &theirs);
-    bytes_are_those_of_ld(target, &probes, &placed, &theirs.bytes);
-    what_linux_refuses_is_refused(target, &probes, &placed);
-    println!("{}: {} relocation numbers, {} probes", target.name, target.rows.len(), probes.len());
+    let binutils = Binutils::of(target);
+    let limits = Probe::at_limits(target);
+    let mut comparison = Comparison::new(target, &limits);
+    comparison.every_number_has_a_row();
+    comparison.every_row_is_probed_at_its_limits();
+    if let Some(binutils) = &binutils {
+        comparison.names_are_those_of_binutils(binutils);
+        comparison.failures.extend(ld_tables::wrong_likenesses(target, binutils));
+        comparison.compare(binutils);
+    }
+    comparison.end();
+    let random = Probe::at_random(target);
+    let mut comparison = Comparison::new(target, &random);
+    if let Some(binutils) = &binutils {
+        comparison.compare(binutils);
+    }
+    comparison.end();
 }
 
-fn every_number_has_a_row(target: &Target) {
-    let name = target.name;
-    for kind in target.table.iter() {
-        let row = target.rows.iter().find(|row| row.number == kind.number);
-        let row = row.unwrap_or_else(|| panic!("{name}: {} ({}) is not tested", kind.name, kind.number));
-        assert_eq!(row.name, kind.name, "{name}: {}", kind.number);
-    }
-    for row in &target.rows {
-        assert!(target.table.get(row.number).is_some(), "{name}: the table has no {}", row.name);
-        assert_eq!(
-            row.linux == row.ld,
-            row.because.is_empty(),
-            "{name}: {} differs without a reason",
-            row.name
-        );
-    }
+/// What is compared, and what was found to differ.
+struct Comparison<'t> {
+    scene: Scene<'t>,
+    probes: &'t [Probe<'t>],
+    failures: Vec<String>,
 }
 
-/// A number is nothing without values at both ends of its range and just beyond.
-fn every_row_is_probed_at_its_limits(target: &Target, probes: &[Probe<'_>]) {
-    for row in &target.rows {
-        let is_probed = |value: i64| probes.iter().any(|p| p.row.number == row.number && p.value == value);
-        assert!(is_probed(0), "{}: {}", target.name, row.name);
-        for (end, outward) in
-            row.linux.ends(row.step).into_iter().flat_map(|[low, high]| [(low, -1), (high, 1)])
-        {
-            assert!(is_probed(end) && is_probed(end + outward * row.step), "{}: {}", target.name, row.name);
-            assert!(
-                row.linux.takes(end) && !row.linux.takes(end + outward * row.step),
-                "{}: {}",
-                target.name,
-                row.name
-            );
+impl<'t> Comparison<'t> {
+    fn new(target: &'t Target, probes: &'t [Probe<'t>]) -> Comparison<'t> {
+        let tables = (target.tables)(target.base, probes);
+        let mut scene = Scene { target, section: 0, tables };
+        let anywhere: Vec<Setting> = probes.iter().map(|probe| probe.setting(0, &scene)).collect();
+        let file = module::file(target, probes, &anywhere, Numbers::Own);
+        scene.section = Placed::new(target, &file).address;
+        Comparison { scene, probes, failures: Vec::new() }
+    }
+
+    fn check(&mut self, holds: bool, failure: impl FnOnce() -> String) {
+        if !holds {
+            self.failures.push(failure());
         }
     }
-}
 
-fn names_are_those_of_binutils(target: &Target, probes: &[Probe<'_>], names: &[(usize, String)]) {
-    assert_eq!(names.len(), probes.len(), "{}", target.name);
-    for (probe, (offset, name)) in probes.iter().zip(names) {
-        assert_eq!((probe.offset, probe.row.name), (*offset, name.as_str()), "{}", target.name);
+    fn compare(&mut self, binutils: &Binutils<'_>) {
+        let target = self.scene.target;
+        let harmless = self.settings(None);
+        let file = module::file(target, self.probes, &harmless, Numbers::Own);
+        let ours = Placed::new(target, &file).link(&harmless);
+        let ours = ours.unwrap_or_else(|error| panic!("{}: {error}", target.name));
+        self.tables_lead_to_symbols(&ours);
+        let stubs = (target.stubs)(&ours);
+        let mut settings: Vec<Setting> = (self.probes.iter())
+            .map(|probe| probe.setting(if probe.stops_ld() { 0 } else { probe.value }, &self.scene))
+            .collect();
+        let mut theirs: Vec<Setting> = (self.probes.iter().zip(&settings))
+            .map(|(probe, setting)| self.their_setting(probe, *setting, &stubs))
+            .collect();
+        let link = |settings: &[Setting], theirs: &[Setting]| {
+            let file = module::file(target, self.probes, settings, Numbers::Like);
+            binutils.link(&file, self.scene.section, theirs)
+        };
+        let mut linked = link(&settings, &theirs);
+        for probe in self.probes.iter().filter(|probe| probe.stops_ld()) {
+            let (old, old_theirs) = (settings[probe.index], theirs[probe.index]);
+            settings[probe.index] = probe.setting(probe.value, &self.scene);
+            theirs[probe.index] = self.their_setting(probe, settings[probe.index], &stubs);
+            let file = module::file(target, self.probes, &settings, Numbers::Like);
+            let (refused, _) = binutils.complaints(&file, self.scene.section, &theirs);
+            linked.refused.extend(refused.get(&probe.offset));
+            (settings[probe.index], theirs[probe.index]) = (old, old_theirs);
+        }
+        self.limits_are_those_of_ld(&linked);
+        self.bytes_are_those_of_ld(ours.section(), &linked.bytes);
+        self.what_linux_refuses_is_refused();
     }
-}
 
-fn limits_are_those_of_ld(target: &Target, probes: &[Probe<'_>], theirs: &Linked) {
-    for probe in probes {
-        let refused = theirs.refused.contains(&probe.offset);
-        assert_eq!(probe.row.ld.takes(probe.value), !refused, "{}: ld: {}", target.name, probe.label());
+    /// Settings that Linux takes, but for that of the probe that is tried.
+    fn settings(&self, tried: Option<usize>) -> Vec<Setting> {
+        let value =
+            |probe: &Probe<'_>| if tried == Some(probe.index) { probe.value } else { probe.harmless() };
+        self.probes.iter().map(|probe| probe.setting(value(probe), &self.scene)).collect()
     }
-}
 
-fn bytes_are_those_of_ld(target: &Target, probes: &[Probe<'_>], placed: &Placed<'_>, theirs: &[u8]) {
-    let ours =
-        placed.link(probes.iter().map(|probe| probe.symbol_for(harmless(probe), target, placed.address)));
-    let ours = ours.unwrap_or_else(|error| panic!("{}: {error}", target.name));
-    assert_eq!(ours.len(), theirs.len(), "{}", target.name);
-    for probe in probes.iter().filter(|probe| probe.is_taken()) {
-        let slot = probe.slot..probe.slot + SLOT;
-        assert_eq!(ours[slot.clone()], theirs[slot], "{}: {}", target.name, probe.label());
+    /// What Linux keeps of a symbol for relocations that need a table.
+    fn tables_lead_to_symbols(&mut self, ours: &Linked) {
+        let stubs = (self.scene.target.stubs)(ours);
+        for probe in self.probes {
+            let symbol = probe.setting(probe.harmless(), &self.scene).symbol;
+            let slot = self.scene.tables.slots[probe.index];
+            if probe.row.has_entry() {
+                let entry = ours.from(slot.entry).and_then(|bytes| bytes.first_chunk::<8>());
+                let holds = entry.is_some_and(|entry| u64::from_be_bytes(*entry) == symbol);
+                self.check(holds, || {
+                    format!("{}: its entry is {entry:02x?}, not {symbol:#x}", probe.label())
+                });
+            }
+            if probe.row.has_stub() {
+                let holds = stubs.contains(&(slot.stub, symbol));
+                self.check(holds, || format!("{}: its stub does not lead to {symbol:#x}", probe.label()));
+            }
+        }
     }
-}
 
-/// The probe's value if Linux takes it, and one that it takes for sure if not.
-fn harmless(probe: &Probe<'_>) -> i64 {
-    if probe.is_taken() { probe.value } else { 0 }
-}
+    fn end(self) {
+        let name = self.scene.target.name;
+        let few: Vec<String> = self.failures.iter().take(40).cloned().collect();
+        assert!(few.is_empty(), "{name}: {} differ:\n{}", self.failures.len(), few.join("\n"));
+        println!("{name}: {} relocation numbers, {} probes", self.scene.target.rows.len(), self.probes.len());
+    }
 
-/// Each value that is too large alone, among others that fit.
-fn what_linux_refuses_is_refused(target: &Target, probes: &[Probe<'_>], placed: &Placed<'_>) {
-    for (number, probe) in probes.iter().enumerate().filter(|(_, probe)| !probe.is_taken()) {
-        let values = probes.iter().enumerate().map(|(other, probe)| {
-            let value = if other == number { probe.value } else { harmless(probe) };
-            probe.symbol_for(value, target, placed.address)
-        });
-        let label = format!("{}: {}", target.name, probe.label());
-        let Err(LinkError::Relocation(error)) = placed.link(values) else { panic!("{label} is not refused") };
-        assert_eq!(&*error.section.name, format!(".rela{}", module::SECTION), "{label}");
-        assert_eq!((error.kind, error.name), (probe.row.number, Some(probe.row.name)), "{label}");
-        assert_eq!(
-            (error.offset, &*error.symbol),
-            (probe.offset as u64, &*module::symbol(number)),
-            "{label}"
-        );
-        let RelocationProblem::Overflow { value, .. } = error.problem else { panic!("{label}: {error}") };
-        assert_eq!(value, probe.value as u64, "{label}");
+    fn every_number_has_a_row(&mut self) {
+        let target = self.scene.target;
+        for kind in target.table.iter() {
+            let row = target.rows.iter().find(|row| row.number == kind.number);
+            let is_known = row.is_some_and(|row| row.name == kind.name);
+            self.check(is_known, || format!("{} ({}) is not tested", kind.name, kind.number));
+        }
+        for row in &target.rows {
+            let is_there = target.table.get(row.number).is_some();
+            self.check(is_there != target.not_in_table.contains(&row.number), || {
+                format!("the table {} {}", if is_there { "now has" } else { "has no" }, row.name)
+            });
+            let is_explained = (row.linux == row.ld) == row.because.is_empty();
+            self.check(is_explained, || format!("{} differs without a reason", row.name));
+        }
+    }
+
+    /// A number is nothing without values at both ends of its range and just beyond.
+    fn every_row_is_probed_at_its_limits(&mut self) {
+        for row in
+            self.scene.target.rows.iter().filter(|row| self.scene.target.table.get(row.number).is_some())
+        {
+            let probes: Vec<&Probe<'_>> =
+                self.probes.iter().filter(|probe| probe.row.number == row.number).collect();
+            let is_probed = |value: i64, fate: Fate| {
+                probes.iter().any(|probe| probe.value == value && probe.fate() == fate)
+            };
+            let beyond = |value| is_probed(value, Fate::Refused) || is_probed(value, Fate::ThroughStub);
+            let mut complete = is_probed(0, Fate::Direct);
+            if let Some([low, high]) = row.linux.ends(row.step) {
+                complete &= is_probed(low, Fate::Direct) && is_probed(high, Fate::Direct);
+                complete &= beyond(low - row.step) && beyond(high + row.step);
+            }
+            self.check(complete, || format!("{} is not probed at its limits", row.name));
+        }
+    }
+
+    fn names_are_those_of_binutils(&mut self, binutils: &Binutils<'_>) {
+        let target = self.scene.target;
+        let names = binutils.names(&module::file(target, self.probes, &self.settings(None), Numbers::Own));
+        assert_eq!(names.len(), self.probes.len(), "{}", target.name);
+        for (probe, (offset, name)) in self.probes.iter().zip(&names) {
+            assert_eq!(probe.offset, *offset, "{}", target.name);
+            self.check(probe.row.name == name, || format!("{} is {name} to objdump", probe.row.name));
+        }
+    }
+
+    /// What the second linker is told of a probe's symbol.
+    fn their_setting(&mut self, probe: &Probe<'_>, setting: Setting, stubs: &[(u64, u64)]) -> Setting {
+        let mut stub = None;
+        if probe.fate() == Fate::ThroughStub {
+            let leads_to = match probe.row.beyond {
+                Beyond::Stub => self.scene.target.cut(setting.symbol as i64 + setting.addend),
+                _ => setting.symbol,
+            };
+            stub = stubs.iter().find(|(_, target)| *target == leads_to).map(|(stub, _)| *stub);
+            self.check(stub.is_some(), || format!("{}: no stub leads to {leads_to:#x}", probe.label()));
+        }
+        Setting { symbol: probe.like_symbol(setting, &self.scene, stub), ..setting }
+    }
+
+    fn limits_are_those_of_ld(&mut self, theirs: &ld::Linked) {
+        for probe in self.probes {
+            let takes = probe.fate() == Fate::ThroughStub || probe.row.ld.takes(probe.value);
+            let refused = theirs.refused.contains(&probe.offset);
+            let verb = if refused { "refuses" } else { "takes" };
+            self.check(takes != refused, || format!("{}: ld {verb} it", probe.label()));
+        }
+    }
+
+    fn bytes_are_those_of_ld(&mut self, ours: &[u8], theirs: &[u8]) {
+        for probe in self.probes.iter().filter(|probe| probe.fate() != Fate::Refused) {
+            let slot = probe.slot..probe.slot + SLOT;
+            let (ours, theirs) = (&ours[slot.clone()], &theirs[slot]);
+            self.check(ours == theirs, || {
+                format!("{}: modmem has {ours:02x?}, ld {theirs:02x?}", probe.label())
+            });
+        }
+    }
+
+    /// Each value that does not fit alone, among others that do.
+    fn what_linux_refuses_is_refused(&mut self) {
+        let target = self.scene.target;
+        let refused = self.probes.iter().enumerate().filter(|(_, probe)| probe.fate() == Fate::Refused);
+        for (number, probe) in refused {
+            let settings = self.settings(Some(number));
+            let file = module::file(target, self.probes, &settings, Numbers::Own);
+            let problem = match Placed::new(target, &file).link(&settings) {
+                Ok(_) => "is not refused".to_owned(),
+                Err(LinkError::Relocation(error)) => {
+                    let section = format!(".rela{}", module::SECTION);
+                    let is_this = *error.section.name == *section
+                        && (error.kind, error.name) == (probe.row.number, Some(probe.row.name))
+                        && (error.offset, &*error.symbol) == (probe.offset as u64, &*module::symbol(number))
+                        && matches!(error.problem, RelocationProblem::Overflow { value, .. } if value == probe.value as u64);
+                    if is_this { String::new() } else { error.to_string() }
+                }
+                Err(error) => error.to_string(),
+            };
+            self.check(problem.is_empty(), || format!("{}: {problem}", probe.label()));
+        }
     }
 }

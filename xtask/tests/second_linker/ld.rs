@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::module;
+use crate::probe::Setting;
 use crate::target::Target;
 
 /// A machine's binutils, and a folder for their files.
@@ -24,6 +25,16 @@ pub(crate) struct Linked {
     pub(crate) bytes: Vec<u8>,
     /// Offsets of the relocations that it complained about; it has written these all the same.
     pub(crate) refused: BTreeSet<usize>,
+}
+
+/// The same with the tables that it made.
+#[derive(Debug)]
+pub(crate) struct LinkedWithTables {
+    pub(crate) linked: Linked,
+    /// What it calls _GLOBAL_OFFSET_TABLE_.
+    pub(crate) got: u64,
+    /// The table of addresses.
+    pub(crate) entries: Vec<u8>,
 }
 
 impl<'t> Binutils<'t> {
@@ -61,37 +72,86 @@ impl<'t> Binutils<'t> {
     }
 
     /// Links a module whose test section lies at `address`, with these values of the probes' symbols.
-    pub(crate) fn link(&self, file: &[u8], address: u64, values: impl Iterator<Item = u64>) -> Linked {
+    pub(crate) fn link(&self, file: &[u8], address: u64, settings: &[Setting]) -> Linked {
+        let (refused, complaints) = self.complaints(file, address, settings);
+        Linked { bytes: self.section(module::SECTION, &complaints), refused }
+    }
+
+    /// The same for relocations that make ld build a table of addresses, which lies at `got`.
+    pub(crate) fn link_with_tables(
+        &self,
+        file: &[u8],
+        address: u64,
+        got: u64,
+        settings: &[Setting],
+    ) -> LinkedWithTables {
+        let table = format!(".got {got:#x} : {{ *(.got.plt) *(.got) }}");
+        let (refused, complaints) = self.run_ld(file, &table, address, settings);
+        let linked = Linked { bytes: self.section(module::SECTION, &complaints), refused };
+        let (symbols, error, _) = self.run("nm", &["linked"]);
+        let got = symbols.lines().find_map(|line| line.strip_suffix("_GLOBAL_OFFSET_TABLE_"));
+        let got = got.and_then(|line| u64::from_str_radix(line.split(' ').next()?, 16).ok());
+        let got = got.unwrap_or_else(|| panic!("{}: no GOT: {error}", self.target.name));
+        LinkedWithTables { linked, got, entries: self.section(".got", &complaints) }
+    }
+
+    /// The bytes of a section of what was linked last.
+    fn section(&self, name: &str, complaints: &str) -> Vec<u8> {
+        let (_, error, copied) = self.run("objcopy", &["-O", "binary", "-j", name, "linked", "bytes"]);
+        assert!(copied, "{}: {error}\n{complaints}", self.target.name);
+        std::fs::read(self.folder.join("bytes")).unwrap()
+    }
+
+    /// The same, to know what is refused: offsets and the whole text.
+    pub(crate) fn complaints(
+        &self,
+        file: &[u8],
+        address: u64,
+        settings: &[Setting],
+    ) -> (BTreeSet<usize>, String) {
+        self.run_ld(file, "", address, settings)
+    }
+
+    fn run_ld(
+        &self,
+        file: &[u8],
+        tables: &str,
+        address: u64,
+        settings: &[Setting],
+    ) -> (BTreeSet<usize>, String) {
         let mut script = format!(
-            "SECTIONS {{ .text {address:#x} : {{ *(.text) }} /DISCARD/ : {{ *(.modinfo) *(.gnu.linkonce.*) }} }}\n"
+            "SECTIONS {{ {tables} .text {address:#x} : {{ *(.text) }} /DISCARD/ : {{ module.o(*) }} }}\n"
         );
-        for (number, value) in values.enumerate() {
-            writeln!(script, "{} = {value:#x};", module::symbol(number)).unwrap();
+        for (number, setting) in settings.iter().enumerate() {
+            writeln!(script, "{} = {:#x};", module::symbol(number), setting.symbol).unwrap();
         }
         std::fs::write(self.folder.join("module.o"), file).unwrap();
         std::fs::write(self.folder.join("script"), script).unwrap();
         // Without --verbose it is silent from the eleventh complaint on.
-        let arguments = [
-            "--verbose",
-            "--noinhibit-exec",
-            "-static",
-            "--no-relax",
-            "-T",
-            "script",
-            "-o",
-            "linked",
-            "module.o",
-        ];
-        let (_, complaints, _) = self.run("ld", &arguments);
+        let (_, complaints, _) = self.run(
+            "ld",
+            &[
+                "--verbose",
+                "--noinhibit-exec",
+                "-static",
+                "--no-relax",
+                "-T",
+                "script",
+                "-o",
+                "linked",
+                "module.o",
+            ],
+        );
         let mut refused = BTreeSet::new();
-        for line in complaints.lines().filter(|line| line.contains("relocation truncated to fit")) {
+        for line in complaints.lines() {
+            if !line.contains("relocation truncated to fit") && !line.contains("misaligned symbol") {
+                continue;
+            }
             let offset = line.split_once("(.text+0x").and_then(|(_, rest)| rest.split_once(')'));
             let offset = offset.and_then(|(digits, _)| usize::from_str_radix(digits, 16).ok());
             refused.insert(offset.unwrap_or_else(|| panic!("{}: {line}", self.target.name)));
         }
-        let copied = self.run("objcopy", &["-O", "binary", "-j", module::SECTION, "linked", "bytes"]);
-        assert!(copied.2, "{}: {}\n{complaints}", self.target.name, copied.1);
-        Linked { bytes: std::fs::read(self.folder.join("bytes")).unwrap(), refused }
+        (refused, complaints)
     }
 
     /// The names of a module's relocations, by offset in the test section.

@@ -7,9 +7,10 @@ use modmem::link::{
     Definition, Export, LinkError, LinkOptions, Linker, Provider, ProviderState, Scope, Symbols,
 };
 use modmem::space::{Request, SpaceError};
-use modmem::{Block, Image, Layout, Memory, ModuleId, Name, Placement, Protection, RunAddr};
+use modmem::{Block, Image, Layout, Memory, MemoryKind, ModuleId, Name, Placement, Protection, RunAddr};
 
 use crate::module;
+use crate::probe::Setting;
 use crate::target::Target;
 
 /// Hands out blocks one behind the other, each with a hole behind it.
@@ -83,8 +84,7 @@ impl<'f> Placed<'f> {
     pub(crate) fn new(target: &'f Target, file: &'f [u8]) -> Placed<'f> {
         let image = Image::parse(file).unwrap_or_else(|error| panic!("{}: {error}", target.name));
         let mut placed = Placed { target, image, address: 0 };
-        let (kind, offset) = placed.section();
-        placed.address = placed.place().address(kind).unwrap().0 + offset;
+        placed.address = placed.section(module::SECTION);
         placed
     }
 
@@ -94,20 +94,54 @@ impl<'f> Placed<'f> {
         Placement::allocate(layout, &mut Fixed(self.target.base)).unwrap()
     }
 
-    fn section(&self) -> (modmem::MemoryKind, u64) {
-        let index = self.image.section(module::SECTION).unwrap().index();
-        let place = self.place().layout().place(index).unwrap();
-        (place.kind, place.offset)
-    }
-
-    /// The bytes of the test section, with these values of the probes' symbols.
-    pub(crate) fn link(&self, values: impl Iterator<Item = u64>) -> Result<Vec<u8>, LinkError> {
-        let kernel =
-            Kernel(values.enumerate().map(|(number, value)| (module::symbol(number), value)).collect());
+    /// Links with these values of the probes' symbols; the addends are in the file.
+    pub(crate) fn link(&self, settings: &[Setting]) -> Result<Linked, LinkError> {
+        let values = settings.iter().enumerate();
+        let values = values.map(|(number, setting)| (module::symbol(number), setting.symbol));
+        let kernel = Kernel(values.collect());
         let options = LinkOptions::default();
         let linked = Linker::new().link(&self.image, &self.target.profile, self.place(), &kernel, options)?;
-        let (kind, offset) = self.section();
-        let size = self.image.section(module::SECTION).unwrap().size();
-        Ok(linked.placement().bytes(kind)[offset as usize..][..size as usize].to_vec())
+        let placement = linked.placement();
+        let memories = MemoryKind::ALL.into_iter().filter_map(|kind| {
+            let address = placement.address(kind)?;
+            Some((address.0, placement.bytes(kind).to_vec()))
+        });
+        let size = self.image.section(module::SECTION).unwrap().size() as usize;
+        Ok(Linked { memories: memories.collect(), section: (self.address, size) })
+    }
+
+    /// Where a section lies, and how many bytes from there on its memory has.
+    pub(crate) fn section(&self, name: &str) -> u64 {
+        let index = self.image.section(name).unwrap().index();
+        let placement = self.place();
+        let place = placement.layout().place(index).unwrap();
+        placement.address(place.kind).unwrap().0 + place.offset
+    }
+}
+
+/// What modmem made of a module.
+#[derive(Debug)]
+pub(crate) struct Linked {
+    memories: Vec<(u64, Vec<u8>)>,
+    /// Address and size of the test section.
+    section: (u64, usize),
+}
+
+impl Linked {
+    /// The bytes from an address to the end of its memory.
+    pub(crate) fn from(&self, address: u64) -> Option<&[u8]> {
+        self.memories.iter().find_map(|(start, bytes)| {
+            bytes.get(usize::try_from(address.checked_sub(*start)?).ok()?..).filter(|rest| !rest.is_empty())
+        })
+    }
+
+    /// The test section.
+    pub(crate) fn section(&self) -> &[u8] {
+        &self.from(self.section.0).unwrap()[..self.section.1]
+    }
+
+    /// All memories, by address.
+    pub(crate) fn memories(&self) -> &[(u64, Vec<u8>)] {
+        &self.memories
     }
 }

@@ -7,6 +7,8 @@ pub(crate) enum Range {
     Any,
     /// From the first to the second, both included.
     Between(i64, i64),
+    /// The same, even ones only.
+    EvenBetween(i64, i64),
 }
 
 /// What a signed field of that many bits takes.
@@ -24,6 +26,7 @@ impl Range {
         match self {
             Range::Any => true,
             Range::Between(low, high) => (low..=high).contains(&value),
+            Range::EvenBetween(low, high) => (low..=high).contains(&value) && value % 2 == 0,
         }
     }
 
@@ -31,7 +34,7 @@ impl Range {
     pub(crate) fn ends(self, step: i64) -> Option<[i64; 2]> {
         match self {
             Range::Any => None,
-            Range::Between(low, high) => {
+            Range::Between(low, high) | Range::EvenBetween(low, high) => {
                 Some([-(-low).div_euclid(step) * step, high.div_euclid(step) * step])
             }
         }

@@ -6,12 +6,9 @@ use modmem::arch::x86_64::RELOCATIONS;
 use crate::range::Range::Any;
 use crate::range::{signed, unsigned};
 use crate::row::Counted::{FromPlace, FromZero, Nothing};
-use crate::row::row;
+use crate::row::{data, row};
 use crate::support::Elf;
-use crate::target::Target;
-
-const WORD32: &[u8] = &[0; 4];
-const WORD64: &[u8] = &[0; 8];
+use crate::target::{Target, no_tables};
 
 /// Text and data of modules and the kernel lie in the same 2 GiB, so Linux does not check.
 const UNCHECKED: &str = "Linux takes any distance and cuts it off";
@@ -25,14 +22,18 @@ pub(crate) fn target() -> Target {
         profile: Profile::named("6.12").unwrap(),
         table: RELOCATIONS,
         rows: vec![
-            row(0, "R_X86_64_NONE", Nothing, &[0xcc; 4], Any),
-            row(1, "R_X86_64_64", FromZero, WORD64, Any),
-            row(2, "R_X86_64_PC32", FromPlace, WORD32, Any).ld_takes(signed(32), UNCHECKED),
-            row(4, "R_X86_64_PLT32", FromPlace, WORD32, Any).ld_takes(signed(32), UNCHECKED),
-            row(10, "R_X86_64_32", FromZero, WORD32, unsigned(32)),
-            row(11, "R_X86_64_32S", FromZero, WORD32, signed(32)),
-            row(24, "R_X86_64_PC64", FromPlace, WORD64, Any),
+            row(0, "R_X86_64_NONE", Nothing, (4, 0xcccc_cccc), Any),
+            row(1, "R_X86_64_64", FromZero, data(8), Any),
+            row(2, "R_X86_64_PC32", FromPlace, data(4), Any).ld_takes(signed(32), UNCHECKED),
+            row(4, "R_X86_64_PLT32", FromPlace, data(4), Any).ld_takes(signed(32), UNCHECKED),
+            row(10, "R_X86_64_32", FromZero, data(4), unsigned(32)),
+            row(11, "R_X86_64_32S", FromZero, data(4), signed(32)),
+            row(24, "R_X86_64_PC64", FromPlace, data(8), Any),
         ],
-        file: Elf::x86_64,
+        not_in_table: &[],
+        file: Elf::x86_64(),
+        sections: Vec::new(),
+        tables: no_tables,
+        stubs: |_| Vec::new(),
     }
 }
