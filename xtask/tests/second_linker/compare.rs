@@ -3,12 +3,12 @@
 use modmem::link::{LinkError, RelocationProblem};
 
 use crate::ld::{self, Binutils};
-use crate::ld_tables;
 use crate::module::{self, Numbers};
 use crate::ours::{Linked, Placed};
 use crate::probe::{Fate, Probe, SLOT, Scene, Setting};
 use crate::row::Beyond;
 use crate::target::Target;
+use crate::{ld_branches, ld_tables};
 
 /// Compares all that there is to compare of a machine.
 pub(crate) fn with_gnu_ld(target: &Target) {
@@ -20,6 +20,7 @@ pub(crate) fn with_gnu_ld(target: &Target) {
     if let Some(binutils) = &binutils {
         comparison.names_are_those_of_binutils(binutils);
         comparison.failures.extend(ld_tables::wrong_likenesses(target, binutils));
+        comparison.failures.extend(ld_branches::wrong_limits(target, binutils));
         comparison.compare(binutils);
     }
     comparison.end();
@@ -116,8 +117,17 @@ impl<'t> Comparison<'t> {
 
     fn end(self) {
         let name = self.scene.target.name;
-        let few: Vec<String> = self.failures.iter().take(40).cloned().collect();
-        assert!(few.is_empty(), "{name}: {} differ:\n{}", self.failures.len(), few.join("\n"));
+        // Of each relocation a few, so that others are seen too.
+        let mut shown: Vec<&String> = Vec::new();
+        for failure in &self.failures {
+            let subject = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
+            let like_it = shown.iter().filter(|other| subject(other) == subject(failure)).count();
+            if like_it < 3 {
+                shown.push(failure);
+            }
+        }
+        let shown: String = shown.into_iter().map(|failure| format!("\n{failure}")).collect();
+        assert!(self.failures.is_empty(), "{name}: {} differ:{shown}", self.failures.len());
         println!("{name}: {} relocation numbers, {} probes", self.scene.target.rows.len(), self.probes.len());
     }
 

@@ -15,6 +15,7 @@
 mod arm64;
 mod compare;
 mod ld;
+mod ld_branches;
 mod ld_tables;
 mod module;
 mod ours;

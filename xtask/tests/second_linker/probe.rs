@@ -80,7 +80,7 @@ impl<'t> Probe<'t> {
         })
     }
 
-    fn all(target: &'t Target, mut values: impl FnMut(&Row) -> Vec<i64>) -> Vec<Probe<'t>> {
+    pub(crate) fn all(target: &'t Target, mut values: impl FnMut(&Row) -> Vec<i64>) -> Vec<Probe<'t>> {
         // A number that the table lacks is reported by itself.
         let rows = target.rows.iter().filter(|row| target.table.get(row.number).is_some());
         let values = rows.flat_map(|row| values(row).into_iter().map(move |value| (row, value)));

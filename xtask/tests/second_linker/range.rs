@@ -39,4 +39,13 @@ impl Range {
             }
         }
     }
+
+    /// What is left of a value in a field of this range.
+    pub(crate) fn wrap(self, value: i64) -> i64 {
+        match self {
+            Range::Any => value,
+            Range::Between(low, high) => value.wrapping_sub(low).rem_euclid(high - low + 1) + low,
+            Range::EvenBetween(low, high) => value.wrapping_sub(low).rem_euclid(high - low + 2) + low,
+        }
+    }
 }
