@@ -71,13 +71,4 @@ impl Shapes {
     pub(crate) fn head(&self) -> u64 {
         self.got_size + self.plt_size
     }
-
-    /// The sections with headers of their own.
-    pub(crate) fn reshaped<'i, 'a>(
-        &self,
-        image: &'i Image<'a>,
-    ) -> impl Iterator<Item = (&'i Section<'a>, Shape)> {
-        let known = image.sections().iter().zip(&self.sections);
-        known.filter_map(|(section, shape)| Some((section, (*shape)?)))
-    }
 }

@@ -112,7 +112,7 @@ impl Stubs for Plt {
         Ok(Applied::Value(stub.0.wrapping_sub(site.place.0)))
     }
 
-    fn finish<B: Block>(self, placement: &mut Placement<B>) -> Result<(), LinkError> {
+    fn finish<B: Block>(self, placement: &mut Placement<B>, _: &[u64]) -> Result<(), LinkError> {
         for table in [self.core, self.init] {
             let Some(place) = table.place else { continue };
             let bytes = placement.section_bytes_mut(place, table.capacity * ENTRY);
