@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use super::LayoutError;
-use crate::image::{Image, Section};
+use crate::image::Section;
 
 /// A section as it is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
