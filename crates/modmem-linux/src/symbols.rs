@@ -1,8 +1,13 @@
 //! What the kernel exports to modules, put together from whatever tells.
 
 use crate::{
-    Error, ImageFacts, Kernel, cache::Fingerprint, compress::LIMIT, image::KernelImage,
-    module_file::read_file, symbol_file::SymbolFile, symvers,
+    Error, ImageFacts, Kernel,
+    cache::Fingerprint,
+    compress::LIMIT,
+    image::{self, KernelImage},
+    module_file::read_file,
+    symbol_file::SymbolFile,
+    symvers,
 };
 use std::{
     collections::HashMap,
@@ -94,7 +99,8 @@ impl Kernel {
             let addresses = SymbolFile::parse(&shown, &bytes)?;
             // The file is what the user chose to go by: an image of a kind unknown to us must not stand in its way.
             let table = self.own_table().unwrap_or_default();
-            return Ok(merge(&addresses, SymbolSource::SymbolFile(path.to_path_buf()), table));
+            let source = SymbolSource::SymbolFile(path.to_path_buf());
+            return Ok(merge(&addresses, source, table, self.config().as_deref()));
         }
         let table = self.own_table()?;
         if table.as_ref().is_some_and(|table| matches!(table.source, SymbolSource::Image(_))) {
@@ -103,7 +109,8 @@ impl Kernel {
         if let Some(bytes) = self.symbol_file() {
             let path = self.symbol_file_path().unwrap_or_else(|| PathBuf::from("System.map"));
             let addresses = SymbolFile::parse(&path.display().to_string(), &bytes)?;
-            return Ok(merge(&addresses, SymbolSource::SymbolFile(path), table));
+            let source = SymbolSource::SymbolFile(path);
+            return Ok(merge(&addresses, source, table, self.config().as_deref()));
         }
         Ok(table.map_or_else(nothing, Table::into_symbols))
     }
@@ -161,7 +168,12 @@ fn nothing() -> KernelSymbols {
 }
 
 /// Names and addresses from a symbol file; licence, checksum and namespace from the image or `Module.symvers`.
-fn merge(addresses: &SymbolFile, source: SymbolSource, table: Option<Table>) -> KernelSymbols {
+fn merge(
+    addresses: &SymbolFile,
+    source: SymbolSource,
+    table: Option<Table>,
+    config: Option<&[u8]>,
+) -> KernelSymbols {
     let known: HashMap<&str, &KernelSymbol> =
         table.iter().flat_map(|table| &table.symbols).map(|symbol| (&*symbol.name, symbol)).collect();
     // A file may leave out the export tables. Then the table says what is exported; without one, all that is global.
@@ -190,12 +202,25 @@ fn merge(addresses: &SymbolFile, source: SymbolSource, table: Option<Table>) -> 
         symbols,
         source,
         licences_known: !known.is_empty(),
-        image: table.and_then(|table| table.image).map(|image| place(image, addresses)),
+        image: match table.and_then(|table| table.image) {
+            Some(image) => Some(place(image, addresses)),
+            None => facts_of(addresses, config),
+        },
     }
+}
+
+/// What a symbol file tells of the kernel's place, where there is no image.
+fn facts_of(addresses: &SymbolFile, config: Option<&[u8]>) -> Option<ImageFacts> {
+    let (text, end) = (addresses.address("_text")?, addresses.address("_end")?);
+    let percpu = addresses.address("__per_cpu_start").zip(addresses.address("__per_cpu_end"));
+    let percpu = percpu.filter(|(start, end)| start < end).map(|(start, end)| start..end);
+    let start = image::start_of(text, config);
+    Some(ImageFacts { percpu, start, text, text_end: addresses.address("_etext"), end })
 }
 
 /// The image as it lies where the symbol file was made: the kernel may run elsewhere than it was linked.
 fn place(image: ImageFacts, addresses: &SymbolFile) -> ImageFacts {
+    // Some kernels list the symbols of functions alone.
     let Some(text) = addresses.address("_text") else {
         return image;
     };
@@ -209,7 +234,7 @@ fn place(image: ImageFacts, addresses: &SymbolFile) -> ImageFacts {
     };
     let listed = || Some(addresses.address("__per_cpu_start")?..addresses.address("__per_cpu_end")?);
     let percpu = listed().filter(|percpu| percpu.start < percpu.end).or_else(|| image.percpu.map(shift));
-    ImageFacts { percpu, text, text_end, end }
+    ImageFacts { percpu, start: image.start.wrapping_add(moved), text, text_end, end }
 }
 
 fn table_name(path: &Path) -> String {
@@ -226,7 +251,7 @@ fn save(symbols: &[KernelSymbol], facts: &ImageFacts) -> String {
         .as_ref()
         .map_or("- -".to_owned(), |percpu| format!("{:x} {:x}", percpu.start, percpu.end));
     let text_end = facts.text_end.map_or("-".to_owned(), |end| format!("{end:x}"));
-    let _ = writeln!(text, "{:x} {text_end} {:x} {percpu}", facts.text, facts.end);
+    let _ = writeln!(text, "{:x} {:x} {text_end} {:x} {percpu}", facts.start, facts.text, facts.end);
     for symbol in symbols {
         let licence = if symbol.gpl_only { 'G' } else { 'P' };
         let _ = write!(text, "{licence} {:x} ", symbol.address.unwrap_or_default());
@@ -247,7 +272,7 @@ fn load(text: &str) -> Option<(Vec<KernelSymbol>, ImageFacts)> {
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();
     let mut lines = text.strip_prefix("modmem symbols 2\n")?.lines();
     let mut place = lines.next()?.split(' ');
-    let first = hex(place.next()?)?;
+    let (start, text) = (hex(place.next()?)?, hex(place.next()?)?);
     let text_end = match place.next()? {
         "-" => None,
         end => Some(hex(end)?),
@@ -263,7 +288,7 @@ fn load(text: &str) -> Option<(Vec<KernelSymbol>, ImageFacts)> {
         let (kind, value) = (fields.next()?, fields.next()?);
         if kind == "end" {
             let whole = value.parse() == Ok(symbols.len());
-            return whole.then_some((symbols, ImageFacts { percpu, text: first, text_end, end }));
+            return whole.then_some((symbols, ImageFacts { percpu, start, text, text_end, end }));
         }
         let crc = match fields.next()? {
             "-" => None,
@@ -308,6 +333,7 @@ mod tests {
             let facts = ImageFacts {
                 text_end: percpu.as_ref().map(|_| 0xffff_ffff_8200_0000),
                 percpu,
+                start: 0xffff_ffff_8000_0000,
                 text: 0xffff_ffff_8100_0000,
                 end: 0xffff_ffff_8300_0000,
             };
@@ -326,6 +352,7 @@ mod tests {
         let source = SymbolSource::SymbolFile("kallsyms".into());
         let image = ImageFacts {
             percpu: Some(0..8),
+            start: 0xffff_ffff_8100_0000,
             text: 0xffff_ffff_8100_0000,
             text_end: Some(0xffff_ffff_8180_0000),
             end: 0xffff_ffff_8200_0000,
@@ -335,17 +362,18 @@ mod tests {
             source: SymbolSource::None,
             image: Some(image.clone()),
         };
-        let merged = merge(&file, source.clone(), Some(table()));
+        let merged = merge(&file, source.clone(), Some(table()), None);
         assert_eq!(merged.symbols, [symbol("a", 0xffff_ffff_9100_0000)]);
         assert!(merged.licences_known && merged.get("a").is_some() && merged.get("b").is_none());
         let moved = ImageFacts {
             percpu: Some(0..8),
+            start: 0xffff_ffff_9100_0000,
             text: 0xffff_ffff_9100_0000,
             text_end: Some(0xffff_ffff_9180_0000),
             end: 0xffff_ffff_9200_0000,
         };
         assert_eq!(merged.image, Some(moved));
-        let alone = merge(&file, source, None);
+        let alone = merge(&file, source, None, None);
         assert_eq!(alone.symbols.len(), 1);
         assert!(!alone.licences_known);
     }

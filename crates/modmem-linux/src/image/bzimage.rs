@@ -54,7 +54,7 @@ pub(super) fn payload(file: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::elf_of, *};
+    use super::super::elf_of;
     use std::io::Write;
 
     fn bzimage(payload: &[u8]) -> Vec<u8> {

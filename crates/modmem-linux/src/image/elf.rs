@@ -146,6 +146,7 @@ impl<'d, H: FileHeader<Endian = Endianness>> Vmlinux<'d, H> {
             facts.text_end = map.address("_etext").or(facts.text_end);
             facts.end = map.address("_end").unwrap_or(facts.end);
         }
+        facts.start = facts.text;
         Ok(facts)
     }
 

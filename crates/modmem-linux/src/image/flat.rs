@@ -36,6 +36,13 @@ const WANTED: [&str; 17] = [
     "__stop___kflagstab",
 ];
 
+/// Bytes of the smallest page.
+const PAGE: u64 = 4096;
+/// How far before its first symbol an image may begin.
+const FARTHEST_FIRST: u64 = 32 << 20;
+/// So many entries of a table tell as much as all.
+const SAMPLE: usize = 512;
+
 /// The kernel's bytes from its first one on.
 #[derive(Debug)]
 pub(super) struct Flat {
@@ -54,6 +61,8 @@ pub(super) struct Map {
     addresses: HashMap<&'static str, u64>,
     /// The address of the image's first byte.
     first: u64,
+    /// Whether a symbol of something that was found says so. Otherwise the image is taken to begin with the first symbol.
+    certain: bool,
 }
 
 impl Map {
@@ -67,8 +76,8 @@ impl Map {
         let kallsyms = Kallsyms::find(bytes)?;
         let mut offsets = kallsyms.offsets_of(&WANTED);
         // Kernels that keep the symbols of functions alone have none of the table: they begin with their first symbol.
-        let anchor = offsets.get("kallsyms_token_table");
-        let shift = anchor.map_or(0, |offset| (kallsyms.token_table() as u64).wrapping_sub(*offset));
+        let anchor = offsets.get("kallsyms_token_table").copied();
+        let shift = anchor.map_or(0, |offset| (kallsyms.token_table() as u64).wrapping_sub(offset));
         let base = match kallsyms.base() {
             Base::Place => base_at(kallsyms.token_table())?,
             Base::Word(at) => match bytes.word(at)? {
@@ -79,7 +88,7 @@ impl Map {
         for offset in offsets.values_mut() {
             *offset = offset.wrapping_add(base);
         }
-        Some(Map { addresses: offsets, first: base.wrapping_sub(shift) })
+        Some(Map { certain: anchor.is_some(), first: base.wrapping_sub(shift), addresses: offsets })
     }
 
     pub(super) fn address(&self, name: &str) -> Option<u64> {
@@ -126,6 +135,7 @@ impl Flat {
     fn map(&self, file: &str) -> Result<(Map, Relative), Error> {
         let relative = Relative::find(self.bytes(), self.machine);
         let map = Map::of(self.bytes(), &relative, |_| usual_base(self.machine));
+        let map = map.and_then(|map| if map.certain { Some(map) } else { self.with_first(map) });
         let map = map.ok_or_else(|| {
             Error::malformed(
                 file,
@@ -133,6 +143,26 @@ impl Flat {
             )
         })?;
         Ok((map, relative))
+    }
+
+    /// Finds out where the image begins from its table of exports: before the first symbol, where the names that the
+    /// table points to begin behind the ends of others. Some share their ends with longer ones, and begin elsewhere.
+    fn with_first(&self, map: Map) -> Option<Map> {
+        let table = map.range("__start___ksymtab", "__stop___ksymtab")?;
+        let (word, bytes) = (self.word as u64, self.bytes());
+        let begins = |first: u64, entry: u64| {
+            let at = |address: u64| usize::try_from(address.checked_sub(first)?).ok();
+            let name = at(bytes.word(at(entry.checked_add(word)?)?)?)?;
+            Some(self.bytes.get(name.checked_sub(1)?)? == &0 && self.bytes.get(name)? != &0)
+        };
+        let is_first = |first: u64| {
+            let entries = || table.clone().step_by(3 * self.word).take(SAMPLE);
+            let good = entries().filter(|&entry| begins(first, entry) == Some(true)).count();
+            good * 4 > entries().count() * 3
+        };
+        let firsts = (0..FARTHEST_FIRST / PAGE).map(|page| map.first.wrapping_sub(page * PAGE));
+        let first = firsts.into_iter().find(|first| is_first(*first))?;
+        Some(Map { first, certain: true, ..map })
     }
 
     /// What the kernel exports to modules.
@@ -187,6 +217,6 @@ impl Flat {
         let end = map.address("_end").or_else(|| map.first.checked_add(size));
         let end = end.filter(|end| *end > text);
         let end = end.ok_or_else(|| Error::malformed(file, "the kernel in it ends before it begins"))?;
-        Ok(ImageFacts { percpu: map.percpu(), text, text_end: map.address("_etext"), end })
+        Ok(ImageFacts { percpu: map.percpu(), start: text, text, text_end: map.address("_etext"), end })
     }
 }

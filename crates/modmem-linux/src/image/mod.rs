@@ -20,7 +20,10 @@ pub(crate) mod relative;
 
 use std::ops::Range;
 
-use modmem::arch::Machine;
+use modmem::{
+    RunAddr,
+    arch::{KernelPlace, Machine},
+};
 
 use crate::{Error, KernelSymbol, compress};
 
@@ -32,12 +35,25 @@ pub struct ImageFacts {
     /// Addresses of the template of percpu data, which are also those of the kernel's percpu symbols: from 0 on x86-64
     /// until Linux 6.14; where other symbols are since, and on other machines.
     pub percpu: Option<Range<u64>>,
+    /// Where the kernel was put: `_text`, or on s390 the start of its mapping, `__kaslr_offset`.
+    pub start: u64,
     /// The lowest address of the kernel proper: `_text` as it was linked, `0xffffffff81000000` on x86-64.
     pub text: u64,
     /// The address behind the kernel's code, `_etext`, if that is known.
     pub text_end: Option<u64>,
     /// The address behind the kernel's last byte.
     pub end: u64,
+}
+
+impl ImageFacts {
+    /// The kernel's place, which on some machines decides where its modules go.
+    pub fn place(&self) -> KernelPlace {
+        KernelPlace {
+            start: RunAddr(self.start),
+            text_end: RunAddr(self.text_end.unwrap_or(self.end)),
+            end: RunAddr(self.end),
+        }
+    }
 }
 
 /// A kernel's image, unpacked.
@@ -86,7 +102,7 @@ impl KernelImage {
         let flat = packed::unpack(file, bytes)?;
         let machine = flat.machine;
         let mut image = named(machine, Form::Flat(flat));
-        if let Some(base) = config.and_then(|config| number(config, "CONFIG_KERNEL_IMAGE_BASE"))
+        if let Some(base) = config.and_then(|config| number(config, S390_BASE))
             && machine == Machine::S390
         {
             // Linked at its place in real memory, and mapped there from Linux 6.10 on.
@@ -121,12 +137,25 @@ impl KernelImage {
         let moved = |address: u64| address.wrapping_add(self.moved);
         Ok(ImageFacts {
             percpu: facts.percpu.map(|percpu| moved(percpu.start)..moved(percpu.end)),
+            start: if self.moved == 0 { facts.start } else { moved(facts.start).saturating_sub(S390_TEXT) },
             text: moved(facts.text),
             text_end: facts.text_end.map(moved),
             end: moved(facts.end),
         })
     }
 }
+
+/// The machine of an ELF file, a module or a kernel; `None` if it is none.
+pub(crate) fn elf_machine(bytes: &[u8]) -> Option<Machine> {
+    let number = *bytes.get(18..)?.first_chunk()?;
+    let little = bytes.get(5) != Some(&2);
+    let number = if little { u16::from_le_bytes(number) } else { u16::from_be_bytes(number) };
+    is_elf(bytes).then(|| Machine::from_elf(number))
+}
+
+/// Where s390's kernels are mapped without KASLR, and how far behind their text begins (TEXT_OFFSET).
+const S390_BASE: &str = "CONFIG_KERNEL_IMAGE_BASE";
+const S390_TEXT: u64 = 1 << 20;
 
 fn is_elf(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x7fELF")
@@ -139,6 +168,13 @@ fn elf_of(file: &str, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
         return Ok(elf);
     }
     Err(Error::malformed(file, "no ELF file is in this kernel image"))
+}
+
+/// Where a kernel was put whose text begins at `text`. On s390 the kernel is mapped with what lies before it in real memory
+/// (TEXT_OFFSET), since Linux 6.10, when it got a configured place.
+pub(crate) fn start_of(text: u64, config: Option<&[u8]>) -> u64 {
+    let is_mapped = config.is_some_and(|config| number(config, S390_BASE).is_some());
+    if is_mapped { text.saturating_sub(S390_TEXT) } else { text }
 }
 
 /// What a configuration sets to a number in hexadecimal or decimal.

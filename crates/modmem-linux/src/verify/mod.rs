@@ -147,7 +147,7 @@ pub fn verify(
         let outcome = check(&mut verifier, index as u32, record, false, files)?;
         Ok(matches!(outcome, Outcome::Compared(report) if is_as_loaded(&report, range)))
     };
-    let strays = strays::find(snapshot, &profile.ranges, &modules, &records, &mut is_still_init)?;
+    let strays = strays::find(snapshot, &profile, &modules, &records, &mut is_still_init)?;
     Ok(Verification { release: snapshot.release.clone(), profile, modules, strays, state, remarks })
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use modmem::RunAddr;
-use modmem::profile::Ranges;
+use modmem::arch::Machine;
+use modmem::profile::Profile;
 use modmem::verify::{ModuleReport, NotCompared};
 
 use super::{Checked, Outcome};
@@ -22,8 +23,12 @@ const KNOWN_CALLERS: &[(&str, &str)] = &[
     ("create_trampoline", "ftrace trampolines"),
     ("alloc_insn_page", "kprobes"),
     ("__get_insn_slot", "kprobes"),
+    ("alloc_optinsn_page", "kprobes"),
     ("its_alloc", "ITS thunks"),
 ];
+/// Functions of s390's loader that ask for pages of trampolines, one for each function of a module that can be traced.
+/// Compilers put the second into the first.
+const TRAMPOLINE_CALLERS: &[&str] = &["module_finalize", "module_alloc_ftrace_hotpatch_trampolines"];
 /// Names under which the kernel lists code that it made at run time.
 const KNOWN_LISTS: &[(&str, &str)] = &[
     ("bpf", "BPF programs"),
@@ -72,11 +77,12 @@ pub(super) type IsStillInit<'i> = dyn FnMut(usize, &Range<u64>) -> Result<bool, 
 
 pub(super) fn find(
     snapshot: &Snapshot,
-    ranges: &Ranges,
+    profile: &Profile,
     modules: &[Checked],
     records: &[&ModuleRecord],
     is_still_init: &mut IsStillInit<'_>,
 ) -> Result<Vec<Stray>, Error> {
+    let ranges = &profile.ranges;
     // Elsewhere the loader allocates what it needs for a moment, or for its own lists.
     let in_ranges = |area: &&Area| {
         let start = RunAddr(area.range.start);
@@ -90,7 +96,7 @@ pub(super) fn find(
     let mut strays: Vec<Stray> = Vec::new();
     for area in snapshot.areas.iter().filter(in_ranges) {
         let known = KNOWN_CALLERS.iter().find(|(caller, _)| *caller == area.caller);
-        let end = area.end_of_pages();
+        let end = area.end_of_pages(profile.page_size);
         let range = area.range.start..end;
         let stray = |kind| Stray { range: range.clone(), caller: area.caller.clone(), kind };
         if let Some((_, owner)) = known {
@@ -99,7 +105,7 @@ pub(super) fn find(
         }
         // Whoever else asked for memory there: nobody but those above keeps anything between modules.
         if !places.owned_in(&range).is_empty() {
-            strays.extend(between(snapshot, area, &places));
+            strays.extend(between(snapshot, profile, area, &places));
             continue;
         }
         let late = match places.late_init(&range) {
@@ -109,7 +115,7 @@ pub(super) fn find(
         let kind = late
             .map(|module| StrayKind::LateInit(module.name.clone()))
             .or_else(|| places.known(&range))
-            .or_else(|| is_its_page(snapshot, &range).then_some(StrayKind::Known("ITS thunks")))
+            .or_else(|| made_by_loader(snapshot, profile.machine, area, &places).map(StrayKind::Known))
             .unwrap_or(StrayKind::NoOwner);
         strays.push(stray(kind));
     }
@@ -124,9 +130,9 @@ impl Area {
     }
 
     /// Its end without the guard page.
-    fn end_of_pages(&self) -> u64 {
+    fn end_of_pages(&self, page: u64) -> u64 {
         match self.pages() {
-            Some(pages) => self.range.start.saturating_add(pages.saturating_mul(4096)).min(self.range.end),
+            Some(pages) => self.range.start.saturating_add(pages.saturating_mul(page)).min(self.range.end),
             None => self.range.end,
         }
     }
@@ -146,6 +152,8 @@ struct Places {
     owned: Vec<Range<u64>>,
     /// Init memory that was given back, and whose it was: each memory for itself, and all of them as one block.
     given_back: Vec<(u64, u64, usize)>,
+    /// The addresses of all that was given back.
+    given: Vec<Range<u64>>,
     /// Code that the kernel lists under a name of its own.
     listed: Vec<(u64, &'static str)>,
     /// Sections of listed modules that could not be compared.
@@ -168,14 +176,8 @@ impl Places {
             given_back
                 .extend(memories(report, true).map(|memory| (memory.start, memory.end, index)).chain(whole));
         }
-        all.sort_by_key(|range| range.start);
-        let mut owned: Vec<Range<u64>> = Vec::new();
-        for range in all {
-            match owned.last_mut().filter(|last| range.start <= last.end) {
-                Some(last) => last.end = last.end.max(range.end),
-                None => owned.push(range),
-            }
-        }
+        let owned = merged(all);
+        let given = merged(given_back.iter().map(|(start, end, _)| *start..*end).collect());
         let of_kernel = |module: &str| KNOWN_LISTS.iter().find(|(list, _)| *list == module);
         let listed = snapshot.symbols.iter();
         let listed = listed.filter_map(|symbol| Some((symbol.address, of_kernel(symbol.module?)?.1)));
@@ -183,14 +185,12 @@ impl Places {
         listed.sort_unstable();
         given_back.sort_unstable();
         uncompared.sort_unstable();
-        Places { owned, given_back, listed, uncompared }
+        Places { owned, given_back, given, listed, uncompared }
     }
 
     /// What compared modules have at these addresses.
     fn owned_in(&self, range: &Range<u64>) -> &[Range<u64>] {
-        let first = self.owned.partition_point(|part| part.end <= range.start);
-        let end = self.owned.partition_point(|part| part.start < range.end);
-        self.owned.get(first..end).unwrap_or_default()
+        within(&self.owned, range)
     }
 
     /// The module whose init memory lay exactly at these addresses.
@@ -199,6 +199,15 @@ impl Places {
             self.given_back.partition_point(|(start, end, _)| (*start, *end) < (range.start, range.end));
         let (start, end, index) = self.given_back.get(first)?;
         (*start == range.start && *end == range.end).then_some(*index)
+    }
+
+    /// Whether an address is in a listed module, or was while its init ran.
+    fn is_of_module(&self, address: u64) -> bool {
+        let here = address..address.saturating_add(1);
+        // Of modules that could not be compared only the places of sections are known.
+        !within(&self.owned, &here).is_empty()
+            || !within(&self.given, &here).is_empty()
+            || !self.uncompared.is_empty()
     }
 
     /// Who else is known to have something at these addresses.
@@ -210,6 +219,76 @@ impl Places {
         let known = listed.map(|(_, owner)| StrayKind::Known(owner));
         known.or_else(|| uncompared().map(|(_, module)| StrayKind::NotCompared(module.clone())))
     }
+}
+
+/// Ranges by address, those that touch joined.
+fn merged(mut all: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    all.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in all {
+        match merged.last_mut().filter(|last| range.start <= last.end) {
+            Some(last) => last.end = last.end.max(range.end),
+            None => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// Those of some merged ranges that have a part of `range`.
+fn within<'r>(merged: &'r [Range<u64>], range: &Range<u64>) -> &'r [Range<u64>] {
+    let first = merged.partition_point(|part| part.end <= range.start);
+    let end = merged.partition_point(|part| part.start < range.end);
+    merged.get(first..end).unwrap_or_default()
+}
+
+/// Whose the pages are that the loader asks for beside a module's memories, by what is in them.
+fn made_by_loader(
+    snapshot: &Snapshot,
+    machine: Machine,
+    area: &Area,
+    places: &Places,
+) -> Option<&'static str> {
+    match machine {
+        Machine::X86_64 => {
+            let range = area.range.start..area.end_of_pages(4096);
+            is_its_page(snapshot, &range).then_some("ITS thunks")
+        }
+        Machine::S390 if TRAMPOLINE_CALLERS.contains(&area.caller.as_str()) => {
+            let range = area.range.start..area.end_of_pages(4096);
+            are_trampolines(snapshot, &range, places).then_some("ftrace trampolines")
+        }
+        _ => None,
+    }
+}
+
+/// Whether pages hold s390's trampolines of traced functions and nothing else (struct ftrace_hotpatch_trampoline): a branch
+/// to the kernel's shared part, where the function goes on, and who intercepts it. What was not read may be.
+fn are_trampolines(snapshot: &Snapshot, range: &Range<u64>, places: &Places) -> bool {
+    const BRASL: [u8; 2] = [0xc0, 0x15];
+    let kernel = |name: &str| snapshot.symbols.kernel(name);
+    let shared = ["ftrace_shared_hotpatch_trampoline_br", "ftrace_shared_hotpatch_trampoline_exrl"];
+    let shared: Vec<u64> = shared.iter().filter_map(|name| kernel(name)).collect();
+    let interceptors: Vec<u64> =
+        ["ftrace_caller", "ftrace_regs_caller"].iter().filter_map(|name| kernel(name)).collect();
+    let Ok(length) = usize::try_from(range.end - range.start) else { return false };
+    let Some(bytes) = snapshot.memory.bytes(range.start, length) else { return true };
+    let mut is_over = false;
+    (range.start..).step_by(24).zip(bytes.chunks(24)).all(|(address, record)| {
+        is_over |= record.iter().all(|byte| *byte == 0);
+        if is_over {
+            return record.iter().all(|byte| *byte == 0);
+        }
+        let number = |at: usize| record.get(at..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+        let distance = record.get(2..).and_then(<[u8]>::first_chunk).map(|bytes| i32::from_be_bytes(*bytes));
+        let (Some(distance), Some(rest), Some(interceptor)) = (distance, number(8), number(16)) else {
+            return false;
+        };
+        let target = address.wrapping_add_signed(2 * i64::from(distance));
+        record.starts_with(&BRASL)
+            && (shared.is_empty() || shared.contains(&target))
+            && (interceptors.is_empty() || interceptors.contains(&interceptor))
+            && places.is_of_module(rest)
+    })
 }
 
 /// A page of nothing but breakpoints and `jmp *reg; int3`.
@@ -231,9 +310,11 @@ fn is_its_page(snapshot: &Snapshot, range: &Range<u64>) -> bool {
 }
 
 /// Bytes of an area that hold something and belong to nobody: what is free there is filled.
-fn between(snapshot: &Snapshot, area: &Area, places: &Places) -> Vec<Stray> {
+fn between(snapshot: &Snapshot, profile: &Profile, area: &Area, places: &Places) -> Vec<Stray> {
     let mut strays = Vec::new();
-    let (start, end) = (area.range.start, area.end_of_pages());
+    let (start, end) = (area.range.start, area.end_of_pages(profile.page_size));
+    // What x86 fills free text with.
+    let filler = if profile.machine == Machine::X86_64 { 0xcc } else { 0 };
     let inside = places.owned_in(&(start..end)).iter();
     let mut at = start;
     let ends = inside.map(|part| (part.start.min(end), part.end)).chain(std::iter::once((end, end)));
@@ -245,7 +326,7 @@ fn between(snapshot: &Snapshot, area: &Area, places: &Places) -> Vec<Stray> {
         }
         let length = (gap.end - gap.start) as usize;
         let Some(bytes) = snapshot.memory.bytes(gap.start, length) else { continue };
-        let something = |byte: &u8| !matches!(byte, 0 | 0xcc);
+        let something = |byte: &u8| *byte != 0 && *byte != filler;
         let (Some(first), Some(last)) = (bytes.iter().position(something), bytes.iter().rposition(something))
         else {
             continue;
