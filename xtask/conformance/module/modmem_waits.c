@@ -13,6 +13,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
+#include <linux/prefetch.h>
 #include <linux/sched/signal.h>
 #include <linux/static_call.h>
 #include <linux/uaccess.h>

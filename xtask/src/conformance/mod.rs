@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `arch` | the table of machines |
 //! | `boots` | the tables of kernels and states |
-//! | `packages`, `sources`, `programs`, `guest_module`, `guest`, `words`, `cpio` | what is needed, and the archive to boot from |
+//! | `packages`, `mirrors`, `sources`, `programs`, `guest_module`, `guest`, `words`, `cpio` | what is needed, and the archive to boot from |
 //! | `machine` | the emulator |
 //! | `run` | one boot from beginning to end |
 //! | `checks` | what is compared |
@@ -21,6 +21,7 @@ mod cpio;
 mod guest;
 mod guest_module;
 mod machine;
+mod mirrors;
 mod options;
 mod outcome;
 mod packages;

@@ -6,8 +6,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::arch::{AMD64, Arch};
+use super::mirrors;
 use super::outcome::not_to_be_had;
 use crate::command;
+
+/// In folders of our own: where packages come from.
+const SOURCES: &str = "sources.list";
 
 /// Installs a program's packages if the program is not there.
 pub(super) fn need(program: &str, packages: &[&str]) -> Result<()> {
@@ -36,7 +40,7 @@ impl Apt {
         Apt { foreign: None }
     }
 
-    /// Another machine's, from the sources that this one's system has; nothing of it is installed.
+    /// Another machine's, from the mirrors that this one's system uses; nothing of it is installed.
     pub(super) fn of(arch: &Arch, work: &Path) -> Result<Apt> {
         if arch.name == AMD64.name && cfg!(target_arch = "x86_64") {
             return Ok(Apt::host());
@@ -46,6 +50,7 @@ impl Apt {
             let folder = folder.join(name);
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         }
+        std::fs::write(folder.join(SOURCES), mirrors::lines("deb")? + &mirrors::of_stable()?)?;
         Ok(Apt { foreign: Some((arch.name, folder)) })
     }
 
@@ -70,6 +75,12 @@ impl Apt {
         Ok(names.map(str::to_owned).collect())
     }
 
+    /// The last package whose name begins so.
+    pub(super) fn last(&self, beginning: &str) -> Option<String> {
+        let output = self.command("apt-cache").args(["pkgnames", beginning]).output().ok()?;
+        String::from_utf8_lossy(&output.stdout).lines().max().map(str::to_owned)
+    }
+
     /// Downloads and unpacks a source package of Debian's; gives the folder with the upstream sources.
     pub(super) fn source(package: &str, work: &Path) -> Result<PathBuf> {
         let folder = work.join(format!("{package}-source"));
@@ -81,9 +92,9 @@ impl Apt {
             return Ok(found);
         }
         std::fs::create_dir_all(folder.join("lists/partial"))?;
-        let list = folder.join("sources.list");
+        let list = folder.join(SOURCES);
         let download = || -> Result<()> {
-            std::fs::write(&list, source_lists()?)?;
+            std::fs::write(&list, mirrors::lines("deb-src")?)?;
             let apt = || {
                 let mut apt = Apt::host().get();
                 apt.arg(format!("-oDir::Etc::SourceList={}", list.display()))
@@ -120,23 +131,12 @@ impl Apt {
                 .arg(format!("-oAPT::Architectures={arch}"))
                 .arg(format!("-oDir::State::Lists={}", folder.join("lists").display()))
                 .arg(format!("-oDir::Cache={}", folder.join("cache").display()))
-                .args(["-oDir::State::status=/dev/null", "-oAcquire::Languages=none"]);
+                .arg(format!("-oDir::Etc::SourceList={}", folder.join(SOURCES).display()))
+                .args(["-oDir::Etc::SourceParts=-", "-oDir::State::status=/dev/null"])
+                .arg("-oAcquire::Languages=none");
         }
         apt
     }
-}
-
-/// Where the system's own packages of Debian come from, as places of their sources.
-fn source_lists() -> Result<String> {
-    let mut apt = Apt::host().get();
-    apt.args(["indextargets", "--format", "deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)"]).args([
-        "Created-By: Packages",
-        "Origin: Debian",
-        "Component: main",
-    ]);
-    let output = apt.output()?;
-    ensure!(output.status.success() && !output.stdout.is_empty(), "apt has no sources of Debian's");
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// A folder with the contents of these packages, all of which come from one download.

@@ -15,7 +15,6 @@ const DEFAULT: Boot = Boot {
     setup: "",
     expect: &[],
     modules: MODULES,
-    waits: true,
     least: 30,
     gates: true,
 };

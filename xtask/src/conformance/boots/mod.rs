@@ -45,8 +45,6 @@ pub(super) struct Boot {
     pub(super) expect: &'static [Expected],
     /// The modules; what they need comes with them.
     pub(super) modules: &'static [&'static str],
-    /// Is a module of ours built for the kernel, so that init memories are compared while it waits?
-    pub(super) waits: bool,
     /// So many modules must have been loaded, else nothing is proven.
     pub(super) least: usize,
     /// Does a difference fail the chore? A kernel that others upload must not block anybody.

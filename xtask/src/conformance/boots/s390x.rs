@@ -33,8 +33,6 @@ const DEFAULT: Boot = Boot {
     setup: "",
     expect: &[],
     modules: MODULES,
-    // Its headers ask for a newer compiler than the stable suite has.
-    waits: false,
     least: 30,
     gates: true,
 };
