@@ -29,6 +29,18 @@ const KNOWN_CALLERS: &[(&str, &str)] = &[
 /// Functions of s390's loader that ask for pages of trampolines, one for each function of a module that can be traced.
 /// Compilers put the second into the first.
 const TRAMPOLINE_CALLERS: &[&str] = &["module_finalize", "module_alloc_ftrace_hotpatch_trampolines"];
+/// The loader's own function that asks for a module's memory, by what the compiler inlined, and execmem's.
+const LOADER: &[&str] = &[
+    "load_module",
+    "layout_and_allocate",
+    "move_module",
+    "module_memory_alloc",
+    "module_alloc",
+    "execmem_alloc",
+    "execmem_alloc_rw",
+    "__execmem_alloc",
+    "execmem_vmalloc",
+];
 /// Names under which the kernel lists code that it made at run time.
 const KNOWN_LISTS: &[(&str, &str)] = &[
     ("bpf", "BPF programs"),
@@ -86,11 +98,13 @@ pub(super) fn find(
     // Elsewhere the loader allocates what it needs for a moment, or for its own lists.
     let in_ranges = |area: &&Area| {
         let start = RunAddr(area.range.start);
-        [Some(&ranges.text), Some(&ranges.data), ranges.fallback.as_ref()]
-            .into_iter()
-            .flatten()
-            .any(|range| range.contains(&start))
-            && !area.is_freed()
+        let of_modules = [Some(&ranges.text), ranges.fallback.as_ref()];
+        let alone = of_modules.into_iter().flatten().any(|range| range.contains(&start));
+        // Where data lies in vmalloc, it lies among everybody's.
+        let asked = LOADER.contains(&&*area.caller)
+            || KNOWN_CALLERS.iter().any(|(caller, _)| *caller == area.caller)
+            || ranges.data == ranges.text;
+        (alone || asked && ranges.data.contains(&start)) && !area.is_freed()
     };
     let places = Places::of(snapshot, modules, records);
     let mut strays: Vec<Stray> = Vec::new();
