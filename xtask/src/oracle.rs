@@ -178,12 +178,16 @@ impl Oracle {
     /// # Errors
     /// It is none that modmem has a profile for.
     pub fn profile(&self) -> Result<Profile> {
+        let config = KernelConfig::parse(&self.config);
         let symbol = |name| self.symbols.get(name).copied().map(RunAddr);
+        // On s390x the kernel's text lies that far into its image (TEXT_OFFSET).
+        let before_text = if config.value("KERNEL_IMAGE_BASE").is_some() { 0x10_0000 } else { 0 };
         let place = || {
-            let (start, text_end) = (symbol("_text")?, symbol("_etext")?);
+            let (text, text_end) = (symbol("_text")?, symbol("_etext")?);
+            let start = RunAddr(text.0.wrapping_sub(before_text));
             Some(KernelPlace { start, text_end, end: symbol("_end").unwrap_or(text_end) })
         };
-        Ok(Profile::from_config_at(&KernelConfig::parse(&self.config), &self.release, place())?)
+        Ok(Profile::from_config_at(&config, &self.release, place())?)
     }
 
     /// The `length` bytes at `address`, if they were recorded.

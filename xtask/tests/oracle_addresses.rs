@@ -16,11 +16,7 @@ use xtask::replay;
 const BPF_PACK: (u64, u64) = (0xffff_ffff_c000_0000, 0xffff_ffff_c020_1000);
 
 /// The number of blocks that have the kernel's own addresses, of all but the modules in `moved`.
-fn blocks_at_the_kernels_addresses(
-    kernel: &str,
-    taken: &[(u64, u64)],
-    moved: &[&str],
-) -> Option<usize> {
+fn blocks_at_the_kernels_addresses(kernel: &str, taken: &[(u64, u64)], moved: &[&str]) -> Option<usize> {
     let oracle = Oracle::from_environment(kernel)?;
     let profile = oracle.profile().unwrap();
     let mut modules = Modules::new(&profile, oracle.symbols["__per_cpu_end"]);
@@ -40,7 +36,17 @@ fn blocks_at_the_kernels_addresses(
             let (Some(ours), Some(first)) = (module.address(kind), first) else { continue };
             let theirs = oracle.sections[name][&first.name.to_text()] - first.offset;
             if !moved.contains(&&**name) {
-                if std::env::var("X").is_ok() { if ours.0 != theirs { println!("{name}: {kind} ours {ours} theirs {theirs:#x} size {:#x}", module.layout().memories()[kind].allocated); } else {same +=1;} continue; }
+                if std::env::var("X").is_ok() {
+                    if ours.0 != theirs {
+                        println!(
+                            "{name}: {kind} ours {ours} theirs {theirs:#x} size {:#x}",
+                            module.layout().memories()[kind].allocated
+                        );
+                    } else {
+                        same += 1;
+                    }
+                    continue;
+                }
                 assert_eq!(ours, RunAddr(theirs), "{name}: {kind}");
                 same += 1;
             }

@@ -202,7 +202,7 @@ impl Profile {
         let machine = config.machine().unwrap_or(Machine::X86_64);
         let setup = with_machine!(machine, A => A::setup(version, Some(config), place))?;
         let mut profile = Profile::new(machine, version, Switches::of(config), setup);
-        profile.machine_state.expolines = config.is_set("EXPOLINE");
+        profile.machine_state.expolines = config.is_set("EXPOLINE") && !config.is_set("EXPOLINE_OFF");
         profile.vermagic = Some(config.vermagic(release).into());
         if config.is_set("MEM_ALLOC_PROFILING") {
             profile.percpu_reserve = 8 << 13;

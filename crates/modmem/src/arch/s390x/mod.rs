@@ -33,11 +33,11 @@ impl Architecture for S390x {
     const DEFINED: &'static [&'static str] = &["_GLOBAL_OFFSET_TABLE_"];
 
     fn switches(_: KernelVersion) -> Switches {
-        Switches::debian()
+        Switches { prel32: false, ..Switches::debian() }
     }
 
-    fn setup(_: KernelVersion, config: Option<&KernelConfig<'_>>, place: Option<KernelPlace>) -> Setup {
-        ranges::setup(config, place)
+    fn setup(version: KernelVersion, config: Option<&KernelConfig<'_>>, place: Option<KernelPlace>) -> Setup {
+        ranges::setup(version, config, place)
     }
 
     fn relocations(_: &MachineState) -> &'static Relocations {
