@@ -17,7 +17,7 @@ use crate::mod_tree;
 use crate::oracle::Oracle;
 
 /// The recorded kernels whose layout is proven.
-const KERNELS: [&str; 4] = ["amd64-7.2", "amd64-6.12", "amd64-6.1", "ppc32-6.12"];
+const KERNELS: [&str; 5] = ["amd64-7.2", "amd64-6.12", "amd64-6.1", "ppc32-6.12", "s390x-6.12"];
 
 /// The table of what a kernel did to its `mod_tree`.
 pub const MOD_TREE: &str =
@@ -46,6 +46,7 @@ fn golden(oracle: &Oracle) -> Result<String> {
          # module NAME CORE_SIZE SYMBOLS STRTAB_SIZE CORE_SYMBOLS CORE_STRINGS_SIZE\n\
          # TYPE FLAGS SIZE ALIGNMENT ADDRESS NAME (hexadecimal; address - for what the kernel did not report)\n\
          # branches COUNT NAME: a section of relocations, with so many different targets of branches (32-bit PowerPC)\n\
+         # tables GOT PLT: how many symbols need an entry in each (s390x)\n\
          # area ADDRESS SIZE: a vmalloc area of the module alone, without its guard page\n",
     );
     writeln!(text, "kernel {} {}", oracle.release, profile.machine)?;
@@ -82,6 +83,9 @@ fn golden(oracle: &Oracle) -> Result<String> {
         if profile.machine == Machine::PowerPc {
             branches(&image, &mut text)?;
         }
+        if profile.machine == Machine::S390 {
+            tables(&image, &mut text)?;
+        }
         let page = profile.page_size;
         // Text that is packed shares its area with that of other modules.
         let packed = |section: &Section<'_>| {
@@ -89,8 +93,12 @@ fn golden(oracle: &Oracle) -> Result<String> {
                 && layout.place(section.index()).is_some_and(|place| place.kind.is_text())
         };
         let own = image.sections().iter().filter(|section| !packed(section));
-        let own: BTreeSet<u64> =
-            own.filter_map(|section| reported.get(&section.name().to_text()).copied()).collect();
+        // A memory does not begin with its first section where the loader has tables before it.
+        let base = |section: &Section<'_>| {
+            let address = reported.get(&section.name().to_text())?;
+            Some(address.wrapping_sub(layout.place(section.index())?.offset))
+        };
+        let own: BTreeSet<u64> = own.filter_map(base).collect();
         let first = |address: &&u64| own.contains(address);
         for address in oracle.areas.keys().filter(first) {
             writeln!(text, "area {address:x} {:x}", oracle.areas[address] - page)?;
@@ -107,6 +115,23 @@ fn branches(image: &Image<'_>, text: &mut String) -> Result<()> {
         let targets: BTreeSet<_> = branches.map(|branch| (branch.symbol, branch.addend)).collect();
         writeln!(text, "branches {:x} {}", targets.len(), section.section().name().to_text())?;
     }
+    Ok(())
+}
+
+/// Counts of what Linux makes room for in tables by, of all relocation sections together.
+fn tables(image: &Image<'_>, text: &mut String) -> Result<()> {
+    let (mut got, mut plt) = (BTreeSet::new(), BTreeSet::new());
+    for relocation in image.relocations().flat_map(|section| section.iter()) {
+        let name = image.machine().relocation_name(relocation.kind).unwrap_or_default();
+        match name.strip_prefix("R_390_").unwrap_or_default() {
+            // Those count from the start of the table, and need no entry.
+            "GOTOFF16" | "GOTOFF32" | "GOTOFF64" | "GOTPC" | "GOTPCDBL" => {}
+            name if name.starts_with("GOT") => drop(got.insert(relocation.symbol)),
+            name if name.starts_with("PLT") => drop(plt.insert(relocation.symbol)),
+            _ => {}
+        }
+    }
+    writeln!(text, "tables {:x} {:x}", got.len(), plt.len())?;
     Ok(())
 }
 

@@ -16,6 +16,8 @@ use support::{ALLOC, Elf, NOBITS, RELA, STRTAB, SYMTAB, Section, Symbol};
 
 /// R_PPC_REL24
 const BRANCH: u32 = 10;
+const R_390_GOTENT: u64 = 26;
+const R_390_PLT32DBL: u64 = 20;
 
 #[derive(Default)]
 struct Golden {
@@ -29,6 +31,8 @@ struct Golden {
     sections: Vec<(Section, Option<u64>)>,
     /// Names of relocation sections, and how many different targets the branches in each have.
     branches: Vec<(String, u64)>,
+    /// How many symbols need an entry in a GOT, and in a PLT.
+    tables: [u64; 2],
     areas: BTreeMap<u64, u64>,
 }
 
@@ -45,6 +49,7 @@ impl Kernel {
         let (elf_machine, is_64, big) = match machine {
             "x86-64" => (62, true, false),
             "ppc32" => (20, false, true),
+            "s390x" => (22, true, true),
             _ => panic!("{machine}"),
         };
         let profile = Profile::named_for(Machine::from_elf(elf_machine), release).unwrap();
@@ -84,6 +89,7 @@ fn read(text: &str) -> (Kernel, Vec<Golden>) {
             ["branches", targets, name] => {
                 modules.last_mut().unwrap().branches.push((name.to_owned(), hex(targets)));
             }
+            ["tables", got, plt] => modules.last_mut().unwrap().tables = [hex(got), hex(plt)],
             ["area", address, size] => {
                 modules.last_mut().unwrap().areas.insert(hex(address), hex(size));
             }
@@ -133,6 +139,16 @@ impl Golden {
             let mut section = Section::new(name, RELA, 0, 4, Vec::new());
             for addend in 1..=*targets as u32 {
                 section.data.extend([0, BRANCH, addend].map(u32::to_be_bytes).concat());
+            }
+            elf.add(section);
+        }
+        if self.tables != [0, 0] {
+            // Again for no section that is kept.
+            let mut section = Section::new(".rela.debug", RELA, 0, 8, Vec::new());
+            for (kind, count) in [R_390_GOTENT, R_390_PLT32DBL].into_iter().zip(self.tables) {
+                for symbol in 0..count {
+                    section.data.extend([0, symbol << 32 | kind, 0].map(u64::to_be_bytes).concat());
+                }
             }
             elf.add(section);
         }
@@ -241,4 +257,9 @@ fn every_section_of_linux_6_1_lies_where_the_kernel_had_it() {
 #[test]
 fn every_section_of_linux_6_12_on_32_bit_powerpc_lies_where_the_kernel_had_it() {
     check(include_str!("goldens/ppc32-6.12.txt"));
+}
+
+#[test]
+fn every_section_of_linux_6_12_on_s390x_lies_where_the_kernel_had_it() {
+    check(include_str!("goldens/s390x-6.12.txt"));
 }
