@@ -51,6 +51,9 @@ pub(crate) trait Architecture {
     /// Undefined symbols that the loader makes absolute and does not look up.
     const DEFINED: &'static [&'static str] = &[];
 
+    /// States of the machine that sizes depend on, besides the one that a profile begins with.
+    const STATES: &'static [MachineState] = &[];
+
     /// What Debian's kernels are configured to be, where nothing else tells.
     fn switches(version: KernelVersion) -> Switches;
 

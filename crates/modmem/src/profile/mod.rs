@@ -238,6 +238,12 @@ impl Profile {
         }
     }
 
+    /// The same kernel on machines of other kinds that lay modules out in another way, if there are such.
+    pub fn on_other_machines(&self) -> impl Iterator<Item = Profile> {
+        let states = with_machine!(self.machine, A => A::STATES).unwrap_or_default();
+        states.iter().map(|&machine_state| Profile { machine_state, ..self.clone() })
+    }
+
     /// Moves the module ranges up by `pages` pages, as KASLR does once at boot with 1 to 1024 of them
     /// (arch/x86/mm/init.c:execmem_arch_setup; 6.1: arch/x86/kernel/module.c:get_module_load_offset). On arm64 they are
     /// windows that end with the kernel, and any number moves them that leaves the kernel inside.

@@ -215,6 +215,12 @@ impl core::fmt::Debug for Verifier<'_> {
     }
 }
 
+/// Whether the sections of a running module lie as `profile` lays them out. Where several
+/// [machines](Profile::on_other_machines) are possible, this tells which it is.
+pub fn lies_as(profile: &Profile, image: &Image<'_>, module: &GuestModule<'_>) -> bool {
+    Layout::of(image, profile).is_ok_and(|layout| GivenMemory::of(image, &layout, module).is_ok())
+}
+
 /// Whether the file is the one that was loaded, as far as their build ids say.
 fn check_build(image: &Image<'_>, module: &GuestModule<'_>) -> Result<(), VerifyError> {
     let (Some(running), Some(file)) = (module.build_id, image.build_id()) else { return Ok(()) };

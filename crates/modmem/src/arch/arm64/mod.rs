@@ -30,6 +30,7 @@ impl Architecture for Arm64 {
     const FORMAT: Format = Format { class: Class::Elf64, order: ByteOrder::Little };
     type Encoding = Little64;
     type Stubs = stubs::Plts;
+    const STATES: &'static [MachineState] = &[MachineState { erratum_843419: true, expolines: false }];
 
     fn switches(_: KernelVersion) -> Switches {
         Switches::debian()
