@@ -3,6 +3,7 @@
 
 mod code;
 mod modules;
+mod ppc32;
 mod scene;
 mod state;
 mod tables;
@@ -41,4 +42,11 @@ fn hooks_in_linux_6_12_are_found() {
 #[test]
 fn hooks_in_linux_7_2_are_found() {
     play("amd64-7.2", 90);
+}
+
+#[test]
+fn hooks_in_linux_6_12_on_32_bit_powerpc_are_found() {
+    let Some(mut scene) = Scene::open("ppc32-6.12") else { return };
+    ppc32::all(&mut scene);
+    assert!(scene.kinds() >= 45, "{} kinds of hooks found a place", scene.kinds());
 }
