@@ -2,14 +2,13 @@
 //!
 //! A branch that does not reach goes through the module's PLT. GNU ld would make a veneer of its own there, so it is
 //! asked for a branch to the PLT entry that leads to the symbol: what the entry's instructions compute is decoded here.
-//! ADRP at the end of a page, where erratum 843419 counts, is not among the probes. MOVW types that tell MOVZ from MOVN
-//! by the sign of the value are not in modmem's table: no compiler makes them for kernel code.
+//! ADRP at the end of a page, where erratum 843419 counts, is not among the probes.
 
 use modmem::Profile;
 use modmem::arch::Machine;
 
 use crate::ours::Linked;
-use crate::range::Range::Any;
+use crate::range::Range::{self, Any, Between};
 use crate::range::{signed, unsigned};
 use crate::row::Counted::{FromPage, FromPlace, FromZero, Nothing};
 use crate::row::{Row, code, data, row};
@@ -32,6 +31,9 @@ const TBZ: u32 = 0x361f_ffe7;
 const B_EQ: u32 = 0x5400_0020;
 const B: u32 = 0x17ff_ffff;
 const BL: u32 = 0x9400_0001;
+
+/// Distances that the ADRP of a PLT entry can make up for, wherever in the module the entry is.
+const ADRP_REACH: Range = Between(-0xf000_0000, 0xf000_0000);
 
 /// The half that a MOVZ or MOVK writes.
 const fn quarter(instruction: u32, number: u32) -> (usize, u64) {
@@ -69,8 +71,8 @@ pub(crate) fn target() -> Target {
         instruction(278, "R_AARCH64_LDST8_ABS_LO12_NC", FromZero, LDRB, Any),
         instruction(279, "R_AARCH64_TSTBR14", FromPlace, TBZ, signed(16)).steps(4),
         instruction(280, "R_AARCH64_CONDBR19", FromPlace, B_EQ, signed(21)).steps(4),
-        instruction(282, "R_AARCH64_JUMP26", FromPlace, B, signed(28)).steps(4).or_stub(),
-        instruction(283, "R_AARCH64_CALL26", FromPlace, BL, signed(28)).steps(4).or_stub(),
+        instruction(282, "R_AARCH64_JUMP26", FromPlace, B, signed(28)).steps(4).or_stub_leading(ADRP_REACH),
+        instruction(283, "R_AARCH64_CALL26", FromPlace, BL, signed(28)).steps(4).or_stub_leading(ADRP_REACH),
         instruction(284, "R_AARCH64_LDST16_ABS_LO12_NC", FromZero, LDRH, Any).steps(2),
         instruction(285, "R_AARCH64_LDST32_ABS_LO12_NC", FromZero, LDR_W, Any).steps(4),
         instruction(286, "R_AARCH64_LDST64_ABS_LO12_NC", FromZero, LDR_X, Any).steps(8),
@@ -92,7 +94,6 @@ pub(crate) fn target() -> Target {
         profile: Profile::named_for(Machine::Arm64, "6.12").unwrap(),
         table: Machine::Arm64.relocations().unwrap(),
         rows,
-        not_in_table: &[270, 271, 272, 287, 288, 289, 290, 291, 292, 293],
         file: Elf { machine: 183, ..Elf::x86_64() },
         sections: [".plt", ".init.plt", ".text.ftrace_trampoline", ".init.text.ftrace_trampoline"]
             .map(table)

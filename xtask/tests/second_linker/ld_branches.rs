@@ -14,7 +14,7 @@ pub(crate) fn wrong_limits(target: &Target, binutils: &Binutils<'_>) -> Vec<Stri
     let probes = Probe::all(target, |row| match row.beyond {
         Beyond::Refused => Vec::new(),
         // It would stop at the first odd value.
-        _ => row.values(target.word_bits()).into_iter().filter(|value| value % 2 == 0).collect(),
+        _ => row.values().into_iter().filter(|value| value % 2 == 0).collect(),
     });
     if probes.is_empty() {
         return Vec::new();

@@ -12,7 +12,7 @@ use crate::target::{Slot, Tables, Target};
 /// Numbers that are not like those that they are said to be like.
 pub(crate) fn wrong_likenesses(target: &Target, binutils: &Binutils<'_>) -> Vec<String> {
     let rows = target.rows.iter().filter(|row| row.like != row.number);
-    let probes: Vec<Probe<'_>> = rows.enumerate().map(|(index, row)| Probe::new(row, index, 0)).collect();
+    let probes: Vec<Probe<'_>> = rows.enumerate().map(|(index, row)| Probe::new(row, index, 0, 0)).collect();
     if probes.is_empty() {
         return Vec::new();
     }

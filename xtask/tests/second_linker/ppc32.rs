@@ -37,7 +37,6 @@ pub(crate) fn target() -> Target {
             row(10, "R_PPC_REL24", FromPlace, code(BL), signed(26)).at(0).steps(4).or_stub(),
             row(26, "R_PPC_REL32", FromPlace, data(4), Any),
         ],
-        not_in_table: &[],
         file: Elf { is_64: false, big: true, machine: 20, sections: Vec::new() },
         sections: [".plt", ".init.plt"].map(table).into(),
         tables: no_tables,

@@ -56,7 +56,7 @@ pub(crate) struct Scene<'t> {
 impl<'t> Probe<'t> {
     /// Probes of all numbers of a machine, at the limits of what fits.
     pub(crate) fn at_limits(target: &'t Target) -> Vec<Probe<'t>> {
-        Probe::all(target, |row| row.values(target.word_bits()))
+        Probe::all(target, |row| row.values())
     }
 
     /// Probes of all numbers of a machine, with values of all sizes; each time the same.
@@ -73,30 +73,38 @@ impl<'t> Probe<'t> {
             if row.counted == Counted::Nothing {
                 return Vec::new();
             }
-            let mut values: Vec<i64> =
-                (0..24).map(|_| (random() >> (random() & 63)) / row.step * row.step).collect();
-            values.retain(|&value| target.word_bits() == 64 || i32::try_from(value).is_ok());
-            values
+            let values = (0..24).map(|_| (random() >> (random() & 63)) / row.step * row.step);
+            values.collect()
         })
     }
 
     pub(crate) fn all(target: &'t Target, mut values: impl FnMut(&Row) -> Vec<i64>) -> Vec<Probe<'t>> {
+        const ADDENDS: [i64; 7] = [0, -4, 4, 0x7fff_f000, -0x7fff_f000, 0x1238, -0x1238];
         // A number that the table lacks is reported by itself.
         let rows = target.rows.iter().filter(|row| target.table.get(row.number).is_some());
         let values = rows.flat_map(|row| values(row).into_iter().map(move |value| (row, value)));
-        values.enumerate().map(|(index, (row, value))| Probe::new(row, index, value)).collect()
+        let is_value = |row: &Row, value| {
+            row.tried.takes(value) && (target.word_bits() == 64 || i32::try_from(value).is_ok())
+        };
+        let mut probes = Vec::new();
+        for (row, value) in values.filter(|&(row, value)| is_value(row, value)) {
+            match row.beyond {
+                // The addend has a part in whether there is a stub.
+                Beyond::StubUnlessNear(_) => {
+                    for addend in [-2, 0, 2, 4] {
+                        probes.push(Probe::new(row, probes.len(), value, addend));
+                    }
+                }
+                _ => probes.push(Probe::new(row, probes.len(), value, ADDENDS[probes.len() % ADDENDS.len()])),
+            }
+        }
+        probes
     }
 
-    pub(crate) fn new(row: &'t Row, index: usize, value: i64) -> Probe<'t> {
-        const ADDENDS: [i64; 7] = [0, -4, 4, 0x7fff_f000, -0x7fff_f000, 0x1238, -0x1238];
-        const SMALL: [i64; 4] = [2, 0, 4, -2];
+    pub(crate) fn new(row: &'t Row, index: usize, value: i64, addend: i64) -> Probe<'t> {
         let slot = index * SLOT;
         // Never first: what lies before the field must be seen too.
         let within = row.within.map_or(index % 5, |within| 4 + within);
-        let addend = match row.beyond {
-            Beyond::StubUnlessNear(_) => SMALL[index % SMALL.len()],
-            _ => ADDENDS[index % ADDENDS.len()],
-        };
         Probe { row, index, value, addend, slot, offset: slot + within }
     }
 

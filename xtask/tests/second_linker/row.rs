@@ -50,6 +50,8 @@ pub(crate) struct Row {
     /// The values that Linux takes.
     pub(crate) linux: Range,
     pub(crate) beyond: Beyond,
+    /// The values that are tried: all, unless a stub does not lead everywhere.
+    pub(crate) tried: Range,
     /// The values that the second linker takes.
     pub(crate) ld: Range,
     /// Why these differ.
@@ -82,6 +84,7 @@ pub(crate) const fn row(
         counted,
         linux,
         beyond,
+        tried: Range::Any,
         ld,
         because,
         step: 1,
@@ -127,6 +130,12 @@ impl Row {
         self
     }
 
+    /// What does not reach goes through a stub, which leads so far.
+    pub(crate) const fn or_stub_leading(mut self, tried: Range) -> Row {
+        (self.beyond, self.tried) = (Beyond::Stub, tried);
+        self
+    }
+
     /// A symbol that is not near is reached through a stub.
     pub(crate) const fn or_stub_unless_near(mut self, near: Range) -> Row {
         self.beyond = Beyond::StubUnlessNear(near);
@@ -157,7 +166,7 @@ impl Row {
     }
 
     /// Values to try: the ends of both ranges and one step beyond, and some that are typical.
-    pub(crate) fn values(&self, word_bits: u32) -> Vec<i64> {
+    pub(crate) fn values(&self) -> Vec<i64> {
         const PATTERN: i64 = 0x5a3c_96f0_1234_8765;
         if self.counted == Counted::Nothing {
             return vec![0];
@@ -172,12 +181,15 @@ impl Row {
                 values.extend([1, -1]);
             }
         }
+        if let Beyond::StubUnlessNear(near) = self.beyond {
+            let ends = near.ends(step);
+            values.extend(ends.iter().flatten().flat_map(|&end| [-4, -2, 0, 2, 4].map(|more| end + more)));
+        }
         // Where each bit is told from its neighbours: of every size that fits, and of some that do not.
         values.extend((0..4).map(|bytes| (PATTERN >> (bytes * 16)) / step * step));
         values.extend((0..4).map(|bytes| (!PATTERN >> (bytes * 16)) / step * step));
         let ends = [i64::from(i32::MIN), i64::from(i32::MAX), i64::from(u32::MAX), i64::MIN, i64::MAX];
         values.extend(ends.map(|end| end / step * step));
-        values.retain(|&value| word_bits == 64 || i32::try_from(value).is_ok());
         values.sort_unstable();
         values.dedup();
         values

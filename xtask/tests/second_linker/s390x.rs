@@ -28,6 +28,7 @@ const fn halved(bits: u32) -> Range {
 
 const SIGNED_TOO: &str = "to ld these are fields of either sign, with one bit more for negative values";
 const WIDER: &str = "Linux has 32 bits for it, ld 64";
+const SYMBOL_ONLY: &str = "the same, and the addend may be odd to ld";
 const UNCHECKED: &str = "ld cuts off what does not fit";
 
 /// What ld takes where it does not mind whether a field is signed.
@@ -40,6 +41,10 @@ const fn unsigned_row(number: u32, name: &'static str, counted: Counted, bytes: 
     let bits = bytes as u32 * 8;
     row(number, name, counted, data(bytes), unsigned(bits)).ld_takes(either(bits), SIGNED_TOO).at(2)
 }
+
+/// The distances at which Linux goes to the symbol itself. Of 16 bits it lets pass more than fit, and then refuses those.
+const NEAR_16: Range = Between(-0xffff, 0x1f_fffe - 0xffff - 1);
+const NEAR_32: Range = Between(-0xffff_ffff, 0x1_ffff_fffe - 0xffff_ffff - 1);
 
 /// Displacements of 12 and 20 bits that are not what they will be, beside a base register.
 const DISP12: (usize, u64) = (2, 0x1fff);
@@ -63,6 +68,9 @@ pub(crate) fn target() -> Target {
     let word_dbl = |number, name, counted| {
         row(number, name, counted, data(4), halved(32)).ld_takes(halved(33), SIGNED_TOO).steps(2).at(2)
     };
+    // Evenness comes from the addend here.
+    let table_dbl =
+        |number, name, counted| word_dbl(number, name, counted).ld_takes(either(33), SYMBOL_ONLY).like(19);
     let rows: Vec<Row> = vec![
         row(0, "R_390_NONE", Nothing, (4, 0xc004_ffff), Any),
         unsigned_row(1, "R_390_8", FromZero, 1),
@@ -82,24 +90,22 @@ pub(crate) fn target() -> Target {
         half(15, "R_390_GOT16", Entry).like(3),
         row(16, "R_390_PC16", FromPlace, data(2), signed(16)).ld_takes(either(16), SIGNED_TOO).at(2),
         half_dbl(17, "R_390_PC16DBL", FromPlace),
-        half_dbl(18, "R_390_PLT16DBL", FromPlace).or_stub_unless_near(Between(-0xffff, 0xfffe)).like(17),
+        half_dbl(18, "R_390_PLT16DBL", FromPlace).or_stub_unless_near(NEAR_16).like(17),
         word_dbl(19, "R_390_PC32DBL", FromPlace),
-        word_dbl(20, "R_390_PLT32DBL", FromPlace)
-            .or_stub_unless_near(Between(-0xffff_ffff, 0xffff_fffe))
-            .like(19),
-        word_dbl(21, "R_390_GOTPCDBL", GotFromPlace).like(19),
+        word_dbl(20, "R_390_PLT32DBL", FromPlace).or_stub_unless_near(NEAR_32).like(19),
+        table_dbl(21, "R_390_GOTPCDBL", GotFromPlace),
         double(22, "R_390_64", FromZero),
         double(23, "R_390_PC64", FromPlace),
         double(24, "R_390_GOT64", Entry).like(22),
         double(25, "R_390_PLT64", StubFromPlace).like(22),
-        word_dbl(26, "R_390_GOTENT", EntryFromPlace).like(19),
+        table_dbl(26, "R_390_GOTENT", EntryFromPlace),
         half(27, "R_390_GOTOFF16", FromGot).like(3),
         double(28, "R_390_GOTOFF64", FromGot).like(22),
         disp12(29, "R_390_GOTPLT12", Entry).like(2),
         half(30, "R_390_GOTPLT16", Entry).like(3),
         word(31, "R_390_GOTPLT32", Entry).like(4),
         double(32, "R_390_GOTPLT64", Entry).like(22),
-        word_dbl(33, "R_390_GOTPLTENT", EntryFromPlace).like(19),
+        table_dbl(33, "R_390_GOTPLTENT", EntryFromPlace),
         half(34, "R_390_PLTOFF16", StubFromGot).like(3),
         word(35, "R_390_PLTOFF32", StubFromGot).like(4),
         double(36, "R_390_PLTOFF64", StubFromGot).like(22),
@@ -115,7 +121,6 @@ pub(crate) fn target() -> Target {
         profile: Profile::named_for(Machine::S390, "6.12").unwrap(),
         table: Machine::S390.relocations().unwrap(),
         rows,
-        not_in_table: &[],
         file: Elf { is_64: true, big: true, machine: 22, sections: Vec::new() },
         sections: Vec::new(),
         tables,

@@ -22,8 +22,6 @@ pub(crate) struct Target {
     pub(crate) profile: Profile,
     pub(crate) table: &'static Relocations,
     pub(crate) rows: Vec<Row>,
-    /// Numbers of rows that the table does not have: modmem refuses what Linux would take.
-    pub(crate) not_in_table: &'static [u32],
     /// A file of this machine without sections.
     pub(crate) file: Elf,
     /// Sections that its modules have for the loader to fill.

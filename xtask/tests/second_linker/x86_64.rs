@@ -30,7 +30,6 @@ pub(crate) fn target() -> Target {
             row(11, "R_X86_64_32S", FromZero, data(4), signed(32)),
             row(24, "R_X86_64_PC64", FromPlace, data(8), Any),
         ],
-        not_in_table: &[],
         file: Elf::x86_64(),
         sections: Vec::new(),
         tables: no_tables,
