@@ -24,6 +24,9 @@ pub(crate) fn with_gnu_ld(target: &Target) {
         comparison.compare(binutils);
     }
     comparison.end();
+    for row in target.rows.iter().filter(|row| row.linux != row.ld) {
+        println!("{}: Linux takes {}, ld {}: {}", row.name, row.linux, row.ld, row.because);
+    }
     let random = Probe::at_random(target);
     let mut comparison = Comparison::new(target, &random);
     if let Some(binutils) = &binutils {

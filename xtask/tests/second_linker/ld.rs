@@ -37,6 +37,12 @@ pub(crate) struct LinkedWithTables {
     pub(crate) entries: Vec<u8>,
 }
 
+impl Drop for Binutils<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
 impl<'t> Binutils<'t> {
     /// Those of `target`. Without them the test is skipped, loudly; where CI is true, that is a failure.
     pub(crate) fn of(target: &'t Target) -> Option<Binutils<'t>> {
@@ -58,8 +64,8 @@ impl<'t> Binutils<'t> {
             let _ = std::io::stderr().write_all(skipped.as_bytes());
             return None;
         };
-        let folder =
-            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("second-linker-{}", target.name));
+        let folder = format!("second-linker-{}-{}", target.name, std::process::id());
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(folder);
         std::fs::create_dir_all(&folder).unwrap();
         Some(Binutils { target, prefix, folder })
     }

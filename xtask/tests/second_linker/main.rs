@@ -35,19 +35,16 @@ fn relocations_of_x86_64_have_the_bytes_and_limits_that_gnu_ld_gives_them() {
 }
 
 #[test]
-#[ignore = "modmem does not make the tables of this machine yet"]
 fn relocations_of_arm64_have_the_bytes_and_limits_that_gnu_ld_gives_them() {
     compare::with_gnu_ld(&arm64::target());
 }
 
 #[test]
-#[ignore = "modmem does not make the tables of this machine yet"]
 fn relocations_of_ppc32_have_the_bytes_and_limits_that_gnu_ld_gives_them() {
     compare::with_gnu_ld(&ppc32::target());
 }
 
 #[test]
-#[ignore = "modmem does not make the tables of this machine yet"]
 fn relocations_of_s390x_have_the_bytes_and_limits_that_gnu_ld_gives_them() {
     compare::with_gnu_ld(&s390x::target());
 }

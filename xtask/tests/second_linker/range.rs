@@ -1,5 +1,7 @@
 //! Which values fit a field.
 
+use std::fmt;
+
 /// Values that a linker takes, in bytes as a relocation computes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Range {
@@ -19,6 +21,16 @@ pub(crate) const fn signed(bits: u32) -> Range {
 /// What an unsigned field of that many bits takes.
 pub(crate) const fn unsigned(bits: u32) -> Range {
     Range::Between(0, (1 << bits) - 1)
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Range::Any => f.write_str("any value"),
+            Range::Between(low, high) => write!(f, "{low} to {high}"),
+            Range::EvenBetween(low, high) => write!(f, "even values from {low} to {high}"),
+        }
+    }
 }
 
 impl Range {

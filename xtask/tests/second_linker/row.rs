@@ -95,8 +95,13 @@ pub(crate) const fn row(
     }
 }
 
-/// A field of data.
+/// A field of data with something in it, which does not count: addends come with the relocations.
 pub(crate) const fn data(bytes: usize) -> (usize, u64) {
+    (bytes, 0x5ad2_c3b4_a596_8778)
+}
+
+/// A field of data that is zero.
+pub(crate) const fn zeros(bytes: usize) -> (usize, u64) {
     (bytes, 0)
 }
 

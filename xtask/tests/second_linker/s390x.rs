@@ -28,7 +28,7 @@ const fn halved(bits: u32) -> Range {
 
 const SIGNED_TOO: &str = "to ld these are fields of either sign, with one bit more for negative values";
 const WIDER: &str = "Linux has 32 bits for it, ld 64";
-const SYMBOL_ONLY: &str = "the same, and the addend may be odd to ld";
+const SYMBOL_ONLY: &str = "to ld these have either sign and one bit more, and only the symbol must be even";
 const UNCHECKED: &str = "ld cuts off what does not fit";
 
 /// What ld takes where it does not mind whether a field is signed.

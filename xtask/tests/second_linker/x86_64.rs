@@ -1,4 +1,6 @@
 //! x86-64: what psABI 4.4 and Linux (arch/x86/kernel/module.c:__write_relocate_add) say of each relocation.
+//!
+//! Linux wants fields to be zero.
 
 use modmem::Profile;
 use modmem::arch::x86_64::RELOCATIONS;
@@ -6,7 +8,7 @@ use modmem::arch::x86_64::RELOCATIONS;
 use crate::range::Range::Any;
 use crate::range::{signed, unsigned};
 use crate::row::Counted::{FromPlace, FromZero, Nothing};
-use crate::row::{data, row};
+use crate::row::{row, zeros};
 use crate::support::Elf;
 use crate::target::{Target, no_tables};
 
@@ -23,12 +25,12 @@ pub(crate) fn target() -> Target {
         table: RELOCATIONS,
         rows: vec![
             row(0, "R_X86_64_NONE", Nothing, (4, 0xcccc_cccc), Any),
-            row(1, "R_X86_64_64", FromZero, data(8), Any),
-            row(2, "R_X86_64_PC32", FromPlace, data(4), Any).ld_takes(signed(32), UNCHECKED),
-            row(4, "R_X86_64_PLT32", FromPlace, data(4), Any).ld_takes(signed(32), UNCHECKED),
-            row(10, "R_X86_64_32", FromZero, data(4), unsigned(32)),
-            row(11, "R_X86_64_32S", FromZero, data(4), signed(32)),
-            row(24, "R_X86_64_PC64", FromPlace, data(8), Any),
+            row(1, "R_X86_64_64", FromZero, zeros(8), Any),
+            row(2, "R_X86_64_PC32", FromPlace, zeros(4), Any).ld_takes(signed(32), UNCHECKED),
+            row(4, "R_X86_64_PLT32", FromPlace, zeros(4), Any).ld_takes(signed(32), UNCHECKED),
+            row(10, "R_X86_64_32", FromZero, zeros(4), unsigned(32)),
+            row(11, "R_X86_64_32S", FromZero, zeros(4), signed(32)),
+            row(24, "R_X86_64_PC64", FromPlace, zeros(8), Any),
         ],
         file: Elf::x86_64(),
         sections: Vec::new(),
