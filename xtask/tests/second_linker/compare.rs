@@ -64,31 +64,38 @@ impl<'t> Comparison<'t> {
         let file = module::file(target, self.probes, &harmless, Numbers::Own);
         let ours = Placed::new(target, &file).link(&harmless);
         let ours = ours.unwrap_or_else(|error| panic!("{}: {error}", target.name));
-        self.tables_lead_to_symbols(&ours);
         let stubs = (target.stubs)(&ours);
-        let mut settings: Vec<Setting> = (self.probes.iter())
-            .map(|probe| probe.setting(if probe.stops_ld() { 0 } else { probe.value }, &self.scene))
-            .collect();
-        let mut theirs: Vec<Setting> = (self.probes.iter().zip(&settings))
-            .map(|(probe, setting)| self.their_setting(probe, *setting, &stubs))
-            .collect();
-        let link = |settings: &[Setting], theirs: &[Setting]| {
-            let file = module::file(target, self.probes, settings, Numbers::Like);
-            binutils.link(&file, self.scene.section, theirs)
-        };
-        let mut linked = link(&settings, &theirs);
-        for probe in self.probes.iter().filter(|probe| probe.stops_ld()) {
-            let (old, old_theirs) = (settings[probe.index], theirs[probe.index]);
-            settings[probe.index] = probe.setting(probe.value, &self.scene);
-            theirs[probe.index] = self.their_setting(probe, settings[probe.index], &stubs);
-            let file = module::file(target, self.probes, &settings, Numbers::Like);
-            let (refused, _) = binutils.complaints(&file, self.scene.section, &theirs);
-            linked.refused.extend(refused.get(&probe.offset));
-            (settings[probe.index], theirs[probe.index]) = (old, old_theirs);
-        }
-        self.limits_are_those_of_ld(&linked);
-        self.bytes_are_those_of_ld(ours.section(), &linked.bytes);
+        self.tables_lead_to_symbols(&ours, &stubs);
+        let theirs = self.linked_by_ld(binutils, &stubs);
+        self.limits_are_those_of_ld(&theirs);
+        self.bytes_are_those_of_ld(ours.section(), &theirs.bytes);
         self.what_linux_refuses_is_refused();
+    }
+
+    /// All that the second linker says of the probes.
+    fn linked_by_ld(&self, binutils: &Binutils<'_>, stubs: &[(u64, u64)]) -> ld::Linked {
+        let (file, settings) = self.their_file(None, stubs);
+        let mut linked = binutils.link(&file, self.scene.section, &settings);
+        for probe in self.probes.iter().filter(|probe| probe.stops_ld()) {
+            let (file, settings) = self.their_file(Some(probe.index), stubs);
+            let refused = binutils.refused(&file, self.scene.section, &settings);
+            linked.refused.extend(refused.get(&probe.offset));
+        }
+        linked
+    }
+
+    /// What the second linker is given: the probes, but of those that stop it only the one that is tried.
+    fn their_file(&self, tried: Option<usize>, stubs: &[(u64, u64)]) -> (Vec<u8>, Vec<Setting>) {
+        let is_tried = |probe: &Probe<'_>| !probe.stops_ld() || tried == Some(probe.index);
+        let value = |probe: &Probe<'_>| if is_tried(probe) { probe.value } else { 0 };
+        let settings: Vec<Setting> =
+            self.probes.iter().map(|probe| probe.setting(value(probe), &self.scene)).collect();
+        let file = module::file(self.scene.target, self.probes, &settings, Numbers::Like);
+        let theirs = self.probes.iter().zip(settings).map(|(probe, setting)| {
+            let stub = self.stub(probe, stubs);
+            Setting { symbol: probe.like_symbol(setting, &self.scene, stub), ..setting }
+        });
+        (file, theirs.collect())
     }
 
     /// Settings that Linux takes, but for that of the probe that is tried.
@@ -99,8 +106,7 @@ impl<'t> Comparison<'t> {
     }
 
     /// What Linux keeps of a symbol for relocations that need a table.
-    fn tables_lead_to_symbols(&mut self, ours: &Linked) {
-        let stubs = (self.scene.target.stubs)(ours);
+    fn tables_lead_to_symbols(&mut self, ours: &Linked, stubs: &[(u64, u64)]) {
         for probe in self.probes {
             let symbol = probe.setting(probe.harmless(), &self.scene).symbol;
             let slot = self.scene.tables.slots[probe.index];
@@ -114,6 +120,10 @@ impl<'t> Comparison<'t> {
             if probe.row.has_stub() {
                 let holds = stubs.contains(&(slot.stub, symbol));
                 self.check(holds, || format!("{}: its stub does not lead to {symbol:#x}", probe.label()));
+            }
+            if probe.fate() == Fate::ThroughStub {
+                let is_there = self.stub(probe, stubs).is_some();
+                self.check(is_there, || format!("{}: no stub leads there", probe.label()));
             }
         }
     }
@@ -178,18 +188,17 @@ impl<'t> Comparison<'t> {
         }
     }
 
-    /// What the second linker is told of a probe's symbol.
-    fn their_setting(&mut self, probe: &Probe<'_>, setting: Setting, stubs: &[(u64, u64)]) -> Setting {
-        let mut stub = None;
-        if probe.fate() == Fate::ThroughStub {
-            let leads_to = match probe.row.beyond {
-                Beyond::Stub => self.scene.target.cut(setting.symbol as i64 + setting.addend),
-                _ => setting.symbol,
-            };
-            stub = stubs.iter().find(|(_, target)| *target == leads_to).map(|(stub, _)| *stub);
-            self.check(stub.is_some(), || format!("{}: no stub leads to {leads_to:#x}", probe.label()));
-        }
-        Setting { symbol: probe.like_symbol(setting, &self.scene, stub), ..setting }
+    /// The stub that a probe's branch must go through, if it must.
+    fn stub(&self, probe: &Probe<'_>, stubs: &[(u64, u64)]) -> Option<u64> {
+        let setting = probe.setting(probe.value, &self.scene);
+        let leads_to = match (probe.fate(), probe.row.beyond) {
+            (Fate::Direct | Fate::Refused, _) => return None,
+            (Fate::ThroughStub, Beyond::Stub) => {
+                self.scene.target.cut((setting.symbol as i64).wrapping_add(setting.addend))
+            }
+            (Fate::ThroughStub, _) => setting.symbol,
+        };
+        stubs.iter().find(|(_, target)| *target == leads_to).map(|(stub, _)| *stub)
     }
 
     fn limits_are_those_of_ld(&mut self, theirs: &ld::Linked) {

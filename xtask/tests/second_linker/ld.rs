@@ -79,7 +79,7 @@ impl<'t> Binutils<'t> {
 
     /// Links a module whose test section lies at `address`, with these values of the probes' symbols.
     pub(crate) fn link(&self, file: &[u8], address: u64, settings: &[Setting]) -> Linked {
-        let (refused, complaints) = self.complaints(file, address, settings);
+        let (refused, complaints) = self.run_ld(file, "", address, settings);
         Linked { bytes: self.section(module::SECTION, &complaints), refused }
     }
 
@@ -108,16 +108,12 @@ impl<'t> Binutils<'t> {
         std::fs::read(self.folder.join("bytes")).unwrap()
     }
 
-    /// The same, to know what is refused: offsets and the whole text.
-    pub(crate) fn complaints(
-        &self,
-        file: &[u8],
-        address: u64,
-        settings: &[Setting],
-    ) -> (BTreeSet<usize>, String) {
-        self.run_ld(file, "", address, settings)
+    /// The offsets of what is refused in such a module.
+    pub(crate) fn refused(&self, file: &[u8], address: u64, settings: &[Setting]) -> BTreeSet<usize> {
+        self.run_ld(file, "", address, settings).0
     }
 
+    /// Offsets of the relocations that ld complained about, and all that it said.
     fn run_ld(
         &self,
         file: &[u8],
@@ -134,20 +130,10 @@ impl<'t> Binutils<'t> {
         std::fs::write(self.folder.join("module.o"), file).unwrap();
         std::fs::write(self.folder.join("script"), script).unwrap();
         // Without --verbose it is silent from the eleventh complaint on.
-        let (_, complaints, _) = self.run(
-            "ld",
-            &[
-                "--verbose",
-                "--noinhibit-exec",
-                "-static",
-                "--no-relax",
-                "-T",
-                "script",
-                "-o",
-                "linked",
-                "module.o",
-            ],
-        );
+        let mut arguments = vec!["--verbose", "--noinhibit-exec", "-static", "--no-relax"];
+        arguments.extend(["-T", "script", "-o", "linked", "module.o"]);
+        let _ = std::fs::remove_file(self.folder.join("linked"));
+        let (_, complaints, _) = self.run("ld", &arguments);
         let mut refused = BTreeSet::new();
         for line in complaints.lines() {
             if !line.contains("relocation truncated to fit") && !line.contains("misaligned symbol") {
