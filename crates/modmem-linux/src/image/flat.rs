@@ -38,6 +38,8 @@ const WANTED: [&str; 17] = [
 
 /// Bytes of the smallest page.
 const PAGE: u64 = 4096;
+/// What a kernel's start is aligned to at least, where it may be moved (MIN_KIMG_ALIGN is more).
+const LARGE_PAGE: u64 = 64 << 10;
 /// How far before its first symbol an image may begin.
 const FARTHEST_FIRST: u64 = 32 << 20;
 /// So many entries of a table tell as much as all.
@@ -53,6 +55,8 @@ pub(super) struct Flat {
     pub(super) word: usize,
     /// Bytes of memory that the kernel takes, if a header says so.
     pub(super) size: Option<u64>,
+    /// Where such kernels are linked, for those whose symbols do not say it.
+    pub(super) base: Option<u64>,
 }
 
 /// Where the parts of a kernel are.
@@ -77,18 +81,19 @@ impl Map {
         let mut offsets = kallsyms.offsets_of(&WANTED);
         // Kernels that keep the symbols of functions alone have none of the table: they begin with their first symbol.
         let anchor = offsets.get("kallsyms_token_table").copied();
-        let shift = anchor.map_or(0, |offset| (kallsyms.token_table() as u64).wrapping_sub(offset));
-        let base = match kallsyms.base() {
-            Base::Place => base_at(kallsyms.token_table())?,
+        let shift = anchor.map(|offset| (kallsyms.token_table() as u64).wrapping_sub(offset));
+        let (base, first) = match kallsyms.base() {
+            Base::Place => (base_at(kallsyms.token_table())?, None),
             Base::Word(at) => match bytes.word(at)? {
-                0 => moved_base(relative, at as u64, shift)?,
-                base => base,
+                0 => moved_base(relative, at as u64, shift, bytes.data.len() as u64)?,
+                base => (base, None),
             },
         };
+        let first = first.or_else(|| Some(base.wrapping_sub(shift?)));
         for offset in offsets.values_mut() {
             *offset = offset.wrapping_add(base);
         }
-        Some(Map { certain: anchor.is_some(), first: base.wrapping_sub(shift), addresses: offsets })
+        Some(Map { certain: first.is_some(), first: first.unwrap_or(base), addresses: offsets })
     }
 
     pub(super) fn address(&self, name: &str) -> Option<u64> {
@@ -105,22 +110,43 @@ impl Map {
     }
 }
 
-/// The base of a kernel that holds 0 where its base is: what the kernel writes there when it starts. It is the address of
-/// the kernel's first symbol, so that it lies as far from its own place as in the image.
-fn moved_base(relative: &Relative, at: u64, shift: u64) -> Option<u64> {
-    let apart = at.wrapping_sub(shift);
-    let candidates = relative.pointers().iter();
-    let mut candidates =
-        candidates.filter(|(place, value)| place.wrapping_sub(*value) == apart && value % 4096 == 0);
-    let (_, base) = candidates.next()?;
-    candidates.all(|(_, other)| other == base).then_some(*base)
+/// The base of a kernel that holds 0 where its base is: what the kernel writes there when it starts. With it the address of
+/// the image's first byte, which is as far before the base as `shift` says, or else any number of pages.
+fn moved_base(relative: &Relative, at: u64, shift: Option<u64>, length: u64) -> Option<(u64, Option<u64>)> {
+    let pointers = relative.pointers();
+    let (lowest, highest) = (pointers.first()?.0, pointers.last()?.0);
+    let candidate = |&(place, base): &(u64, u64)| {
+        let first = place.wrapping_sub(at);
+        let fits = match shift {
+            Some(shift) => base.wrapping_sub(shift) == first,
+            // All that moves lies in the image, which begins where large pages may.
+            None => {
+                let before = base.checked_sub(first)?;
+                let holds_all = first <= lowest && highest - first < length;
+                holds_all && before < FARTHEST_FIRST && first % LARGE_PAGE == 0
+            }
+        };
+        (fits && base % PAGE == 0).then_some((base, Some(first)))
+    };
+    let mut candidates = pointers.iter().filter_map(candidate);
+    let found = candidates.next()?;
+    candidates.all(|other| other == found).then_some(found)
 }
 
-/// Where kernels are linked whose symbols do not say it.
-fn usual_base(machine: Machine) -> Option<u64> {
+/// Where kernels are linked that are configured like this; `number` has what the configuration sets to a number.
+pub(super) fn usual_base(machine: Machine, number: impl Fn(&str) -> Option<u64>) -> Option<u64> {
     match machine {
-        // KIMAGE_VADDR with addresses of 48 bits or more.
-        Machine::Arm64 => Some(0xffff_8000_8000_0000),
+        // KIMAGE_VADDR: 2 GiB behind the start of the upper half. Larger addresses than of 48 bits are for CPUs that have
+        // them (VA_BITS_MIN).
+        Machine::Arm64 => {
+            let is_16k =
+                number("CONFIG_ARM64_PAGE_SHIFT").or_else(|| number("CONFIG_PAGE_SHIFT")) == Some(14);
+            let bits = match number("CONFIG_ARM64_VA_BITS").unwrap_or(48) {
+                49.. if is_16k => 47,
+                bits => bits.clamp(36, 48),
+            };
+            Some((u64::MAX << (bits - 1)).wrapping_add(2 << 30))
+        }
         Machine::RiscV => Some(0xffff_ffff_8000_0000),
         Machine::S390 => Some(0x10_0000),
         _ => None,
@@ -134,7 +160,7 @@ impl Flat {
 
     fn map(&self, file: &str) -> Result<(Map, Relative), Error> {
         let relative = Relative::find(self.bytes(), self.machine);
-        let map = Map::of(self.bytes(), &relative, |_| usual_base(self.machine));
+        let map = Map::of(self.bytes(), &relative, |_| self.base);
         let map = map.and_then(|map| if map.certain { Some(map) } else { self.with_first(map) });
         let map = map.ok_or_else(|| {
             Error::malformed(
@@ -149,16 +175,25 @@ impl Flat {
     /// table points to begin behind the ends of others. Some share their ends with longer ones, and begin elsewhere.
     fn with_first(&self, map: Map) -> Option<Map> {
         let table = map.range("__start___ksymtab", "__stop___ksymtab")?;
-        let (word, bytes) = (self.word as u64, self.bytes());
-        let begins = |first: u64, entry: u64| {
+        let (word, bytes) = (self.word, self.bytes());
+        let begins = |first: u64, entry: u64, is_relative: bool| {
             let at = |address: u64| usize::try_from(address.checked_sub(first)?).ok();
-            let name = at(bytes.word(at(entry.checked_add(word)?)?)?)?;
+            let name = match is_relative {
+                true => {
+                    let place = entry.checked_add(4)?;
+                    place.wrapping_add_signed(i64::from(bytes.u32(at(place)?)? as i32))
+                }
+                false => bytes.word(at(entry.checked_add(word as u64)?)?)?,
+            };
+            let name = at(name)?;
             Some(self.bytes.get(name.checked_sub(1)?)? == &0 && self.bytes.get(name)? != &0)
         };
         let is_first = |first: u64| {
-            let entries = || table.clone().step_by(3 * self.word).take(SAMPLE);
-            let good = entries().filter(|&entry| begins(first, entry) == Some(true)).count();
-            good * 4 > entries().count() * 3
+            [(12, true), (3 * word, false)].into_iter().any(|(size, is_relative)| {
+                let entries = || table.clone().step_by(size).take(SAMPLE);
+                let good = entries().filter(|entry| begins(first, *entry, is_relative) == Some(true)).count();
+                good * 4 > entries().count() * 3
+            })
         };
         let firsts = (0..FARTHEST_FIRST / PAGE).map(|page| map.first.wrapping_sub(page * PAGE));
         let first = firsts.into_iter().find(|first| is_first(*first))?;

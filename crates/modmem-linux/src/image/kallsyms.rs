@@ -6,9 +6,12 @@
 //!
 //! | Linux | in this order |
 //! |---|---|
-//! | before 6.2 | offsets, base, count, names, markers, **tokens**, **index** |
+//! | before 6.4 | offsets, base, count, names, markers, (numbers by name,) **tokens**, **index** |
 //! | 6.4 and later | count, names, markers, **tokens**, **index**, offsets, base |
 //! | 7.0 and later | the same without a base: each offset is from its own place |
+//!
+//! Numbers by name, three bytes for each symbol, came with 6.2 and with updates of older versions. Each table is aligned
+//! to words, since 7.0 to four bytes.
 //!
 //! Every table has to agree with the others over its whole length; what does not is not believed.
 
@@ -53,6 +56,8 @@ struct Tokens {
     starts: [usize; TOKENS],
     /// Behind the table's index.
     end: usize,
+    /// What this and the other tables are aligned to.
+    align: usize,
 }
 
 impl<'d> Kallsyms<'d> {
@@ -62,27 +67,25 @@ impl<'d> Kallsyms<'d> {
     }
 
     fn around(bytes: Bytes<'d>, tokens: Tokens) -> Option<Kallsyms<'d>> {
-        let (markers, groups) = markers(bytes, tokens.start)?;
-        let (names, count_at, count) = names(bytes, markers, &groups)?;
+        let align = tokens.align;
+        let (names, count_at, count) = markers_before(bytes, &tokens)
+            .take(MAX_CANDIDATES)
+            .find_map(|(markers, groups)| names(bytes, markers, &groups, align))?;
         let word = bytes.word;
-        let behind = tokens.end.next_multiple_of(word);
-        if sorted(bytes, behind, count, false) {
-            let base = Base::Word((behind + 4 * count).next_multiple_of(word));
-            return Some(Kallsyms { bytes, tokens, names, count, offsets: behind, base });
-        }
-        if sorted(bytes, behind, count, true) {
-            return Some(Kallsyms { bytes, tokens, names, count, offsets: behind, base: Base::Place });
-        }
-        let base = count_at.checked_sub(word)?;
-        let offsets = base.checked_sub((4 * count).next_multiple_of(word))?;
-        sorted(bytes, offsets, count, false).then(|| Kallsyms {
-            bytes,
-            tokens,
-            names,
-            count,
-            offsets,
-            base: Base::Word(base),
-        })
+        let behind = tokens.end.next_multiple_of(align);
+        let before = count_at.checked_sub(word);
+        let before =
+            before.and_then(|base| Some((base, base.checked_sub((4 * count).next_multiple_of(word))?)));
+        let (offsets, base) = if sorted(bytes, behind, count, false) {
+            (behind, Base::Word((behind + 4 * count).next_multiple_of(word)))
+        } else if let Some((base, offsets)) = before.filter(|(_, at)| sorted(bytes, *at, count, false)) {
+            (offsets, Base::Word(base))
+        } else if sorted(bytes, behind, count, true) {
+            (behind, Base::Place)
+        } else {
+            return None;
+        };
+        Some(Kallsyms { bytes, tokens, names, count, offsets, base })
     }
 
     /// What the symbols' offsets count from.
@@ -142,18 +145,21 @@ impl Tokens {
             from = at + DIGITS.len();
             Some(at)
         });
-        places.take(MAX_CANDIDATES).filter_map(move |digits| Tokens::at(bytes, digits))
+        let aligns = if bytes.word == 4 { &[4][..] } else { &[8, 4] };
+        places
+            .take(MAX_CANDIDATES)
+            .flat_map(move |digits| aligns.iter().filter_map(move |align| Tokens::at(bytes, digits, *align)))
     }
 
     /// The table whose token `0` is at `digits`.
-    fn at(bytes: Bytes<'_>, digits: usize) -> Option<Tokens> {
+    fn at(bytes: Bytes<'_>, digits: usize, align: usize) -> Option<Tokens> {
         // The tokens from there on, to find the index.
         let mut end = digits;
         for _ in usize::from(b'0')..TOKENS {
             let rest = bytes.data.get(end..)?;
             end += rest.iter().take(MAX_NAME).position(|&byte| byte == 0)? + 1;
         }
-        let index = end.next_multiple_of(bytes.word);
+        let index = end.next_multiple_of(align);
         let start_of = |code: usize| bytes.u16(index + 2 * code).map(usize::from);
         let start = digits.checked_sub(start_of(usize::from(b'0'))?)?;
         let mut starts = [0; TOKENS];
@@ -165,7 +171,7 @@ impl Tokens {
             *place = at;
             at += bytes.data.get(at..)?.iter().take(MAX_NAME).position(|&byte| byte == 0)? + 1;
         }
-        (at == end).then_some(Tokens { start, starts, end: index + 2 * TOKENS })
+        (at == end).then_some(Tokens { start, starts, end: index + 2 * TOKENS, align })
     }
 
     fn text<'d>(&self, bytes: Bytes<'d>, code: u8) -> &'d [u8] {
@@ -174,10 +180,29 @@ impl Tokens {
     }
 }
 
-/// The markers before the table of tokens: where in the names each group of 256 begins. They grow, from 0.
-fn markers(bytes: Bytes<'_>, tokens: usize) -> Option<(usize, Vec<usize>)> {
-    let mut at = tokens.checked_sub(4)?;
-    // The table of tokens is aligned to words. A single marker is 0 itself, and a kernel has more.
+/// The markers before the table of tokens, or before numbers of three bytes for each symbol that lie between.
+fn markers_before<'b>(
+    bytes: Bytes<'b>,
+    tokens: &Tokens,
+) -> impl Iterator<Item = (usize, Vec<usize>)> + use<'b> {
+    let (end, align) = (tokens.start, tokens.align);
+    let between = (align..3 * MAX_SYMBOLS).step_by(align).map_while(move |size| {
+        let end = end.checked_sub(size)?;
+        // As many numbers as fit, and as many groups of 256 of them.
+        let groups = (size / 3).div_ceil(256);
+        let start = end.checked_sub((4 * groups).next_multiple_of(align))?;
+        // Where the first group begins, and where the second: looked at before the rest is.
+        let second = bytes.u32(start + 4)?;
+        let is_start = bytes.u32(start) == Some(0) && (2 * 256..1 << 16).contains(&second);
+        Some(is_start.then(|| markers(bytes, end)).flatten().filter(|(found, _)| *found == start))
+    });
+    markers(bytes, end).into_iter().chain(between.flatten())
+}
+
+/// The markers that end here: where in the names each group of 256 begins. They grow, from 0.
+fn markers(bytes: Bytes<'_>, end: usize) -> Option<(usize, Vec<usize>)> {
+    let mut at = end.checked_sub(4)?;
+    // What follows is aligned. A single marker is 0 itself, and a kernel has more.
     if bytes.u32(at)? == 0 {
         at = at.checked_sub(4)?;
     }
@@ -199,23 +224,30 @@ fn markers(bytes: Bytes<'_>, tokens: usize) -> Option<(usize, Vec<usize>)> {
 }
 
 /// The names before the markers: where they are, where their count is, and the count.
-fn names(bytes: Bytes<'_>, markers: usize, groups: &[usize]) -> Option<(usize, usize, usize)> {
+fn names(bytes: Bytes<'_>, markers: usize, groups: &[usize], align: usize) -> Option<(usize, usize, usize)> {
     let last = *groups.last()?;
-    let latest = markers.checked_sub(last)? / bytes.word * bytes.word;
+    let latest = markers.checked_sub(last)? / align * align;
     let earliest = latest.saturating_sub(MAX_GROUP);
-    let counts = (earliest..=latest).rev().filter(|at| at % bytes.word == 0);
+    let counts = (earliest..=latest).rev().filter(|at| at % align == 0);
     counts
         .filter_map(|names| {
-            let count_at = names.checked_sub(bytes.word)?;
+            let count_at = names.checked_sub(align)?;
             let count = bytes.u32(count_at)? as usize;
             (count <= MAX_SYMBOLS && count.div_ceil(256) == groups.len()).then_some((names, count_at, count))
         })
         .take(MAX_CANDIDATES)
-        .find(|(names, _, count)| fits(bytes, *names, *count, markers, groups))
+        .find(|(names, _, count)| fits(bytes, *names, *count, markers, groups, align))
 }
 
 /// Do so many names fill the place up to the markers, and each group begin where its marker says?
-fn fits(bytes: Bytes<'_>, names: usize, count: usize, markers: usize, groups: &[usize]) -> bool {
+fn fits(
+    bytes: Bytes<'_>,
+    names: usize,
+    count: usize,
+    markers: usize,
+    groups: &[usize],
+    align: usize,
+) -> bool {
     let mut at = names;
     for number in 0..count {
         if number.is_multiple_of(256) && groups.get(number / 256) != Some(&(at - names)) {
@@ -226,7 +258,7 @@ fn fits(bytes: Bytes<'_>, names: usize, count: usize, markers: usize, groups: &[
             _ => return false,
         }
     }
-    at.next_multiple_of(bytes.word) == markers
+    at.next_multiple_of(align) == markers
 }
 
 /// A name's codes, and where the next name is. Lengths of more than 127 have two bytes since Linux 6.1.
@@ -240,24 +272,23 @@ fn entry(bytes: Bytes<'_>, at: usize) -> Option<(&[u8], usize)> {
     (!codes.is_empty()).then_some((codes, from + length))
 }
 
-/// Are these offsets, which grow?
+/// Are these offsets, which grow? Numbers that are all the same are none, by place either.
 fn sorted(bytes: Bytes<'_>, offsets: usize, count: usize, by_place: bool) -> bool {
-    let mut before = i64::MIN;
-    let mut last = 0;
-    for number in 0..count {
-        let place = offsets + 4 * number;
-        let Some(value) = bytes.u32(place) else { return false };
+    let values = (0..count).map(|number| bytes.u32(offsets + 4 * number));
+    if values.clone().all(|value| value == bytes.u32(offsets)) {
+        return false;
+    }
+    let mut before = 0;
+    values.enumerate().all(|(number, value)| {
+        let Some(value) = value else { return false };
         let offset = match by_place {
-            true => place as i64 + i64::from(value as i32),
+            true => (offsets + 4 * number) as i64 + i64::from(value as i32),
             false => i64::from(value),
         };
-        if offset < before || offset < 0 {
-            return false;
-        }
-        (before, last) = (offset, offset);
-    }
-    // A run of equal numbers grows too.
-    last > 0 && bytes.u32(offsets).is_some_and(|first| i64::from(first) != last)
+        let grows = offset >= before;
+        before = offset;
+        grows
+    })
 }
 
 fn find(haystack: &[u8], needle: &[u8; 20]) -> Option<usize> {

@@ -99,8 +99,9 @@ impl KernelImage {
             let elf = elf_of(file, bytes)?;
             return Ok(named(elf::machine(file, &elf)?, Form::Elf(elf)));
         }
-        let flat = packed::unpack(file, bytes)?;
+        let mut flat = packed::unpack(file, bytes)?;
         let machine = flat.machine;
+        flat.base = flat::usual_base(machine, |name| number(config?, name));
         let mut image = named(machine, Form::Flat(flat));
         if let Some(base) = config.and_then(|config| number(config, S390_BASE))
             && machine == Machine::S390

@@ -66,6 +66,7 @@ pub(super) fn unpack(file: &str, bytes: Vec<u8>) -> Result<Flat, Error> {
             little: false,
             word: 8,
             size: None,
+            base: None,
         }),
         Some(Packed::Arm) => Ok(Flat {
             bytes: payload(file, &bytes)?,
@@ -73,6 +74,7 @@ pub(super) fn unpack(file: &str, bytes: Vec<u8>) -> Result<Flat, Error> {
             little: true,
             word: 4,
             size: None,
+            base: None,
         }),
         None => Err(unknown(file)),
     }
@@ -92,8 +94,14 @@ fn image(file: &str, bytes: Vec<u8>, kind: Packed) -> Result<Flat, Error> {
     };
     let machine = if kind == Packed::Arm64 { Machine::Arm64 } else { Machine::RiscV };
     // RISC-V has 32-bit kernels too, which the header does not tell: they are not in packages.
-    let flat =
-        Flat { little: flags & 1 == 0, machine, word: 8, size: Some(size).filter(|size| *size > 0), bytes };
+    let flat = Flat {
+        little: flags & 1 == 0,
+        machine,
+        word: 8,
+        size: Some(size).filter(|size| *size > 0),
+        base: None,
+        bytes,
+    };
     match flat.size {
         Some(size) if size > LARGEST || size < flat.bytes.len() as u64 / 2 => Err(Error::malformed(
             file,
