@@ -95,11 +95,15 @@ pub(super) fn find(
     is_still_init: &mut IsStillInit<'_>,
 ) -> Result<Vec<Stray>, Error> {
     let ranges = &profile.ranges;
+    let of_modules = of_modules(ranges, records);
+    let kernel = of_kernel(snapshot);
     // Elsewhere the loader allocates what it needs for a moment, or for its own lists.
     let in_ranges = |area: &&Area| {
         let start = RunAddr(area.range.start);
-        let of_modules = [Some(&ranges.text), ranges.fallback.as_ref()];
-        let alone = of_modules.into_iter().flatten().any(|range| range.contains(&start));
+        if kernel.contains(&area.range.start) {
+            return false;
+        }
+        let alone = of_modules.iter().any(|range| range.contains(&start));
         // Where data lies in vmalloc, it lies among everybody's.
         let asked = LOADER.contains(&&*area.caller)
             || KNOWN_CALLERS.iter().any(|(caller, _)| *caller == area.caller)
@@ -135,6 +139,33 @@ pub(super) fn find(
     }
     strays.extend(unlisted(snapshot));
     Ok(strays)
+}
+
+/// Where nothing but modules lies, and code that the kernel makes. Where that is random, modules may lie behind where
+/// the profile has it.
+fn of_modules(ranges: &Ranges, records: &[&ModuleRecord]) -> Vec<Range<RunAddr>> {
+    let mut of_modules: Vec<Range<RunAddr>> =
+        [Some(ranges.text.clone()), ranges.fallback.clone()].into_iter().flatten().collect();
+    if ranges.data == ranges.text {
+        let sections = records.iter().flat_map(|record| &record.sections);
+        let behind = |address: &u64| {
+            let distance = address.checked_sub(ranges.text.end.0);
+            distance.is_some_and(|distance| distance < ranges.text.end.0 - ranges.text.start.0)
+        };
+        if let Some(last) = sections.map(|section| section.address).filter(behind).max() {
+            of_modules.push(ranges.text.end..RunAddr(last));
+        }
+    }
+    of_modules
+}
+
+/// Where the kernel itself is. Some machines have areas for its parts.
+fn of_kernel(snapshot: &Snapshot) -> Range<u64> {
+    let symbol = |name| snapshot.symbols.kernel(name);
+    match (symbol("_text"), symbol("_end")) {
+        (Some(start), Some(end)) => start..end,
+        _ => 0..0,
+    }
 }
 
 impl Area {
