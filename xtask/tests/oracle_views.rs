@@ -66,5 +66,5 @@ fn whatever_user_space_would_not_have_seen_is_a_difference() {
 
 #[test]
 fn user_space_sees_what_it_saw_on_linux_6_12_on_s390x() {
-    views_equal_the_kernels("s390x-6.12", &[]);
+    views_equal_the_kernels("s390x-6.12", &[("crc32c_generic", 1)]);
 }

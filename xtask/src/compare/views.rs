@@ -54,7 +54,7 @@ pub fn views(oracle: &Oracle, held: Held<'_>) -> Result<Views> {
     let copies = TemporaryCopies::of(oracle)?;
     let of_modules = |line: &&str| !NO_MODULES.iter().any(|other| line.ends_with(other));
     let theirs = oracle.module_symbols.iter().map(String::as_str).filter(of_modules);
-    let theirs: Vec<String> = theirs.map(|line| copies.without_base(line)).collect();
+    let theirs: Vec<String> = theirs.map(|line| shown(&copies.without_base(line))).collect();
     let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
     let (modules, behind) = theirs.split_at(ours.len().min(theirs.len()));
     let remembered = remembered::are_init_functions(oracle, &replay.profile, behind)?;
@@ -122,4 +122,14 @@ fn sysfs(
     }
     result.files += notes.len();
     Ok(())
+}
+
+/// A line as modmem shows it: control characters in names are escaped.
+fn shown(line: &str) -> String {
+    let characters = line.chars().map(|c| match c {
+        '\t' => c.to_string(),
+        _ if c.is_control() => c.escape_default().to_string(),
+        _ => c.to_string(),
+    });
+    characters.collect()
 }

@@ -4,6 +4,7 @@
 mod code;
 mod modules;
 mod ppc32;
+mod s390x;
 mod scene;
 mod state;
 mod tables;
@@ -49,4 +50,11 @@ fn hooks_in_linux_6_12_on_32_bit_powerpc_are_found() {
     let Some(mut scene) = Scene::open("ppc32-6.12") else { return };
     ppc32::all(&mut scene);
     assert!(scene.kinds() >= 45, "{} kinds of hooks found a place", scene.kinds());
+}
+
+#[test]
+fn hooks_in_linux_6_12_on_s390x_are_found() {
+    let Some(mut scene) = Scene::open("s390x-6.12") else { return };
+    s390x::all(&mut scene);
+    assert!(scene.kinds() >= 55, "{} kinds of hooks found a place", scene.kinds());
 }

@@ -44,7 +44,10 @@ impl GivenMemory {
                     address,
                     kind: place.kind,
                 };
-                let start = address.0.checked_sub(place.offset + memory.offset).ok_or_else(misplaced)?;
+                let start = address.0.checked_sub(place.offset + memory.offset);
+                // Blocks are of whole pages.
+                let start = start.filter(|start| start.is_multiple_of(layout.page_size()));
+                let start = start.ok_or_else(misplaced)?;
                 match &mut addresses[block.kind] {
                     Some(known) if known.0 != start => return Err(misplaced()),
                     slot => *slot = Some(RunAddr(start)),

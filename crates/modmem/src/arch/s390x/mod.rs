@@ -31,6 +31,11 @@ impl Architecture for S390x {
     type Stubs = stubs::Tables;
     /// Older assemblers leave it undefined (module.c:module_frob_arch_sections).
     const DEFINED: &'static [&'static str] = &["_GLOBAL_OFFSET_TABLE_"];
+    /// Whether expolines are in use can be decided at boot.
+    const STATES: &'static [MachineState] = &[
+        MachineState { expolines: false, erratum_843419: false },
+        MachineState { expolines: true, erratum_843419: false },
+    ];
 
     fn switches(_: KernelVersion) -> Switches {
         Switches { prel32: false, ..Switches::debian() }
