@@ -124,7 +124,7 @@ fn sysfs(
     Ok(())
 }
 
-/// A line as modmem shows it: control characters in names are escaped.
+/// A line as modmem shows it: compilers put control characters into the names of their own labels, which are escaped.
 fn shown(line: &str) -> String {
     let characters = line.chars().map(|c| match c {
         '\t' => c.to_string(),

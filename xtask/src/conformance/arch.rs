@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::compare::Held;
+
 /// One kind of machine.
 #[derive(Debug)]
 pub(super) struct Arch {
@@ -18,6 +20,10 @@ pub(super) struct Arch {
     /// Symbols of the kernel whose contents decide how modules are patched, and how many bytes each has. What modmem
     /// records by itself is not listed.
     pub(super) words: &'static [(&'static str, u64)],
+    /// References that a running kernel holds on modules and that loading does not make: an instance of the algorithm
+    /// that the init function of `libcrc32c` takes, the control sockets that `sctp` opens for itself, the mount that
+    /// `configfs` is pinned by once somebody has a folder in it.
+    pub(super) held: Held<'static>,
     /// Bytes of a jump label's key: a counter, and a pointer behind it.
     pub(super) key: u64,
 }
@@ -81,6 +87,9 @@ impl fmt::Display for Arch {
     }
 }
 
+/// Where no module has a better implementation.
+const HELD: Held<'_> = &[("crc32c_generic", 1), ("sctp", 2), ("configfs", 1)];
+
 const PCI_DISK: &str = "virtio-blk-pci";
 const PCI_MODULES: &[&str] = &["virtio_pci", "virtio_blk"];
 
@@ -97,6 +106,7 @@ pub(super) static AMD64: Arch = Arch {
     recorder: Recorder::Modmem,
     disk: PCI_MODULES,
     words: &[],
+    held: &[("crc32c_intel", 1), ("sctp", 2), ("configfs", 1)],
     key: 16,
 };
 
@@ -118,6 +128,7 @@ pub(super) static ARM64: Arch = Arch {
     disk: PCI_MODULES,
     // The bitmap by which alternatives are chosen (arch/arm64/kernel/alternative.c).
     words: &[("system_cpucaps", 16), ("boot_cpucaps", 16), ("ftrace_trace_function", 8)],
+    held: HELD,
     key: 16,
 };
 
@@ -140,6 +151,7 @@ pub(super) static S390X: Arch = Arch {
     // What alternatives are chosen by: facilities, branch prediction, where the lowcore lies
     // (arch/s390/kernel/alternative.c).
     words: &[("stfle_fac_list", 128), ("nobp", 4), ("relocate_lowcore", 4), ("ftrace_trace_function", 8)],
+    held: HELD,
     key: 16,
 };
 
@@ -162,6 +174,7 @@ pub(super) static PPC32: Arch = Arch {
     // `cur_cpu_spec` points to `the_cpu_spec`, whose features decide about alternative sections
     // (arch/powerpc/lib/feature-fixups.c).
     words: &[("cur_cpu_spec", 4), ("the_cpu_spec", 64), ("ftrace_trace_function", 4)],
+    held: HELD,
     key: 8,
 };
 

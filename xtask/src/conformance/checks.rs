@@ -8,16 +8,12 @@ use modmem::verify::NotCompared;
 use modmem_linux::snapshot::Snapshot;
 use modmem_linux::verify::{self, Outcome};
 
+use super::arch::Arch;
 use crate::compare::{Differences, Held, layouts, views};
 use crate::oracle::Oracle;
 
 /// The moment's snapshot.
 const SNAPSHOT: &str = "snapshot.mms";
-
-/// References that a running kernel holds on modules and that loading does not make: an instance of the algorithm that
-/// the init function of `libcrc32c` takes, the control sockets that `sctp` opens for itself, the mount that `configfs`
-/// is pinned by once somebody has a folder in it.
-const HELD: Held<'_> = &[("crc32c_intel", 1), ("sctp", 2), ("configfs", 1)];
 
 /// What was found in one moment.
 #[derive(Debug, Default)]
@@ -42,7 +38,12 @@ impl Findings {
 }
 
 /// Checks the moment that a guest recorded in `folder`.
-pub(super) fn check(folder: &Path, files: &BTreeMap<String, Vec<u8>>, config: &str) -> Result<Findings> {
+pub(super) fn check(
+    arch: &Arch,
+    folder: &Path,
+    files: &BTreeMap<String, Vec<u8>>,
+    config: &str,
+) -> Result<Findings> {
     let oracle = Oracle::of(folder, files.clone(), config.to_owned())?;
     let snapshot = snapshot(folder).with_context(|| folder.display().to_string())?;
     let mut findings = Findings::default();
@@ -51,7 +52,7 @@ pub(super) fn check(folder: &Path, files: &BTreeMap<String, Vec<u8>>, config: &s
     findings.attempted("layout", compared);
     let compared = bytes(&snapshot, files, &mut findings);
     findings.attempted("bytes", compared);
-    let compared = view(&oracle, &mut findings);
+    let compared = view(&oracle, arch.held, &mut findings);
     findings.attempted("views", compared);
     Ok(findings)
 }
@@ -72,8 +73,8 @@ fn layout(oracle: &Oracle, findings: &mut Findings) -> Result<()> {
 }
 
 /// What user space sees.
-fn view(oracle: &Oracle, findings: &mut Findings) -> Result<()> {
-    let views = views(oracle, HELD)?;
+fn view(oracle: &Oracle, held: Held<'_>, findings: &mut Findings) -> Result<()> {
+    let views = views(oracle, held)?;
     let compared = format!(
         "{} modules in /proc/modules, {} files of /sys/module, {} lines of /proc/kallsyms",
         views.modules, views.files, views.symbols

@@ -172,7 +172,7 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
     files.extend(waits.map(|file| (guest_module::NAME.to_owned(), file)));
     for moment in MOMENTS.iter().filter(|moment| folder.join(moment).is_dir()) {
         let start = Instant::now();
-        let findings = checks::check(&folder.join(moment), &files, &config)?;
+        let findings = checks::check(boot.arch, &folder.join(moment), &files, &config)?;
         if *moment == MOMENTS[0] && findings.init_memories == 0 && findings.differences.is_empty() {
             bail!("no init memory was compared, although {} waits", guest_module::NAME);
         }
