@@ -22,12 +22,10 @@ const LDR_LITERAL: u32 = 0x58ff_ffe1;
 const ADR: u32 = 0x1000_0022;
 const ADRP: u32 = 0xf0ff_ffe3;
 const ADD: u32 = 0x913f_fc84;
-// Of their 12 bits the scale leaves the upper ones out. These are zero here, as compilers leave them: Linux and ld would
-// clear them, modmem does not.
 const LDRB: u32 = 0x3940_04c5;
-const LDRH: u32 = 0x795f_fcc5;
+const LDRH: u32 = 0x797f_fcc5;
 const LDR_W: u32 = 0xb940_04c5;
-const LDR_X: u32 = 0xf947_fcc5;
+const LDR_X: u32 = 0xf97f_fcc5;
 const LDR_Q: u32 = 0x3dc0_04c5;
 const TBZ: u32 = 0x361f_ffe7;
 const B_EQ: u32 = 0x5400_0020;
