@@ -125,7 +125,7 @@ fn got_and_plt(scene: &mut Scene) {
             (range.start..range.end.min(range.start + 0x800)).find(|&at| scene.running(at, 10) == START)?;
         (at >= range.start + 16 && at < range.start + 0x400).then_some((range.start, at))
     });
-    let (got, plt) = found.last().expect("a module with GOT and PLT");
+    let (got, plt) = found.next_back().expect("a module with GOT and PLT");
     let length = PLT_ENTRY as usize;
     let swapped = [scene.running(plt + PLT_ENTRY, length), scene.running(plt, length)].concat();
     let swapped_addresses = [scene.running(got + 8, 8), scene.running(got, 8)].concat();

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use modmem::RunAddr;
 use modmem::arch::Machine;
-use modmem::profile::Profile;
+use modmem::profile::{Profile, Ranges};
 use modmem::verify::{ModuleReport, NotCompared};
 
 use super::{Checked, Outcome};

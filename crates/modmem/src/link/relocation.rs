@@ -91,6 +91,8 @@ pub struct Field {
     bytes: u8,
     /// Whether the word is the one of four bytes that the place lies in, and does not begin at the place.
     aligned: bool,
+    /// The bits that are written.
+    mask: u64,
     parts: [Bits; 2],
 }
 
@@ -107,18 +109,28 @@ impl Field {
     pub const DOUBLE: Field = Field::whole(8);
 
     const fn whole(bytes: u8) -> Field {
-        Field { bytes, aligned: false, parts: [Bits { from: 0, count: bytes * 8, to: 0 }, NO_BITS] }
+        Field::bits(bytes, bytes * 8, 0, 0)
     }
 
     /// A group of bits in a word of so many bytes.
     pub const fn bits(bytes: u8, count: u8, from: u8, to: u8) -> Field {
-        Field { bytes, aligned: false, parts: [Bits { from, count, to }, NO_BITS] }
+        let bits = Bits { from, count, to };
+        Field { bytes, aligned: false, mask: bits.mask() << to, parts: [bits, NO_BITS] }
     }
 
     /// The same with a second group.
     #[must_use]
     pub const fn and(mut self, count: u8, from: u8, to: u8) -> Field {
-        self.parts[1] = Bits { from, count, to };
+        let bits = Bits { from, count, to };
+        self.mask |= bits.mask() << to;
+        self.parts[1] = bits;
+        self
+    }
+
+    /// The same with `count` more bits that become 0.
+    #[must_use]
+    pub const fn clearing(mut self, count: u8, to: u8) -> Field {
+        self.mask |= Bits { from: 0, count, to }.mask() << to;
         self
     }
 
@@ -145,12 +157,6 @@ impl Field {
         if self.aligned { offset & !3 } else { offset }
     }
 
-    /// The bits that are written.
-    pub(crate) const fn mask(self) -> u64 {
-        let [first, second] = self.parts;
-        first.mask() << first.to | second.mask() << second.to
-    }
-
     /// The value whose bits `word` has in the field, as far as it has them.
     #[cfg(feature = "verify")]
     pub(crate) const fn get(self, word: u64) -> u64 {
@@ -161,7 +167,7 @@ impl Field {
     /// `word` with the field set to `value`.
     pub(crate) const fn set(self, word: u64, value: u64) -> u64 {
         let [first, second] = self.parts;
-        word & !self.mask() | first.spread(value) | second.spread(value)
+        word & !self.mask | first.spread(value) | second.spread(value)
     }
 }
 

@@ -24,7 +24,7 @@ const PAGE: Field = Field::bits(4, 2, 12, 29).and(19, 14, 5);
 
 /// The 12 bits of an ADD, or of a load or store of 2^`scale` bytes, which leaves the lowest out.
 const fn imm12(scale: u8) -> Field {
-    Field::bits(4, 12 - scale, scale, 10)
+    Field::bits(4, 12 - scale, scale, 10).clearing(scale, 22 - scale)
 }
 
 /// The 16 bits of a MOVZ or MOVK for a quarter of the value.
