@@ -404,3 +404,48 @@ fn unlisted(snapshot: &Snapshot) -> Vec<Stray> {
     };
     unlisted.into_iter().map(stray).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{MemoryRecord, MemoryRecords, Symbol, SymbolTable};
+
+    /// A page of one trampoline for a function at `rest`, which `interceptor` intercepts.
+    fn page(rest: u64, interceptor: u64, behind: u8) -> Snapshot {
+        let mut bytes = [0xc0, 0x15].to_vec();
+        bytes.extend(0x800_i32.to_be_bytes());
+        bytes.extend([0; 2]);
+        bytes.extend(rest.to_be_bytes());
+        bytes.extend(interceptor.to_be_bytes());
+        bytes.resize(4096, behind);
+        let symbol = |name, address| Symbol { name, address, letter: 'T', module: None };
+        let shared = symbol("ftrace_shared_hotpatch_trampoline_br", 0x9_1000);
+        Snapshot {
+            memory: MemoryRecords::new(vec![MemoryRecord { address: 0x9_0000, bytes }]).unwrap(),
+            symbols: SymbolTable::new([shared, symbol("ftrace_caller", 0x100)]).unwrap(),
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn pages_of_s390_s_trampolines_lead_into_modules_and_hold_nothing_else() {
+        let places = Places {
+            owned: std::iter::once(0x5000..0x6000).collect(),
+            given_back: Vec::new(),
+            given: std::iter::once(0x7000..0x8000).collect(),
+            listed: Vec::new(),
+            uncompared: Vec::new(),
+        };
+        let range = 0x9_0000..0x9_1000;
+        for (rest, interceptor, behind, good) in [
+            (0x5106, 0x100, 0, true),
+            (0x7106, 0x100, 0, true),
+            (0x6106, 0x100, 0, false),
+            (0x5106, 0x200, 0, false),
+            (0x5106, 0x100, 7, false),
+        ] {
+            let snapshot = page(rest, interceptor, behind);
+            assert_eq!(are_trampolines(&snapshot, &range, &places), good, "{rest:#x} {interceptor:#x}");
+        }
+    }
+}
