@@ -38,6 +38,11 @@ fn user_space_sees_what_it_saw_on_linux_6_12_on_32_bit_powerpc() {
     views_equal_the_kernels("ppc32-6.12", IN_USE);
 }
 
+#[test]
+fn user_space_sees_what_it_saw_on_linux_6_12_on_arm64() {
+    views_equal_the_kernels("arm64-6.12", &[("crc32c_generic", 1)]);
+}
+
 /// Something done to a recording.
 type Change<'c> = &'c dyn Fn(&mut Oracle);
 
