@@ -77,3 +77,9 @@ fn text_of_linux_6_12_on_32_bit_powerpc_gets_the_kernels_own_addresses() {
     let same = blocks_at_the_kernels_addresses("ppc32-6.12", MemoryKind::is_text, &[], &[]);
     assert!(same.is_none_or(|same| same == 225), "{same:?}");
 }
+
+#[test]
+fn blocks_of_linux_6_12_on_s390x_get_the_kernels_own_addresses() {
+    let same = blocks_at_the_kernels_addresses("s390x-6.12", |_| true, &[], &[]);
+    assert!(same.is_none_or(|same| same > 150), "{same:?}");
+}

@@ -146,6 +146,12 @@ impl Layout {
         self.shapes.head()
     }
 
+    /// Bytes that the loader allocates for the module beside its memories: on s390x for the trampolines of functions that
+    /// can be traced, which it makes itself.
+    pub fn beside(&self) -> u64 {
+        self.shapes.beside
+    }
+
     pub(crate) fn shapes(&self) -> &Shapes {
         &self.shapes
     }

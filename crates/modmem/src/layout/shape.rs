@@ -47,6 +47,8 @@ pub(crate) struct Shapes {
     /// Whose entries these tables have, in order.
     pub(crate) got: Vec<Slot>,
     pub(crate) plt: Vec<Slot>,
+    /// Bytes that the loader allocates for the module beside its memories, once they are linked.
+    pub(crate) beside: u64,
 }
 
 impl Shapes {

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use super::Kind;
 use super::stubs::{GOT_ENTRY, PLT_ENTRY};
+use crate::address::align_up;
 use crate::image::elf::{Big64, section_type};
 use crate::image::{Image, Relocation, RelocationSection};
 use crate::layout::{LayoutError, Shapes, Slot, classify};
@@ -59,5 +60,17 @@ pub(super) fn shapes(image: &Image<'_>, profile: &Profile) -> Result<Shapes, Lay
     // The last entry is the one that the others jump to their targets through.
     let shared = usize::from(profile.machine_state.expolines && !shapes.plt.is_empty());
     shapes.plt_size = (shapes.plt.len() + shared) as u64 * PLT_ENTRY;
+    shapes.beside = trampolines(image, profile);
     Ok(shapes)
+}
+
+/// Bytes of the pages that the loader fills with trampolines, one for each function that can be traced
+/// (arch/s390/kernel/module.c:module_alloc_ftrace_hotpatch_trampolines).
+fn trampolines(image: &Image<'_>, profile: &Profile) -> u64 {
+    const TRAMPOLINE: u64 = 24;
+    const ADDRESS: u64 = 8;
+    let functions = image.section("__mcount_loc").filter(|_| profile.switches.dynamic_ftrace);
+    // A file's section is no larger than the file.
+    let size = functions.map_or(0, |section| section.size().saturating_mul(TRAMPOLINE).div_ceil(ADDRESS));
+    align_up(size, profile.page_size).unwrap_or(size)
 }

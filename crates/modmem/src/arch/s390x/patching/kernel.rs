@@ -91,10 +91,11 @@ impl Kernel {
             nobp: is_set(b"nobp"),
             relocated_lowcore: is_set(b"relocate_lowcore"),
             machine_features,
-            sequential: match word(b"machine_flags") {
-                Some(flags) => Some(flags & SEQUENTIAL != 0),
-                None if symbol(b"machine_features").is_some() => has(SEQUENTIAL_FACILITY),
-                None => None,
+            sequential: match (word(b"machine_flags"), has(SEQUENTIAL_FACILITY)) {
+                (Some(flags), _) => Some(flags & SEQUENTIAL != 0),
+                // Older kernels make nothing of the facility.
+                (None, Some(true)) if symbol(b"machine_features").is_none() => None,
+                (None, has) => has,
             },
             clears_stack: profile.switches.init_stack_zero,
         }
