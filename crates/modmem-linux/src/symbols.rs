@@ -9,6 +9,7 @@ use crate::{
     symbol_file::SymbolFile,
     symvers,
 };
+use modmem::{Name, profile::KernelConfig};
 use std::{
     collections::HashMap,
     fmt::Write as _,
@@ -184,8 +185,14 @@ fn merge(
     } else {
         addresses.globals().collect()
     };
+    let machine = config.and_then(|config| KernelConfig::parse(&String::from_utf8_lossy(config)).machine());
+    // What the linker made of other symbols is missing in kallsyms.
+    let made = |name: &str| {
+        let (other, offset) = machine?.made_symbol(Name::from(name))?;
+        Some(addresses.address(other)?.wrapping_add(offset))
+    };
     let symbol = |name: &str| {
-        let address = addresses.address(name)?;
+        let address = addresses.address(name).or_else(|| made(name))?;
         let known = known.get(name);
         Some(KernelSymbol {
             name: name.into(),

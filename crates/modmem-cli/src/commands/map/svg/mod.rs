@@ -116,8 +116,9 @@ mod tests {
         let svg = picture(&tests::two_windows());
         let document = parsed(&svg);
         assert!(svg.contains("784 MiB between"), "{svg}");
-        assert!(titles(&document).iter().any(|title| title.starts_with("loop Text 0x00000000b0000000")));
-        assert!(titles(&document).iter().any(|title| title.starts_with("loop Data 0x00000000f1000000")));
+        assert!(titles(&document).contains(&"the kernel, 0xc0000000-0xc0b19000; its code to 0xc061c000"));
+        assert!(titles(&document).iter().any(|title| title.starts_with("loop Text 0xb0000000")));
+        assert!(titles(&document).iter().any(|title| title.starts_with("loop Data 0xf1000000")));
     }
 
     #[test]
