@@ -12,6 +12,7 @@ pub mod loom;
 pub mod machines;
 pub mod mod_tree;
 pub mod oracle;
+pub mod picture;
 pub mod replay;
 pub mod tamper;
 pub mod whole_package;

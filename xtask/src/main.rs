@@ -14,6 +14,7 @@ usage: cargo xtask CHORE
   bench machines KERNEL...
                          measure what a module and a relocation cost on the machine of each kernel (debian:6.12:arm64)
   goldens DIR            write crates/modmem/tests/goldens from recorded kernels
+  picture DIR            draw docs/pictures/ppc32-6.12.svg from recorded kernels
   whole-package KERNEL   load all modules of a kernel package, or of several that it comes in; fails if one is missing
   conformance [OPTION]   boot real kernels under emulation and compare them with modmem (--help for the options)
   freestanding           build and run the library in a program without std
@@ -44,6 +45,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["machines"] => xtask::machines::run(),
         ["loom"] => xtask::loom::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
+        ["picture", folder] => xtask::picture::run(Path::new(folder)),
         ["whole-package", kernel @ ..] if !kernel.is_empty() => xtask::whole_package::run(kernel),
         _ => bail!("{USAGE}"),
     }?;

@@ -28,6 +28,9 @@ pub(super) fn picture(map: &Map) -> String {
     let overview = overview::draw(&mut canvas, map, y + 18.0);
     y = overview.bottom;
     for (index, (window, rows)) in map.windows.iter().zip(&rows).enumerate() {
+        if let Some(kernel) = map.kernel_before(index) {
+            y = overview::kernel_between(&mut canvas, map, kernel, y);
+        }
         if !rows.rows.is_empty() {
             // A funnel from the overview to the rows, where it is clear which rows.
             let zoom = overview.taken.get(index).copied().flatten().filter(|_| map.windows.len() == 1);

@@ -67,27 +67,38 @@ fn breaks(canvas: &mut Canvas, places: [f64; 2], strip: f64) {
     }
 }
 
+/// The kernel in the gap of the strip.
 fn draw_kernel(canvas: &mut Canvas, map: &Map, kernel: &KernelSpan, x: f64, strip: f64) {
+    canvas.text("a", x, strip - 6.0, &map.address(kernel.range.start));
+    canvas.text("a e", x + KERNEL, strip - 6.0, &map.address(kernel.range.end));
+    let label = format!("the kernel, {}", size(kernel.range.end - kernel.range.start));
+    kernel_box(canvas, map, kernel, Rect { x, y: strip, width: KERNEL, height: HEIGHT }, &label);
+}
+
+/// The kernel between the rows of two windows; returns where it ends.
+pub(super) fn kernel_between(canvas: &mut Canvas, map: &Map, kernel: &KernelSpan, top: f64) -> f64 {
+    let (start, end) = (map.address(kernel.range.start), map.address(kernel.range.end));
+    let bytes = size(kernel.range.end - kernel.range.start);
+    let rect = Rect { x: LEFT, y: top + 16.0, width: BAND, height: HEIGHT + 4.0 };
+    canvas.text("a", MARGIN, rect.y + 14.0, &start);
+    kernel_box(canvas, map, kernel, rect, &format!("the kernel: {start}-{end}, {bytes}, not to scale"));
+    rect.y + rect.height
+}
+
+/// A box with the part that is code.
+fn kernel_box(canvas: &mut Canvas, map: &Map, kernel: &KernelSpan, whole: Rect, label: &str) {
     let KernelSpan { range, text_end } = kernel;
+    let (start, end) = (map.address(range.start), map.address(range.end));
     let bytes = (range.end - range.start) as f64;
     let code = text_end.filter(|end| range.contains(end)).map_or(0.0, |end| (end - range.start) as f64);
-    let (start, end) = (map.address(range.start), map.address(range.end));
-    canvas.text("a", x, strip - 6.0, &start);
-    canvas.text("a e", x + KERNEL, strip - 6.0, &end);
     canvas.open("");
     canvas.title(&match text_end {
         Some(text_end) => format!("the kernel, {start}-{end}; its code to {}", map.address(*text_end)),
         None => format!("the kernel, {start}-{end}"),
     });
-    let whole = Rect { x, y: strip, width: KERNEL, height: HEIGHT };
     canvas.rect("kd", whole);
-    canvas.rect("kt", Rect { width: KERNEL * code / bytes.max(1.0), ..whole });
-    canvas.text(
-        "s m kl",
-        x + KERNEL / 2.0,
-        strip + 12.0,
-        &format!("the kernel, {}", size(range.end - range.start)),
-    );
+    canvas.rect("kt", Rect { width: whole.width * code / bytes.max(1.0), ..whole });
+    canvas.text("s m kl", whole.x + whole.width / 2.0, whole.y + whole.height / 2.0 + 4.0, label);
     canvas.close();
 }
 
