@@ -120,7 +120,7 @@ fn got_and_plt(scene: &mut Scene) {
     let memories = scene.victim.memories.clone();
     let texts = memories.iter().filter(|(_, kind, _)| *kind == MemoryKind::Text);
     // A GOT of more than one entry, then a PLT.
-    let found = texts.filter_map(|(_, _, range)| {
+    let mut found = texts.filter_map(|(_, _, range)| {
         let at =
             (range.start..range.end.min(range.start + 0x800)).find(|&at| scene.running(at, 10) == START)?;
         (at >= range.start + 16 && at < range.start + 0x400).then_some((range.start, at))
