@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use modmem::image::elf::{ByteOrder, Class, section_type};
-use modmem::image::{Image, RelocationSection};
+use modmem::image::{Image, RelocationSection, Section};
 use modmem::layout::Layout;
 use modmem::link::{
     Definition, Export, LinkOptions, Linker, Placement, Provider, ProviderState, Scope, Symbols,
@@ -109,17 +109,19 @@ fn link(linker: &mut Linker, profile: &Profile, file: &[u8]) -> Result<()> {
     let layout = Layout::of(&image, profile)?;
     let mut space = AddressSpace::new(profile);
     let percpu = layout.percpu().is_some();
+    // Symbols lie where modules do, so that everything reaches them.
+    let near = profile.ranges.text.end.0 - 0x1_0000;
     let mut placement = Placement::allocate(layout, &mut space)?;
     if percpu {
-        placement = placement.with_percpu(PerCpuPlace::given(0x1000));
+        placement = placement.with_percpu(PerCpuPlace::given(near));
     }
-    // Symbols lie where modules do, so that everything reaches them.
-    let scope = Everything(profile.ranges.text.end.0 - 0x10000);
+    let scope = Everything(near);
     std::hint::black_box(linker.link(&image, profile, placement, &scope, LinkOptions::default())?);
     Ok(())
 }
 
-/// The same file with its relocation sections marked as ordinary ones.
+/// The same file with its relocation sections marked as ordinary ones, but for those of export tables, which are read
+/// once they are relocated.
 fn without_relocations(file: &[u8]) -> Vec<u8> {
     let mut file = file.to_vec();
     let Ok(image) = Image::parse(&file) else { return file };
@@ -128,8 +130,10 @@ fn without_relocations(file: &[u8]) -> Vec<u8> {
         Class::Elf64 => (40, 64),
         Class::Elf32 => (32, 40),
     };
-    let relocations: Vec<usize> =
-        image.sections().iter().filter(|s| s.kind() == section_type::RELA).map(|s| s.index()).collect();
+    let marked = |section: &&Section<'_>| {
+        section.kind() == section_type::RELA && !section.name().to_text().contains("__ksymtab")
+    };
+    let relocations: Vec<usize> = image.sections().iter().filter(marked).map(Section::index).collect();
     let Some(table) = format.read_word(&file[table_at..]) else { return file };
     let kind = match format.order {
         ByteOrder::Little => section_type::PROGBITS.to_le_bytes(),
