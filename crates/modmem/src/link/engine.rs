@@ -125,13 +125,13 @@ impl Task<'_, '_, '_> {
             4 => {
                 let field = field.first_chunk_mut::<4>()?;
                 let word = u64::from(A::Encoding::u32(field, 0));
-                A::Encoding::put_u32(field, 0, step.field.set(word, value) as u32);
+                A::Encoding::put_u32(field, 0, step.set(word, value) as u32);
             }
             8 => A::Encoding::put_u64(field.first_chunk_mut::<8>()?, 0, value),
             2 => {
                 let field = field.first_chunk_mut::<2>()?;
                 let word = u64::from(A::Encoding::u16(field, 0));
-                A::Encoding::put_u16(field, 0, step.field.set(word, value) as u16);
+                A::Encoding::put_u16(field, 0, step.set(word, value) as u16);
             }
             _ => return None,
         }

@@ -313,15 +313,44 @@ pub(crate) struct Step {
     /// An allowed value has none of `reject` after `bias` was added.
     pub(crate) bias: u64,
     pub(crate) reject: u64,
-    /// The field.
-    pub(crate) field: Field,
+    /// The bits of the word that stay, and what goes between them.
+    pub(crate) kept: u64,
+    pub(crate) parts: [Part; 2],
     /// Whether S is the address of the symbol's entry in the table of addresses.
     pub(crate) entry: bool,
     /// Where S must be.
     pub(crate) reach: Reach,
 }
 
+/// [`Bits`] made ready: shifted right, masked, shifted left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    from: u32,
+    to: u32,
+    mask: u64,
+}
+
+impl Part {
+    const NONE: Part = Part { from: 0, to: 0, mask: 0 };
+
+    const fn of(bits: Bits) -> Part {
+        Part { from: bits.from as u32, to: bits.to as u32, mask: bits.mask() }
+    }
+
+    #[inline(always)]
+    const fn spread(self, value: u64) -> u64 {
+        (value.wrapping_shr(self.from) & self.mask).wrapping_shl(self.to)
+    }
+}
+
 impl Step {
+    /// `word` with the field set to `value`.
+    #[inline(always)]
+    pub(crate) const fn set(&self, word: u64, value: u64) -> u64 {
+        let [first, second] = self.parts;
+        word & self.kept | first.spread(value) | second.spread(value)
+    }
+
     const NONE: Step = Step {
         bytes: 0,
         unaligned: 0,
@@ -330,7 +359,8 @@ impl Step {
         place: 0,
         bias: 0,
         reject: 0,
-        field: Field::NONE,
+        kept: 0,
+        parts: [Part::NONE; 2],
         entry: false,
         reach: Reach::ANY,
     };
@@ -349,8 +379,10 @@ impl Step {
         let unaligned = if kind.field.aligned { 3 } else { 0 };
         let (bias, reject) = (kind.check.bias(), kind.check.reject());
         let entry = matches!(kind.expression, Expression::GotEntryPlusAddendMinusPlace);
-        let (bytes, field, reach) = (kind.field.bytes as u32, kind.field, kind.reach);
-        Step { bytes, unaligned, added, sum, place, bias, reject, field, entry, reach }
+        let (bytes, kept, reach) = (kind.field.bytes as u32, !kind.field.mask, kind.reach);
+        let [first, second] = kind.field.parts;
+        let parts = [Part::of(first), Part::of(second)];
+        Step { bytes, unaligned, added, sum, place, bias, reject, kept, parts, entry, reach }
     }
 }
 
