@@ -9,15 +9,15 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use modmem::arch::Machine;
-use modmem::image::elf::section_type;
-use modmem::image::{Image, Section};
+use modmem::image::elf::{section_flag, section_type};
+use modmem::image::{Image, RelocationSection, Section, SymbolPlace};
 use modmem::layout::Layout;
 
 use crate::mod_tree;
 use crate::oracle::Oracle;
 
 /// The recorded kernels whose layout is proven.
-const KERNELS: [&str; 5] = ["amd64-7.2", "amd64-6.12", "amd64-6.1", "ppc32-6.12", "s390x-6.12"];
+const KERNELS: [&str; 6] = ["amd64-7.2", "amd64-6.12", "amd64-6.1", "ppc32-6.12", "s390x-6.12", "arm64-6.12"];
 
 /// The table of what a kernel did to its `mod_tree`.
 pub const MOD_TREE: &str =
@@ -45,7 +45,8 @@ fn golden(oracle: &Oracle) -> Result<String> {
         "# Where a running kernel had each section of its modules. Written by `cargo xtask goldens`.\n\
          # module NAME CORE_SIZE SYMBOLS STRTAB_SIZE CORE_SYMBOLS CORE_STRINGS_SIZE\n\
          # TYPE FLAGS SIZE ALIGNMENT ADDRESS NAME (hexadecimal; address - for what the kernel did not report)\n\
-         # branches COUNT NAME: a section of relocations, with so many different targets of branches (32-bit PowerPC)\n\
+         # branches COUNT NAME: a section of relocations, with so many different targets of branches (32-bit PowerPC),\n\
+         #   with so many branches that get an entry in a PLT (arm64)\n\
          # tables GOT PLT: how many symbols need an entry in each (s390x)\n\
          # area ADDRESS SIZE: a vmalloc area of the module alone, without its guard page\n",
     );
@@ -83,6 +84,9 @@ fn golden(oracle: &Oracle) -> Result<String> {
         if profile.machine == Machine::PowerPc {
             branches(&image, &mut text)?;
         }
+        if profile.machine == Machine::Arm64 {
+            plt_entries(&image, &mut text)?;
+        }
         if profile.machine == Machine::S390 {
             tables(&image, &mut text)?;
         }
@@ -114,6 +118,42 @@ fn branches(image: &Image<'_>, text: &mut String) -> Result<()> {
         let branches = section.iter().filter(|relocation| relocation.kind == REL24);
         let targets: BTreeSet<_> = branches.map(|branch| (branch.symbol, branch.addend)).collect();
         writeln!(text, "branches {:x} {}", targets.len(), section.section().name().to_text())?;
+    }
+    Ok(())
+}
+
+/// Entries that Linux makes room for in PLTs, counted as it does: branches to other sections are brought to the front
+/// and sorted, and those that equal their neighbour share its entry.
+fn plt_entries(image: &Image<'_>, text: &mut String) -> Result<()> {
+    const BRANCHES: [u32; 2] = [282, 283];
+    let of_code =
+        |section: &RelocationSection<'_, '_>| section.target().flags() & section_flag::EXECINSTR != 0;
+    for section in image.relocations().filter(of_code) {
+        let own = SymbolPlace::Section(section.target().index());
+        let leads_out = |(kind, symbol, _): &(u32, u32, i64)| {
+            let place = image.symbols().get(*symbol as usize).map(|symbol| symbol.place);
+            BRANCHES.contains(kind) && place != Some(own)
+        };
+        let mut all: Vec<(u32, u32, i64)> = section.iter().map(|r| (r.kind, r.symbol, r.addend)).collect();
+        let (mut front, mut back) = (0, all.len().saturating_sub(1));
+        while front < back {
+            if leads_out(&all[front]) {
+                front += 1;
+            } else if leads_out(&all[back]) {
+                all.swap(front, back);
+            } else {
+                back -= 1;
+            }
+        }
+        all[..front].sort_unstable();
+        let mut previous = None;
+        let mut entries = 0;
+        for branch in &all {
+            let shared = branch.2 == 0 && previous == Some(branch);
+            entries += u64::from(leads_out(branch) && !shared);
+            previous = Some(branch);
+        }
+        writeln!(text, "branches {entries:x} {}", section.section().name().to_text())?;
     }
     Ok(())
 }

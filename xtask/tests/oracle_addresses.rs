@@ -83,3 +83,9 @@ fn blocks_of_linux_6_12_on_s390x_get_the_kernels_own_addresses() {
     let same = blocks_at_the_kernels_addresses("s390x-6.12", |_| true, &[], &[]);
     assert!(same.is_none_or(|same| same > 150), "{same:?}");
 }
+
+#[test]
+fn blocks_of_linux_6_12_on_arm64_get_the_kernels_own_addresses() {
+    let same = blocks_at_the_kernels_addresses("arm64-6.12", |_| true, &[], &[]);
+    assert!(same.is_none_or(|same| same > 150), "{same:?}");
+}

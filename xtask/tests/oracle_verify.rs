@@ -75,3 +75,9 @@ fn every_byte_of_linux_6_12_on_32_bit_powerpc_is_explained() {
 fn every_byte_of_linux_6_12_on_s390x_is_explained() {
     every_byte_is_explained("s390x-6.12", 33, &[&ANYWHERE[..], &[Rule::JumpLabel]].concat());
 }
+
+#[test]
+fn every_byte_of_linux_6_12_on_arm64_is_explained() {
+    let rules = [Rule::Ftrace, Rule::JumpLabel, Rule::SortedTable, Rule::RewrittenTable];
+    every_byte_is_explained("arm64-6.12", 35, &rules);
+}

@@ -16,6 +16,7 @@ use support::{ALLOC, Elf, NOBITS, RELA, STRTAB, SYMTAB, Section, Symbol};
 
 /// R_PPC_REL24
 const BRANCH: u32 = 10;
+const R_AARCH64_CALL26: u64 = 283;
 const R_390_GOTENT: u64 = 26;
 const R_390_PLT32DBL: u64 = 20;
 
@@ -50,6 +51,7 @@ impl Kernel {
             "x86-64" => (62, true, false),
             "ppc32" => (20, false, true),
             "s390x" => (22, true, true),
+            "arm64" => (183, true, false),
             _ => panic!("{machine}"),
         };
         let profile = Profile::named_for(Machine::from_elf(elf_machine), release).unwrap();
@@ -134,7 +136,17 @@ impl Golden {
             }
             elf.add(section);
         }
-        for (name, targets) in &self.branches {
+        for (name, entries) in self.branches.iter().filter(|_| kernel.elf_machine == 183) {
+            let target = name.strip_prefix(".rela").unwrap();
+            let target = self.sections.iter().position(|(section, _)| section.name == target).unwrap() + 1;
+            let mut section = Section::new(name, RELA, 0, 8, Vec::new());
+            (section.link, section.info, section.entry_size) = (self.index_of(SYMTAB), target as u32, 24);
+            for addend in 1..=*entries {
+                section.data.extend([0, R_AARCH64_CALL26, addend].map(u64::to_le_bytes).concat());
+            }
+            elf.add(section);
+        }
+        for (name, targets) in self.branches.iter().filter(|_| kernel.elf_machine == 20) {
             // For no section that is kept: they are counted, not applied.
             let mut section = Section::new(name, RELA, 0, 4, Vec::new());
             for addend in 1..=*targets as u32 {
@@ -262,4 +274,9 @@ fn every_section_of_linux_6_12_on_32_bit_powerpc_lies_where_the_kernel_had_it() 
 #[test]
 fn every_section_of_linux_6_12_on_s390x_lies_where_the_kernel_had_it() {
     check(include_str!("goldens/s390x-6.12.txt"));
+}
+
+#[test]
+fn every_section_of_linux_6_12_on_arm64_lies_where_the_kernel_had_it() {
+    check(include_str!("goldens/arm64-6.12.txt"));
 }
