@@ -57,7 +57,7 @@ fn entries_of_functions(scene: &mut Scene) {
     let marks: Vec<Site> = marks.filter(|(module, mark)| scene.victim.is_text(module, *mark)).collect();
     let (_, mark) = marks[marks.len() / 2].clone();
     let (entry, site) = (mark + 8, mark + 12);
-    assert_eq!([word(scene, entry), word(scene, site)], [SAVE_RETURN_ADDRESS, NOP]);
+    assert_eq!([word(scene, entry), word(scene, site)], [SAVE_RETURN_ADDRESS, NOP], "nobody traces");
     let (printk, tracer) = (scene.kernel_symbol("_printk"), scene.kernel_symbol("ftrace_caller"));
     let neighbour = marks[marks.len() / 2 + 1].1 + 8;
     let name = &marks[marks.len() / 2].0;

@@ -58,9 +58,10 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
             }
         };
         subject.twin.write(function, &SAVE_RETURN_ADDRESS.to_le_bytes(), Rule::Ftrace, Standing::Certain);
-        let traced = call(subject, function + 4);
-        if let Some(nop_ops) = marked {
-            mark(subject, address, nop_ops, traced);
+        let mark = marked.map(|nop_ops| Mark::at(subject, address, nop_ops));
+        let traced = call(subject, function + 4, mark.as_ref());
+        if let Some(mark) = mark {
+            mark.write(subject, address, traced);
         }
     }
 }
@@ -70,31 +71,45 @@ fn is_landing_pad(word: u32) -> bool {
     word & 0xffff_ff3f == 0xd503_241f
 }
 
-/// The call of the tracer, or a NOP; whether it is one.
-fn call(subject: &mut Subject<'_, '_>, site: RunAddr) -> bool {
+/// The call of the tracer, or a NOP; whether it is one. What is neither is taken for what the function's mark says.
+fn call(subject: &mut Subject<'_, '_>, site: RunAddr, mark: Option<&Mark>) -> bool {
     let found = subject.twin.found(site, 4).and_then(|found| found.first_chunk());
     let found = found.map_or(NOP, |found| u32::from_le_bytes(*found));
-    let (mut word, mut standing) = (NOP, Standing::Certain);
     // Jumps are looked at too: what is not right should be said where it leads.
-    if found & 0x7c00_0000 == 0x1400_0000 {
-        let target = site + (i64::from((found << 6) as i32 >> 4) as u64);
-        if found & BL == BL && is_tracer(subject, site, target) {
-            word = found;
-        } else {
-            standing = Standing::WrongTarget(target);
-        }
-    }
+    let target =
+        (found & 0x7c00_0000 == 0x1400_0000).then(|| site + (i64::from((found << 6) as i32 >> 4) as u64));
+    let traced = match target {
+        Some(target) if found & BL == BL && is_tracer(subject, site, target) => Some(found),
+        _ if found == NOP => None,
+        _ => mark.filter(|mark| mark.is_of_tracer).and_then(|_| usual_call(subject, site)),
+    };
+    let word = traced.unwrap_or(NOP);
+    let standing = target.filter(|_| word != found).map_or(Standing::Certain, Standing::WrongTarget);
     subject.twin.write(site, &word.to_le_bytes(), Rule::Ftrace, standing);
-    word != NOP
+    traced.is_some()
+}
+
+/// The trampolines of the memory that `site` is in.
+fn trampolines(subject: &Subject<'_, '_>, site: RunAddr) -> Option<(RunAddr, u64)> {
+    let kind = subject.twin.kind_at(site);
+    let (_, name) = TRAMPOLINES.iter().find(|(of, _)| Some(*of) == kind)?;
+    subject.section(name)
+}
+
+/// The call of the first of the kernel's entries, or of its trampoline.
+fn usual_call(subject: &Subject<'_, '_>, site: RunAddr) -> Option<u32> {
+    let direct = branch(BL, site.0, subject.kernel.tracers[0]?);
+    if direct & 0xfc00_0000 == BL {
+        return Some(direct);
+    }
+    Some(branch(BL, site.0, trampolines(subject, site)?.0.0))
 }
 
 /// Whether the call at `site` may go to `target`: one of the kernel's entries, the trampoline to it where that is out
 /// of reach, or a trampoline that BPF made.
 fn is_tracer(subject: &Subject<'_, '_>, site: RunAddr, target: RunAddr) -> bool {
     let reaches = |tracer: u64| branch(BL, site.0, tracer) & 0xfc00_0000 == BL;
-    let kind = subject.twin.kind_at(site);
-    let name = TRAMPOLINES.iter().find(|(of, _)| Some(*of) == kind).map(|(_, name)| *name);
-    let trampolines = name.and_then(|name| subject.section(name));
+    let trampolines = trampolines(subject, site);
     let of_kernel = (0..).zip(subject.kernel.tracers).any(|(slot, tracer)| match tracer {
         Some(tracer) if reaches(tracer) => target.0 == tracer,
         Some(_) => {
@@ -110,25 +125,38 @@ fn is_tracer(subject: &Subject<'_, '_>, site: RunAddr, target: RunAddr) -> bool 
     of_kernel || of_bpf()
 }
 
-/// Who traces a function: the address of a `struct ftrace_ops` before it.
-fn mark(subject: &mut Subject<'_, '_>, literal: RunAddr, nop_ops: u64, traced: bool) {
-    let found = subject.twin.found(literal, 8).and_then(|found| found.first_chunk());
-    let found = found.map_or(nop_ops, |found| u64::from_le_bytes(*found));
-    let several = subject.kernel.list_ops.unwrap_or(nop_ops);
-    let (word, standing) = match traced {
-        false => (nop_ops, Standing::Certain),
-        true if found == several || is_ops(subject, RunAddr(found)) => (found, Standing::Certain),
-        true => (several, Standing::WrongTarget(RunAddr(found))),
-    };
-    subject.twin.write(literal, &word.to_le_bytes(), Rule::Ftrace, standing);
+/// Who traces a function: the address of a `struct ftrace_ops` before it, as it is found.
+struct Mark {
+    nop_ops: u64,
+    found: u64,
+    /// Whether it is that of somebody who traces.
+    is_of_tracer: bool,
 }
 
-/// Whether a `struct ftrace_ops` may be at `address`: data of the kernel's own with a name, or memory that begins with
-/// the address of a function.
-fn is_ops(subject: &Subject<'_, '_>, address: RunAddr) -> bool {
-    let named = subject
-        .guest
-        .symbol_at(address)
-        .is_some_and(|symbol| symbol.offset == 0 && symbol.module.is_none() && !symbol.text);
-    named || subject.guest_word(address).is_some_and(|function| subject.is_function(RunAddr(function)))
+impl Mark {
+    fn at(subject: &Subject<'_, '_>, literal: RunAddr, nop_ops: u64) -> Mark {
+        let found = subject.twin.found(literal, 8).and_then(|found| found.first_chunk());
+        let found = found.map_or(nop_ops, |found| u64::from_le_bytes(*found));
+        // One of the kernel's own, or memory that begins with the address of a function.
+        let is_of_tracer = found != nop_ops
+            && (subject.kernel.ops.contains(&Some(found))
+                || subject
+                    .guest_word(RunAddr(found))
+                    .is_some_and(|function| subject.is_function(RunAddr(function))));
+        Mark { nop_ops, found, is_of_tracer }
+    }
+
+    fn write(&self, subject: &mut Subject<'_, '_>, literal: RunAddr, traced: bool) {
+        let differs = |ops: &u64| (ops ^ self.found).to_le_bytes().iter().filter(|byte| **byte != 0).count();
+        let (word, standing) = match traced {
+            false => (self.nop_ops, Standing::Certain),
+            true if self.is_of_tracer => (self.found, Standing::Certain),
+            true => {
+                // What it most likely was.
+                let likely = subject.kernel.ops.into_iter().flatten().min_by_key(differs);
+                (likely.unwrap_or(self.nop_ops), Standing::WrongTarget(RunAddr(self.found)))
+            }
+        };
+        subject.twin.write(literal, &word.to_le_bytes(), Rule::Ftrace, standing);
+    }
 }
