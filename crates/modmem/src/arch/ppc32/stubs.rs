@@ -38,15 +38,6 @@ pub(super) fn stub(target: u32) -> [u8; ENTRY as usize] {
     bytes
 }
 
-/// Where a stub leads, if it is one.
-#[cfg(feature = "verify")]
-pub(super) fn target(bytes: &[u8]) -> Option<u32> {
-    let word = |at: usize| Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
-    let (upper, lower) = (word(0)? << 16, word(4)? as i16);
-    let target = upper.wrapping_add_signed(lower.into());
-    (bytes.get(..ENTRY as usize)? == stub(target)).then_some(target)
-}
-
 /// Both tables of a module.
 #[derive(Debug)]
 pub(crate) struct Plt {

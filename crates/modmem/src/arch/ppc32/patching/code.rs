@@ -4,7 +4,7 @@
 use super::Subject;
 use super::insn::{MFLR, NOP, STORE_LR, TRAP, branch, call_target, jump_target};
 use crate::address::RunAddr;
-use crate::arch::ppc32::stubs::{CORE_TABLE, ENTRY, stub, target};
+use crate::arch::ppc32::stubs::{CORE_TABLE, ENTRY, stub};
 use crate::layout::MemoryKind;
 use crate::verify::Rule;
 use crate::verify::tables::{JumpEntry, is_taken};
@@ -27,31 +27,37 @@ pub(super) const ENTRY_TABLES: [(&str, Form); 2] =
 /// (arch/powerpc/kernel/optprobes_head.S).
 const PROBE_SLOTS: &str = "optinsn_slot";
 
-/// `.plt`: a stub to each of the kernel's tracers, whether branches would reach them or not
-/// (arch/powerpc/kernel/module_32.c:module_finalize_ftrace).
-pub(super) fn tracer_stubs(subject: &mut Subject<'_, '_>) {
-    if !subject.profile.switches.dynamic_ftrace {
-        return;
-    }
-    for tracer in subject.kernel.tracers.into_iter().flatten() {
-        let free = stubs(subject).find(|(_, leads)| leads.is_none_or(|leads| leads == tracer));
-        if let Some((place, None)) = free {
-            subject.twin.write(place, &stub(tracer), Rule::Ftrace, Standing::Certain);
-        }
-    }
+/// Where functions of a module call the kernel's tracers: these themselves, and the module's stubs to them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tracers {
+    stubs: [Option<u32>; 2],
 }
 
-/// The entries of `.plt` with where they lead; the last one is free.
-fn stubs(subject: &Subject<'_, '_>) -> impl Iterator<Item = (RunAddr, Option<u32>)> {
-    let (table, size) = subject.section(CORE_TABLE).unwrap_or_default();
-    let mut over = false;
-    (0..size / ENTRY).map_while(move |index| {
-        let place = table + index * ENTRY;
-        let leads = subject.twin.ours(place, ENTRY as usize).and_then(target);
-        let shown = !over;
-        over = leads.is_none();
-        shown.then_some((place, leads))
-    })
+/// `.plt`: a stub to each of the kernel's tracers, whether branches would reach them or not, in the first place that is
+/// free (arch/powerpc/kernel/module_32.c:module_finalize_ftrace). Linux does not look whether that is still in the table.
+pub(super) fn tracer_stubs(subject: &mut Subject<'_, '_>) -> Tracers {
+    let mut tracers = Tracers::default();
+    let Some((table, _)) = subject.section(CORE_TABLE).filter(|_| subject.profile.switches.dynamic_ftrace)
+    else {
+        return tracers;
+    };
+    for (known, tracer) in tracers.stubs.iter_mut().zip(subject.kernel.tracers) {
+        let Some(tracer) = tracer else { continue };
+        let wanted = stub(tracer);
+        let mut place = table;
+        while let Some(found) = subject.twin.ours(place, wanted.len()) {
+            let is_free = found.starts_with(&[0; 4]);
+            if is_free || found[..8] == wanted[..8] {
+                *known = Some(place.0 as u32);
+                if is_free {
+                    subject.twin.write(place, &wanted, Rule::Ftrace, Standing::Certain);
+                }
+                break;
+            }
+            place = place + ENTRY;
+        }
+    }
+    tracers
 }
 
 /// The word at an address, as it must be so far, and as the guest has it.
@@ -65,7 +71,7 @@ fn write(subject: &mut Subject<'_, '_>, at: RunAddr, word: u32, rule: Rule, stan
 }
 
 /// Entries of functions: a NOP, or a call of a tracer (arch/powerpc/kernel/trace/ftrace.c:ftrace_init_nop).
-pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr], form: Form) {
+pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr], form: Form, tracers: Tracers) {
     for &entry in entries {
         if !subject.twin.has_text(entry) {
             continue;
@@ -91,7 +97,9 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr], form: Fo
         };
         let (_, found) = words(subject, site);
         match found.and_then(|word| Some((word, call_target(word, site.0 as u32)?))) {
-            Some((word, target)) if is_tracer(subject, target) => {
+            Some((word, target))
+                if subject.kernel.is_tracer(target) || tracers.stubs.contains(&Some(target)) =>
+            {
                 write(subject, site, word, Rule::Ftrace, Standing::Certain);
             }
             Some((_, target)) => {
@@ -101,17 +109,6 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr], form: Fo
             None => write(subject, site, NOP, Rule::Ftrace, Standing::Certain),
         }
     }
-}
-
-/// Whether tracing may go to `target`: one of the kernel's entries, or the module's stub to it.
-fn is_tracer(subject: &Subject<'_, '_>, to: u32) -> bool {
-    let through = || {
-        let (table, size) = subject.section(CORE_TABLE)?;
-        let place = RunAddr(to.into());
-        place.offset_from(table).filter(|&offset| offset < size && offset.is_multiple_of(ENTRY))?;
-        target(subject.twin.ours(place, ENTRY as usize)?)
-    };
-    subject.kernel.is_tracer(to) || through().is_some_and(|leads| subject.kernel.is_tracer(leads))
 }
 
 /// `__jump_table`: a NOP or a branch (arch/powerpc/kernel/jump_label.c).

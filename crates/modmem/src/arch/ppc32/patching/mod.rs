@@ -38,13 +38,13 @@ impl Rules for Kernel {
 /// Applies all rules to a module.
 fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
     tables::exceptions(subject, EXCEPTION)?;
-    code::tracer_stubs(subject);
+    let tracers = code::tracer_stubs(subject);
     features::sections(subject, "__ftr_fixup", features::Word::Cpu);
     features::sections(subject, "__mmu_ftr_fixup", features::Word::Mmu);
     features::barriers(subject)?;
     for (section, form) in code::ENTRY_TABLES {
         let functions = tables::function_entries(subject, section)?;
-        code::trace(subject, &functions, form);
+        code::trace(subject, &functions, form, tracers);
     }
     let labels = tables::jump_labels(subject)?;
     code::jump_labels(subject, &labels);
