@@ -5,6 +5,7 @@
 //! the loader builds must be equal to the last byte.
 
 use modmem::Name;
+use modmem::arch::Machine;
 use modmem::layout::MemoryKind;
 use xtask::oracle::Oracle;
 use xtask::replay::Replay;
@@ -44,7 +45,9 @@ fn untouched_bytes_equal_the_kernels(name: &str) {
             assert!(oracle.bytes(address.0, head) == Some(ours), "{module}: its GOT and PLT differ");
             compared += head;
         }
-        let is_plt = |name: Name<'_>| name == ".plt";
+        // 32-bit PowerPC's gets the tracer's stubs later.
+        let is_whole = replay.profile.machine != Machine::PowerPc;
+        let is_plt = |name: Name<'_>| name == ".plt" && is_whole;
         for plt in loaded.sections().filter(|section| is_plt(section.name)) {
             let range = plt.offset as usize..(plt.offset + plt.size) as usize;
             let address = loaded.address(plt.kind).unwrap() + plt.offset;
