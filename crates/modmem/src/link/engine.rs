@@ -59,7 +59,9 @@ impl Task<'_, '_, '_> {
         if !waiting.is_empty() {
             A::Stubs::order(self.image, &self.section, &mut waiting)?;
             for entry in waiting {
-                let Some(relocation) = self.section.get(entry as usize) else { continue };
+                let record = records.get(entry as usize * size..).and_then(|rest| rest.get(..size));
+                let Some(record) = record else { continue };
+                let relocation = Relocation::decode::<A::Encoding, true>(record);
                 self.apply_one::<A>(&relocation, target, stubs)
                     .map_err(|problem| self.describe(entry as usize, relocation, problem))?;
             }

@@ -53,8 +53,8 @@ pub(super) fn contains(name: &[u8], part: &[u8]) -> bool {
 /// (module_32.c:count_relocs); here the first target of each symbol is remembered, and only further ones are sorted.
 struct Targets {
     /// The section that a symbol was last seen in, and the addend with it.
-    first: Vec<(u32, i64)>,
-    others: Vec<(u32, i64)>,
+    first: Vec<(u32, i32)>,
+    others: Vec<(u32, i32)>,
     section: u32,
 }
 
@@ -74,6 +74,7 @@ impl Targets {
         let (mut nowhere, mut above) = (false, false);
         for record in records.chunks_exact(Relocation::size::<Big32>(true)) {
             let Relocation { kind, symbol, addend, .. } = Relocation::decode::<Big32, true>(record);
+            let addend = addend as i32;
             if kind != BRANCH {
                 continue;
             }

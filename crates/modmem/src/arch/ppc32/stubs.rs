@@ -6,7 +6,8 @@ use core::cmp::Reverse;
 
 use super::shapes::{contains, find};
 use crate::address::RunAddr;
-use crate::image::{Image, RelocationSection};
+use crate::image::elf::Big32;
+use crate::image::{Image, Relocation, RelocationSection};
 use crate::layout::SectionPlace;
 use crate::link::relocation::{Check, Expression};
 use crate::link::stubs::{Applied, Site, Stubs};
@@ -60,6 +61,7 @@ impl Stubs for Plt {
                 capacity: size / ENTRY,
                 targets: Vec::new(),
                 by_target: Vec::new(),
+                last: None,
             }
         };
         Ok(Plt { core: table(CORE_TABLE), init: table(INIT_TABLE) })
@@ -75,16 +77,30 @@ impl Stubs for Plt {
         if !is_counted(section.section().name()) {
             return Ok(());
         }
-        let mut keyed = Vec::new();
-        keyed.try_reserve_exact(entries.len()).map_err(|_| LinkError::OutOfMemory)?;
-        keyed.extend(entries.iter().map(|&entry| {
-            let relocation = section.get(entry as usize);
-            (relocation.map(|relocation| (relocation.symbol, relocation.kind, relocation.addend)), entry)
-        }));
-        keyed.sort_unstable_by_key(|&(key, _)| Reverse(key));
-        for (entry, (_, sorted)) in entries.iter_mut().zip(keyed) {
-            *entry = sorted;
+        let records = section.section().data();
+        let size = Relocation::size::<Big32>(true);
+        let relocation = |entry: u32| {
+            let record = records.get(entry as usize * size..)?.get(..size)?;
+            Some(Relocation::decode::<Big32, true>(record))
+        };
+        // Nearly always a symbol says all: then numbers are sorted, not relocations.
+        let mut keys: Vec<u64> = Vec::new();
+        keys.try_reserve_exact(entries.len()).map_err(|_| LinkError::OutOfMemory)?;
+        let plain = entries.iter().map_while(|&entry| {
+            let relocation = relocation(entry).filter(|relocation| relocation.addend == 0)?;
+            Some(u64::from(relocation.symbol) << 32 | u64::from(entry))
+        });
+        keys.extend(plain);
+        if keys.len() == entries.len() {
+            keys.sort_unstable();
+            for (entry, key) in entries.iter_mut().zip(keys.iter().rev()) {
+                *entry = *key as u32;
+            }
+            return Ok(());
         }
+        entries.sort_unstable_by_key(|&entry| {
+            Reverse(relocation(entry).map(|relocation| (relocation.symbol, relocation.addend)))
+        });
         Ok(())
     }
 
@@ -128,11 +144,18 @@ struct Table {
     /// Stubs, counted from 1, by a hash of their targets: Linux looks at one after the other, which takes long where
     /// nearly each branch needs its own. Twice as many slots as stubs, a power of two.
     by_target: Vec<u32>,
+    /// The target that was asked for last, and its stub.
+    last: Option<(u32, u32)>,
 }
 
 impl Table {
     /// The address of the stub that leads to `target`, a new one if there is none yet.
     fn stub(&mut self, target: u32) -> Result<RunAddr, RelocationProblem> {
+        // Branches come sorted by their targets.
+        if let Some((last, index)) = self.last.filter(|(last, _)| *last == target) {
+            debug_assert_eq!(self.targets.get(index as usize), Some(&last));
+            return Ok(self.address + u64::from(index) * ENTRY);
+        }
         let full = RelocationProblem::TableFull { table: self.name };
         if self.by_target.is_empty() {
             // The table's size came from relocations, one of which each stub has.
@@ -159,6 +182,7 @@ impl Table {
                 _ => slot = (slot + 1) & mask,
             }
         };
+        self.last = Some((target, index as u32));
         Ok(self.address + index as u64 * ENTRY)
     }
 }
