@@ -103,6 +103,7 @@ fn branch_to(subject: &mut Subject<'_, '_>, address: RunAddr, trampoline: Option
         _ => BRCL_NEVER,
     };
     let Some(trampoline) = trampoline else {
+        // As it was compiled, if ftrace was off.
         let standing = shown.map_or(Standing::Certain, |(_, target)| Standing::WrongTarget(target));
         return subject.twin.write(address, &with_distance(BRCL_NEVER, 0), Rule::Ftrace, standing);
     };
