@@ -60,33 +60,29 @@ impl Architecture for S390x {
 }
 
 /// The table that a relocation needs an entry in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Neither,
-    Got,
-    Plt,
-}
+const IN_GOT: u8 = 1;
+const IN_PLT: u8 = 2;
 
-/// The table that relocations of each type need an entry in.
-const KINDS: [Kind; NUMBERS] = {
-    let mut kinds = [Kind::Neither; NUMBERS];
+/// The table that relocations of each type need an entry in, if any.
+const TABLES: [u8; NUMBERS] = {
+    let mut tables = [0; NUMBERS];
     let mut number = 0;
     while number < NUMBERS {
         if let Some(row) = RELOCATIONS.at(number) {
-            kinds[number] = match row.expression {
-                Expression::GotEntryPlusAddend | Expression::GotEntryPlusAddendMinusPlace => Kind::Got,
+            tables[number] = match row.expression {
+                Expression::GotEntryPlusAddend | Expression::GotEntryPlusAddendMinusPlace => IN_GOT,
                 Expression::BranchMinusPlace
                 | Expression::StubPlusAddendMinusPlace
-                | Expression::StubPlusAddendMinusGot => Kind::Plt,
-                _ => Kind::Neither,
+                | Expression::StubPlusAddendMinusGot => IN_PLT,
+                _ => 0,
             };
         }
         number += 1;
     }
-    kinds
+    tables
 };
 
 #[inline]
-fn kind(number: u32) -> Kind {
-    KINDS.get(number as usize).copied().unwrap_or(Kind::Neither)
+fn tables_of(number: u32) -> u8 {
+    TABLES.get(number as usize).copied().unwrap_or(0)
 }

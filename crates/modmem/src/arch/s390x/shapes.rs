@@ -5,23 +5,17 @@
 
 use alloc::vec::Vec;
 
-use super::Kind;
 use super::stubs::{GOT_ENTRY, PLT_ENTRY};
+use super::{IN_GOT, IN_PLT};
 use crate::address::align_up;
 use crate::image::elf::{Big64, section_type};
 use crate::image::{Image, Relocation, RelocationSection};
 use crate::layout::{LayoutError, Shapes, Slot, classify};
 use crate::profile::Profile;
 
-/// What is known of a symbol while relocations are counted.
-mod seen {
-    /// It has an entry in the GOT, in the PLT.
-    pub(super) const IN_GOT: u8 = 1;
-    pub(super) const IN_PLT: u8 = 2;
-    /// A relocation that is applied needs that entry.
-    pub(super) const GOT_USED: u8 = 4;
-    pub(super) const PLT_USED: u8 = 8;
-}
+/// What is known of a symbol while relocations are counted: whether it has an entry in a table, and, in the upper half,
+/// whether a relocation that is applied needs that entry.
+const USED: u32 = 4;
 
 /// Counts the entries of both tables.
 pub(super) fn shapes(image: &Image<'_>, profile: &Profile) -> Result<Shapes, LayoutError> {
@@ -36,24 +30,32 @@ pub(super) fn shapes(image: &Image<'_>, profile: &Profile) -> Result<Shapes, Lay
         let applied = target.is_some_and(|target| classify(image, profile, target, target.flags()).is_ok());
         for (entry, record) in section.data().chunks_exact(Relocation::size::<Big64>(true)).enumerate() {
             let Relocation { symbol, kind, .. } = Relocation::decode::<Big64, true>(record);
-            let (present, used, slots) = match super::kind(kind) {
-                Kind::Neither => continue,
-                Kind::Got => (seen::IN_GOT, seen::GOT_USED, &mut shapes.got),
-                Kind::Plt => (seen::IN_PLT, seen::PLT_USED, &mut shapes.plt),
-            };
+            let tables = super::tables_of(kind);
             let Some(state) = symbols.get_mut(symbol as usize) else {
-                return Err(LayoutError::NoSuchSymbol { section: section.label(), entry, symbol, count });
+                match tables {
+                    0 => continue,
+                    _ => {
+                        return Err(LayoutError::NoSuchSymbol {
+                            section: section.label(),
+                            entry,
+                            symbol,
+                            count,
+                        });
+                    }
+                }
             };
-            if *state & present == 0 {
+            let fresh = tables & !*state;
+            *state |= tables | if applied { tables << USED } else { 0 };
+            if fresh != 0 {
+                let slots = if fresh == IN_GOT { &mut shapes.got } else { &mut shapes.plt };
                 slots.try_reserve(1).map_err(|_| LayoutError::OutOfMemory)?;
                 slots.push(Slot { symbol, used: false });
             }
-            *state |= present | if applied { used } else { 0 };
         }
     }
-    for (slots, used) in [(&mut shapes.got, seen::GOT_USED), (&mut shapes.plt, seen::PLT_USED)] {
+    for (slots, table) in [(&mut shapes.got, IN_GOT), (&mut shapes.plt, IN_PLT)] {
         for slot in slots {
-            slot.used = symbols[slot.symbol as usize] & used != 0;
+            slot.used = symbols[slot.symbol as usize] & table << USED != 0;
         }
     }
     shapes.got_size = shapes.got.len() as u64 * GOT_ENTRY;

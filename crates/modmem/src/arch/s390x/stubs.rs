@@ -39,32 +39,55 @@ const EXPOLINE: [u8; 12] = [0xc6, 0, 0, 0, 0, 0x05, 0xa7, 0xf4, 0, 0, 0x07, 0xf1
 pub(crate) struct Tables {
     /// Where the GOT is: at the start of Text.
     got: RunAddr,
+    /// Where the PLT is, counted from there.
+    plt_offset: u64,
+    got_slots: Vec<Slot>,
+    plt_slots: Vec<Slot>,
     /// The address of each symbol's entry, by index; 0 for those that have none.
     got_entries: Vec<u64>,
+    /// The same for the PLT, once somebody asks.
     plt_entries: Vec<u64>,
+    /// How many symbols the module has.
+    count: usize,
     expolines: bool,
 }
 
 /// The address of each symbol's entry in a table at `start`.
-fn addresses(count: usize, start: RunAddr, slots: &[Slot], entry: u64) -> Result<Vec<u64>, LinkError> {
+fn addresses(count: usize, start: RunAddr, slots: &[Slot], entry: u64) -> Option<Vec<u64>> {
     let mut addresses = Vec::new();
     if slots.is_empty() {
-        return Ok(addresses);
+        return Some(addresses);
     }
-    addresses.try_reserve_exact(count).map_err(|_| LinkError::OutOfMemory)?;
+    addresses.try_reserve_exact(count).ok()?;
     addresses.resize(count, 0);
     for (index, slot) in (0..).zip(slots) {
         if let Some(address) = addresses.get_mut(slot.symbol as usize) {
             *address = start.0.wrapping_add(index * entry);
         }
     }
-    Ok(addresses)
+    Some(addresses)
+}
+
+fn copy(slots: &[Slot]) -> Option<Vec<Slot>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(slots.len()).ok()?;
+    copy.extend_from_slice(slots);
+    Some(copy)
 }
 
 impl Tables {
-    /// The entry of a site's symbol. There always is one: it was counted.
-    fn entry(entries: &[u64], site: &Site<'_>) -> u64 {
-        entries.get(site.index as usize).copied().unwrap_or(0)
+    /// The entry of a site's symbol in the GOT. There always is one: it was counted.
+    fn got_entry(&self, site: &Site<'_>) -> u64 {
+        self.got_entries.get(site.index as usize).copied().unwrap_or(0)
+    }
+
+    /// The same in the PLT.
+    fn plt_entry(&mut self, site: &Site<'_>) -> Result<u64, RelocationProblem> {
+        if self.plt_entries.is_empty() {
+            let entries = addresses(self.count, self.got + self.plt_offset, &self.plt_slots, PLT_ENTRY);
+            self.plt_entries = entries.ok_or(RelocationProblem::OutOfMemory)?;
+        }
+        Ok(self.plt_entries.get(site.index as usize).copied().unwrap_or(0))
     }
 }
 
@@ -81,12 +104,12 @@ impl Stubs for Tables {
         let count = image.symbols().len();
         // Without a Text, tables have no entries.
         let got = placement.address(MemoryKind::Text).unwrap_or_default();
-        Ok(Tables {
-            got,
-            got_entries: addresses(count, got, &shapes.got, GOT_ENTRY)?,
-            plt_entries: addresses(count, got + shapes.got_size, &shapes.plt, PLT_ENTRY)?,
-            expolines: profile.machine_state.expolines,
-        })
+        let slots = copy(&shapes.got).zip(copy(&shapes.plt));
+        let entries = addresses(count, got, &shapes.got, GOT_ENTRY);
+        let ((got_slots, plt_slots), got_entries) = slots.zip(entries).ok_or(LinkError::OutOfMemory)?;
+        let (plt_offset, expolines) = (shapes.got_size, profile.machine_state.expolines);
+        let plt_entries = Vec::new();
+        Ok(Tables { got, plt_offset, got_slots, plt_slots, got_entries, plt_entries, count, expolines })
     }
 
     fn entries(&self) -> &[u64] {
@@ -95,45 +118,43 @@ impl Stubs for Tables {
 
     fn apply(&mut self, site: &Site<'_>, _: &mut [u8]) -> Result<Applied, RelocationProblem> {
         let (got, addend, place) = (self.got.0, site.addend as u64, site.place.0);
-        let got_entry = Tables::entry(&self.got_entries, site);
-        let plt_entry = Tables::entry(&self.plt_entries, site);
         let value = match site.kind.expression {
             Expression::BranchMinusPlace => {
                 // What counts is the distance without the addend.
                 let direct = site.kind.reach().contains(site.symbol.wrapping_sub(place));
-                let to = if direct { site.symbol } else { plt_entry };
+                let to = if direct { site.symbol } else { self.plt_entry(site)? };
                 to.wrapping_add(addend).wrapping_sub(place)
             }
             Expression::SymbolPlusAddendMinusGot => site.sum().wrapping_sub(got),
             Expression::GotPlusAddendMinusPlace => got.wrapping_add(addend).wrapping_sub(place),
-            Expression::GotEntryPlusAddend => got_entry.wrapping_sub(got).wrapping_add(addend),
-            Expression::GotEntryPlusAddendMinusPlace => got_entry.wrapping_add(addend).wrapping_sub(place),
-            Expression::StubPlusAddendMinusPlace => plt_entry.wrapping_add(addend).wrapping_sub(place),
-            Expression::StubPlusAddendMinusGot => plt_entry.wrapping_sub(got).wrapping_add(addend),
+            Expression::GotEntryPlusAddend => self.got_entry(site).wrapping_sub(got).wrapping_add(addend),
+            Expression::GotEntryPlusAddendMinusPlace => {
+                self.got_entry(site).wrapping_add(addend).wrapping_sub(place)
+            }
+            Expression::StubPlusAddendMinusPlace => {
+                self.plt_entry(site)?.wrapping_add(addend).wrapping_sub(place)
+            }
+            Expression::StubPlusAddendMinusGot => {
+                self.plt_entry(site)?.wrapping_sub(got).wrapping_add(addend)
+            }
             _ => return Ok(Applied::AsTheTableSays),
         };
         Ok(Applied::Value(value))
     }
 
     fn finish<B: Block>(self, placement: &mut Placement<B>, values: &[u64]) -> Result<(), LinkError> {
-        let layout = placement.layout();
-        if layout.text_head() == 0 {
-            return Ok(());
-        }
-        let shapes = layout.shapes();
-        let head = usize::try_from(layout.text_head()).map_err(|_| LinkError::OutOfMemory)?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(head).map_err(|_| LinkError::OutOfMemory)?;
-        bytes.resize(head, 0);
         let value = |slot: &Slot| values.get(slot.symbol as usize).copied().unwrap_or(0);
-        let (got, plt) = bytes.split_at_mut(shapes.got_size as usize);
-        for (entry, slot) in got.chunks_exact_mut(GOT_ENTRY as usize).zip(&shapes.got) {
+        // What is in front of the first section is zero so far.
+        let head = placement.layout().text_head() as usize;
+        let text = placement.bytes_mut(MemoryKind::Text).get_mut(..head).unwrap_or_default();
+        let Some((got, plt)) = text.split_at_mut_checked(self.plt_offset as usize) else { return Ok(()) };
+        for (entry, slot) in got.chunks_exact_mut(GOT_ENTRY as usize).zip(&self.got_slots) {
             if slot.used {
                 Big64::put_u64(entry, 0, value(slot));
             }
         }
-        let shared = shapes.plt_size.saturating_sub(PLT_ENTRY);
-        for ((entry, slot), at) in plt.chunks_exact_mut(PLT_ENTRY as usize).zip(&shapes.plt).zip(0..) {
+        let shared = (plt.len() as u64).saturating_sub(PLT_ENTRY);
+        for ((entry, slot), at) in plt.chunks_exact_mut(PLT_ENTRY as usize).zip(&self.plt_slots).zip(0..) {
             if !slot.used {
                 continue;
             }
@@ -151,9 +172,6 @@ impl Stubs for Tables {
             && let Some(entry) = plt.get_mut(shared as usize..).and_then(|rest| rest.first_chunk_mut())
         {
             *entry = EXPOLINE;
-        }
-        if let Some(text) = placement.bytes_mut(MemoryKind::Text).get_mut(..head) {
-            text.copy_from_slice(&bytes);
         }
         Ok(())
     }
