@@ -37,8 +37,6 @@ pub struct Oracle {
     pub symbols: HashMap<String, u64>,
     /// The lines of /proc/kallsyms about modules, and about what it shows like modules: BPF programs, trampolines.
     pub module_symbols: Vec<String>,
-    /// What the kernel had logged, where that was recorded.
-    pub log: String,
     /// The files of /sys/module/*/notes, where they were recorded.
     pub notes: Option<Notes>,
     /// Module names in load order.
@@ -170,7 +168,6 @@ impl Oracle {
             memory: if is_there(folder, "mem") { memory(&read(folder, "mem")?)? } else { BTreeMap::new() },
             symbols: symbols(&kallsyms)?,
             module_symbols: kallsyms.lines().filter(|line| line.contains('[')).map(str::to_owned).collect(),
-            log: if is_there(folder, "dmesg") { read_text(folder, "dmesg")? } else { String::new() },
             notes: notes(&folder.join("sysfs-notes"))?,
             order,
             mod_tree,

@@ -164,13 +164,6 @@ impl Field {
         first.gather(word) | second.gather(word)
     }
 
-    /// The lowest bit of the value that is taken, where the field is one group of bits and all of its word.
-    const fn whole_from(self) -> Option<u8> {
-        let [first, second] = self.parts;
-        let is_whole = first.count == self.bytes * 8 && second.count == 0;
-        if is_whole { Some(first.from) } else { None }
-    }
-
     /// `word` with the field set to `value`.
     pub(crate) const fn set(self, word: u64, value: u64) -> u64 {
         let [first, second] = self.parts;
