@@ -65,7 +65,9 @@ impl<'o> TemporaryCopies<'o> {
             let copy = self.copies.get(module)?;
             let places = copy.symbols.get(name)?;
             let (_, value) = places.iter().find(|(file, _)| copy.base.wrapping_add(*file) == address)?;
-            Some(format!("{value:016x} {letter} {name}\t[{module}]"))
+            // As many digits as the machine's addresses have.
+            let digits = line.split(' ').next().map_or(0, str::len);
+            Some(format!("{value:0digits$x} {letter} {name}\t[{module}]"))
         };
         place().unwrap_or_else(|| line.to_owned())
     }

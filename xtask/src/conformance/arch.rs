@@ -160,7 +160,8 @@ pub(super) static PPC32: Arch = Arch {
     emulator: Emulator {
         program: "qemu-system-ppc",
         packages: &["qemu-system-ppc", "openbios-ppc"],
-        arguments: &["-accel", "tcg", "-machine", "mac99", "-m", "1G"],
+        // The firmware needs somewhere to write to: without graphics that is the serial line.
+        arguments: &["-accel", "tcg", "-machine", "mac99,graphics=off", "-m", "1G"],
         disk: PCI_DISK,
         console: "ttyPZ0",
     },
