@@ -66,12 +66,6 @@ impl Bits {
     const fn mask(self) -> u64 {
         if self.count >= 64 { u64::MAX } else { (1 << self.count) - 1 }
     }
-
-    /// The bits of `value`, in their place.
-    #[inline(always)]
-    const fn spread(self, value: u64) -> u64 {
-        (value >> self.from & self.mask()) << self.to
-    }
 }
 
 #[cfg(feature = "verify")]
@@ -94,6 +88,8 @@ pub struct Field {
     /// The bits that are written.
     mask: u64,
     parts: [Bits; 2],
+    /// The bits of the word that each group becomes.
+    masks: [u64; 2],
 }
 
 impl Field {
@@ -115,14 +111,16 @@ impl Field {
     /// A group of bits in a word of so many bytes.
     pub const fn bits(bytes: u8, count: u8, from: u8, to: u8) -> Field {
         let bits = Bits { from, count, to };
-        Field { bytes, aligned: false, mask: bits.mask() << to, parts: [bits, NO_BITS] }
+        let mask = bits.mask() << to;
+        Field { bytes, aligned: false, mask, parts: [bits, NO_BITS], masks: [mask, 0] }
     }
 
     /// The same with a second group.
     #[must_use]
     pub const fn and(mut self, count: u8, from: u8, to: u8) -> Field {
         let bits = Bits { from, count, to };
-        self.mask |= bits.mask() << to;
+        self.masks[1] = bits.mask() << to;
+        self.mask |= self.masks[1];
         self.parts[1] = bits;
         self
     }
@@ -165,9 +163,11 @@ impl Field {
     }
 
     /// `word` with the field set to `value`.
+    #[inline(always)]
     pub(crate) const fn set(self, word: u64, value: u64) -> u64 {
-        let [first, second] = self.parts;
-        word & !self.mask | first.spread(value) | second.spread(value)
+        let ([first, second], masks) = (self.parts, self.masks);
+        let first = value >> first.from << first.to & masks[0];
+        word & !self.mask | first | value >> second.from << second.to & masks[1]
     }
 }
 

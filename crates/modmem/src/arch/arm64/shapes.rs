@@ -81,17 +81,20 @@ pub(super) fn shapes(image: &Image<'_>, profile: &Profile) -> Result<Shapes, Lay
     Ok(shapes)
 }
 
+/// Where `st_shndx` is in a symbol's record.
+const SECTION: usize = 6;
+
+const fn is_branch(kind: u32) -> bool {
+    // They differ in the lowest bit.
+    kind | 1 == CALL26
+}
+const _: () = assert!(is_branch(JUMP26) && is_branch(CALL26));
+
 /// Whether a branch may need an entry: its symbol is not defined in the section that it stands in.
 pub(super) fn needs_entry(symbols: &[u8], relocation: &Relocation, target: usize) -> bool {
-    // Where `st_shndx` is in a record.
-    const SECTION: usize = 6;
-    let is_branch = matches!(relocation.kind, JUMP26 | CALL26);
-    let at = (relocation.symbol as usize).saturating_mul(Little64::SYMBOL);
-    // Relocations of what is not loaded may name symbols that are not there.
-    is_branch
-        && symbols
-            .get(at..at.saturating_add(Little64::SYMBOL))
-            .is_some_and(|record| usize::from(Little64::u16(record, SECTION)) != target)
+    let at = (relocation.symbol as usize).saturating_mul(Little64::SYMBOL).saturating_add(SECTION);
+    let place = symbols.get(at..at.saturating_add(2));
+    is_branch(relocation.kind) && place.is_some_and(|place| usize::from(Little64::u16(place, 0)) != target)
 }
 
 /// What a relocation section asks for.
@@ -118,37 +121,49 @@ impl<'a> Counter<'a> {
         Ok(Counter { symbols: image.symbols().records(), seen, erratum })
     }
 
-    /// Where a branch without addend has its bit.
-    fn bit(relocation: &Relocation) -> (usize, u64) {
-        let bit = relocation.symbol as usize * 2 + usize::from(relocation.kind == CALL26);
-        (bit / 64, 1 << (bit % 64))
+    /// Where a branch without addend has its bit: the word, and which of it. Jumps have even numbers, calls odd ones.
+    fn bit(relocation: &Relocation) -> (usize, u32) {
+        ((relocation.symbol / 32) as usize, relocation.symbol % 32 * 2 + relocation.kind % 2)
     }
 
     fn count(&mut self, section: &Section<'_>, target: &Section<'_>) -> Needs {
-        let size = Relocation::size::<Little64>(true);
-        let records = section.data().chunks_exact(size);
-        let (mut entries, mut branches, mut alignment) = (0, 0, 1);
-        let mut last_is_shared = false;
+        let records = section.data().chunks_exact(Relocation::size::<Little64>(true));
+        let target = target.index() as u64;
+        let (mut entries, mut branches, mut last_is_shared) = (0, 0, 0);
+        // Branches come without a pattern: nothing here depends on whether a relocation is one but numbers.
         for record in records.clone() {
             let relocation = Relocation::decode::<Little64, true>(record);
-            if needs_entry(self.symbols, &relocation, target.index()) {
-                branches += 1;
-                let (word, mask) = Counter::bit(&relocation);
-                last_is_shared = relocation.addend == 0 && self.seen[word] & mask != 0;
-                if relocation.addend == 0 {
-                    self.seen[word] |= mask;
-                }
-                entries += u64::from(!last_is_shared);
-            } else if self.erratum && matches!(relocation.kind, ADRP | ADRP_UNCHECKED) {
-                match safe_alignment(relocation.offset) {
-                    Some(safe) => alignment = alignment.max(safe),
-                    None => entries += 1,
+            let at = (relocation.symbol as usize).saturating_mul(Little64::SYMBOL).saturating_add(SECTION);
+            let (word, bit) = Counter::bit(&relocation);
+            // Relocations of what is not loaded may name symbols that are not there.
+            let (Some(place), Some(seen)) =
+                (self.symbols.get(at..at.saturating_add(2)), self.seen.get_mut(word))
+            else {
+                continue;
+            };
+            let leads_out = u64::from(u64::from(Little64::u16(place, 0)) != target);
+            let needs = u64::from(is_branch(relocation.kind)) & leads_out;
+            let plain = needs & u64::from(relocation.addend == 0);
+            last_is_shared = *seen >> bit & plain;
+            *seen |= plain << bit;
+            entries += needs - last_is_shared;
+            branches += needs as usize;
+        }
+        let mut alignment = 1;
+        if self.erratum {
+            for record in records.clone() {
+                let relocation = Relocation::decode::<Little64, true>(record);
+                if matches!(relocation.kind, ADRP | ADRP_UNCHECKED) {
+                    match safe_alignment(relocation.offset) {
+                        Some(safe) => alignment = alignment.max(safe),
+                        None => entries += 1,
+                    }
                 }
             }
         }
         // Where all are branches, Linux leaves the last of them out when it sorts the others; it shares an entry with
         // the one that the sort puts before it, or with none.
-        if branches == records.len() && last_is_shared {
+        if branches == records.len() && last_is_shared != 0 {
             let mut keys = records.clone().map(|record| {
                 let relocation = Relocation::decode::<Little64, true>(record);
                 (relocation.kind, relocation.symbol, relocation.addend)
