@@ -227,3 +227,15 @@ fn of_two_sections_of_one_name_the_last_becomes_the_table() {
     let sizes: Vec<u64> = sizes.map(|section| layout.shape(section).size).collect();
     assert_eq!(sizes, [1, 24]);
 }
+
+#[test]
+fn linux_6_1_has_two_trampolines_for_tracing() {
+    let file = Module::new(code(4, B)).build();
+    let image = Image::parse(&file).unwrap();
+    for (version, size) in [("6.1", 24), ("6.12", 12)] {
+        let profile = modmem::Profile::named_for(modmem::arch::Machine::Arm64, version).unwrap();
+        let layout = Layout::of(&image, &profile).unwrap();
+        let trampolines = image.section(".text.ftrace_trampoline").unwrap();
+        assert_eq!(layout.shape(trampolines).size, size);
+    }
+}

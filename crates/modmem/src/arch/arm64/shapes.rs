@@ -76,7 +76,7 @@ pub(super) fn shapes(image: &Image<'_>, profile: &Profile) -> Result<Shapes, Lay
     make(plt, (core_entries + 1) * ENTRY, PLT_ALIGNMENT)?;
     make(init_plt, (init_entries + 1) * ENTRY, PLT_ALIGNMENT)?;
     for index in tables.trampolines.into_iter().flatten() {
-        make(index, ENTRY, ENTRY_ALIGNMENT)?;
+        make(index, ENTRY * u64::from(profile.patching.arm64_trampolines), ENTRY_ALIGNMENT)?;
     }
     Ok(shapes)
 }
