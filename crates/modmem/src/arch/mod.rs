@@ -105,7 +105,7 @@ impl Machine {
     /// Of what other symbol the kernel's linker makes the exported symbol `name`, and how far behind that it lies, where
     /// kallsyms does not list it.
     pub fn made_symbol(self, name: Name<'_>) -> Option<(&'static str, u64)> {
-        let made = with_machine!(self, A => A::MADE_SYMBOLS).ok()?;
+        let made: &[(&str, &str, u64)] = with_machine!(self, A => A::MADE_SYMBOLS).ok()?;
         made.iter().find(|(known, ..)| name == *known).map(|&(_, other, offset)| (other, offset))
     }
 

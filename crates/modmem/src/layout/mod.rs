@@ -22,6 +22,7 @@ pub(crate) use shape::{Shapes, Slot};
 
 use crate::address::align_up;
 use crate::arch::{Architecture, with_machine};
+use crate::image::elf::Format;
 use crate::image::elf::section_flag::{EXECINSTR, WRITE};
 use crate::image::{Image, Section};
 use crate::profile::{MemoryModel, Profile};
@@ -101,7 +102,8 @@ impl Layout {
         if image.machine() != profile.machine {
             return Err(LayoutError::OtherMachine { module: image.machine(), kernel: profile.machine });
         }
-        let (expected, shapes) = with_machine!(profile.machine, A => (A::FORMAT, A::shapes(image, profile)))?;
+        let (expected, shapes): (Format, Result<Shapes, LayoutError>) =
+            with_machine!(profile.machine, A => (A::FORMAT, A::shapes(image, profile)))?;
         if image.format() != expected {
             return Err(LayoutError::OtherFormat { module: image.format(), kernel: expected });
         }

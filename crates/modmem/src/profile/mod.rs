@@ -240,7 +240,7 @@ impl Profile {
 
     /// The same kernel on machines of other kinds that lay modules out in another way, if there are such.
     pub fn on_other_machines(&self) -> impl Iterator<Item = Profile> {
-        let states = with_machine!(self.machine, A => A::STATES).unwrap_or_default();
+        let states: &[MachineState] = with_machine!(self.machine, A => A::STATES).unwrap_or_default();
         states.iter().map(|&machine_state| Profile { machine_state, ..self.clone() })
     }
 
@@ -250,7 +250,8 @@ impl Profile {
     #[must_use]
     pub fn with_kaslr_offset(mut self, pages: u64) -> Profile {
         let bytes = pages.saturating_mul(self.page_size);
-        let shifted = with_machine!(self.machine, A => A::shift(&mut self.ranges, bytes));
+        let shifted: Result<(), NotBuilt> =
+            with_machine!(self.machine, A => A::shift(&mut self.ranges, bytes));
         debug_assert!(shifted.is_ok(), "a profile is for a machine that this build has");
         self
     }

@@ -1,4 +1,4 @@
-//! Jump labels, probes' neighbours and flags of warnings.
+//! Jump labels and flags of warnings.
 
 use modmem::verify::{Rule, Why};
 
