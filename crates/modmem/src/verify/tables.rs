@@ -9,6 +9,7 @@ use super::twin::Standing;
 use super::{Rule, VerifyError};
 use crate::address::RunAddr;
 use crate::image::elf::ByteOrder;
+use crate::image::{Symbol, SymbolPlace};
 use crate::name::Name;
 
 /// One entry of `__jump_table` (`struct jump_entry`, relative form).
@@ -180,6 +181,34 @@ pub(crate) fn static_calls<K>(subject: &mut Subject<'_, '_, K>) -> Result<Vec<St
         sites.push(StaticCallSite { code, key, tail: flags & TAIL != 0 });
     }
     Ok(sites)
+}
+
+/// The trampolines of the static calls that the module defines, `__SCT__NAME`, each with its key, `__SCK__NAME`.
+pub(crate) fn trampolines<K>(subject: &Subject<'_, '_, K>) -> Result<Vec<(RunAddr, RunAddr)>, VerifyError> {
+    let image = subject.image;
+    let place = |symbol: &Symbol<'_>| match symbol.place {
+        SymbolPlace::Section(index) => subject.section_address(index).map(|start| start + symbol.value),
+        _ => None,
+    };
+    let mut keys: Vec<(&[u8], RunAddr)> = Vec::new();
+    for symbol in image.symbols().iter() {
+        let Some(name) = symbol.name.bytes().strip_prefix(b"__SCK__") else { continue };
+        if let Some(address) = place(&symbol) {
+            keys.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
+            keys.push((name, address));
+        }
+    }
+    keys.sort_unstable();
+    let mut trampolines = Vec::new();
+    for symbol in image.symbols().iter() {
+        let Some(name) = symbol.name.bytes().strip_prefix(b"__SCT__") else { continue };
+        let Ok(at) = keys.binary_search_by_key(&name, |(name, _)| name) else { continue };
+        if let Some(address) = place(&symbol).filter(|&address| subject.twin.has_text(address)) {
+            trampolines.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
+            trampolines.push((address, keys[at].1));
+        }
+    }
+    Ok(trampolines)
 }
 
 /// Where only the trampoline of a static call is exported, a site names that instead of the key.

@@ -9,6 +9,8 @@ pub(super) const STORE_LR: u32 = 0x9001_0004;
 /// `sync`, and its light form.
 pub(super) const SYNC: u32 = 0x7c00_04ac;
 pub(super) const LWSYNC: u32 = 0x7c20_04ac;
+/// `blr`
+pub(super) const RETURN: u32 = 0x4e80_0020;
 /// `tw 31, r0, r0`
 pub(super) const TRAP: u32 = 0x7fe0_0008;
 

@@ -14,12 +14,18 @@ pub(in crate::arch::ppc32) struct Kernel {
     /// Its own words about the CPU, where its memory has them.
     pub(super) words: Option<CpuWords>,
     pub(super) tracers: [Option<u32>; TRACERS.len()],
+    /// The function that returns 0.
+    pub(super) return_zero: Option<u32>,
 }
 
 impl Kernel {
     pub(in crate::arch::ppc32) fn read(guest: &dyn Guest) -> Kernel {
         let symbol = |name: &[u8]| u32::try_from(guest.kernel_symbol(Name(name))?).ok();
-        Kernel { words: CpuWords::read(guest), tracers: TRACERS.map(symbol) }
+        Kernel {
+            words: CpuWords::read(guest),
+            tracers: TRACERS.map(symbol),
+            return_zero: symbol(b"__static_call_return0"),
+        }
     }
 
     pub(super) fn is_tracer(&self, target: u32) -> bool {

@@ -1,13 +1,14 @@
 //! What a 32-bit PowerPC kernel does to a module's code and tables after relocation.
 //!
 //! The order is the kernel's: exception table, stubs to the tracer, feature sections, barriers
-//! (arch/powerpc/kernel/module.c:module_finalize), then function entries and jump labels. Barriers against speculation
+//! (arch/powerpc/kernel/module.c:module_finalize), then function entries, jump labels and static calls. Barriers against speculation
 //! (`__barrier_nospec_fixup`) stay as they are: the kernel looks for a section of another name.
 
 mod code;
 mod features;
 mod insn;
 mod kernel;
+mod static_calls;
 
 pub(super) use kernel::Kernel;
 
@@ -48,6 +49,7 @@ fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
     }
     let labels = tables::jump_labels(subject)?;
     code::jump_labels(subject, &labels);
+    static_calls::apply(subject)?;
     code::kprobes(subject);
     Ok(())
 }
