@@ -14,7 +14,7 @@ const LARGEST: u64 = 1 << 20;
 fuzz_target!(|file: &[u8]| {
     let Ok(image) = Image::parse(file) else { return };
     for version in ["6.1", "6.12"] {
-        let Ok(profile) = Profile::named(version) else { return };
+        let Ok(profile) = Profile::named_for(image.machine(), version) else { return };
         let large = |layout: Layout| layout.blocks().iter().map(|block| block.size).sum::<u64>() > LARGEST;
         if Layout::of(&image, &profile).is_ok_and(large) {
             return;
@@ -31,7 +31,8 @@ fn run(image: &Image<'_>, profile: &Profile) {
     for symbol in undefined {
         let export = Export {
             name: symbol.name,
-            value: 0xffff_ffff_8100_0000 + symbol.name.len() as u64 * 16,
+            // Some are near, others can be reached through the module's tables of stubs only.
+            value: profile.ranges.text.end.0 - 0x1_0000 + symbol.name.len() as u64 * 0x8000_0010,
             gpl_only: false,
             crc: None,
             namespace: Name::default(),

@@ -5,7 +5,9 @@
 #
 # /order    names of modules, in loading order; their files are in /modules
 # /setup    commands that bring the kernel into the state that is to be recorded
-# /options  snapshots=yes|no, waits=yes|no (is the last module one that waits in its init function?)
+# /words    what the dumper is to record of the kernel itself
+# /options  recorder=modmem|dumper (what takes snapshots), waits=yes|no (is the last module one that waits in its init
+#           function?)
 
 /bin/busybox --install -s /bin
 mount -t proc none /proc
@@ -70,11 +72,27 @@ record() { # moment
 		sed 's|^\./\(.*\)/sections/\(.*\):|\1 \2 |' > "$folder/sections"
 	cat /proc/kallsyms > "$folder/kallsyms"
 	say "$1: recorded what user space sees"
-	if [ "$snapshots" = yes ]; then
-		modmem snapshot -o "$folder/snapshot.mms" > "$folder/snapshot.log" 2>&1 ||
-			fail "modmem snapshot: $(tail -n 1 "$folder/snapshot.log")"
-		say "$1: took a snapshot"
-	fi
+	"by_$recorder"
+	say "$1: took a snapshot"
+}
+
+by_modmem() {
+	modmem snapshot -o "$folder/snapshot.mms" > "$folder/snapshot.log" 2>&1 ||
+		fail "modmem snapshot: $(tail -n 1 "$folder/snapshot.log")"
+}
+
+# The other members of a snapshot; the host puts them together.
+by_dumper() {
+	uname -m > "$folder/machine"
+	cat /proc/version > "$folder/version"
+	nproc > "$folder/cpus"
+	cat "/boot/config-$(uname -r)" > "$folder/config"
+	cat /sys/kernel/debug/kprobes/list > "$folder/kprobes"
+	mkdir "$folder/notes"
+	while read -r name _; do
+		cat "$folder/sysfs-notes/$name"/* /sys/module/$name/notes/.[!.]* > "$folder/notes/$name" 2> /dev/null
+	done < "$folder/modules"
+	dumper "$folder" /words > "$folder/snapshot.log" 2>&1 || fail "dumper: $(tail -n 1 "$folder/snapshot.log")"
 }
 
 say "booted $(uname -r)"

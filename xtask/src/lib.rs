@@ -1,6 +1,7 @@
 //! Chores of the modmem repository, as a library that its tests use too.
 
 pub mod bench;
+pub mod bench_machines;
 pub mod bench_verify;
 mod command;
 pub mod compare;
@@ -8,8 +9,10 @@ pub mod conformance;
 pub mod freestanding;
 pub mod goldens;
 pub mod loom;
+pub mod machines;
 pub mod mod_tree;
 pub mod oracle;
+pub mod picture;
 pub mod replay;
 pub mod tamper;
 pub mod whole_package;

@@ -11,10 +11,14 @@ usage: cargo xtask CHORE
                          with options (--help) only print
   bench verify SNAPSHOT...
                          measure how long it takes to verify snapshots that bring their module files along
+  bench machines KERNEL...
+                         measure what a module and a relocation cost on the machine of each kernel (debian:6.12:arm64)
   goldens DIR            write crates/modmem/tests/goldens from recorded kernels
+  picture DIR            draw docs/pictures/ppc32-6.12.svg from recorded kernels
   whole-package KERNEL   load all modules of a kernel package, or of several that it comes in; fails if one is missing
   conformance [OPTION]   boot real kernels under emulation and compare them with modmem (--help for the options)
   freestanding           build and run the library in a program without std
+  machines               check builds of the library with one machine each
   loom                   explore what readers and writers of the index share with the model checker";
 
 fn main() -> ExitCode {
@@ -35,9 +39,13 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "index", arguments @ ..] => xtask::bench::index(arguments),
         ["bench", "verify", snapshots @ ..] if !snapshots.is_empty() => xtask::bench_verify::run(snapshots),
         ["bench", "verify-one", snapshot] => xtask::bench_verify::one(snapshot),
+        ["bench", "machines", kernels @ ..] if !kernels.is_empty() => xtask::bench_machines::run(kernels),
+        ["bench", "machine", kernel] => xtask::bench_machines::one(kernel),
         ["freestanding"] => xtask::freestanding::run(),
+        ["machines"] => xtask::machines::run(),
         ["loom"] => xtask::loom::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
+        ["picture", folder] => xtask::picture::run(Path::new(folder)),
         ["whole-package", kernel @ ..] if !kernel.is_empty() => xtask::whole_package::run(kernel),
         _ => bail!("{USAGE}"),
     }?;

@@ -5,6 +5,9 @@ use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use modmem::profile::{KernelConfig, KernelPlace, Profile};
+use modmem::verify::{GuestModule, lies_as};
+use modmem::{Image, Name, RunAddr};
 
 /// Module name to section name to the bytes of its notes.
 pub type Notes = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
@@ -169,6 +172,46 @@ impl Oracle {
             order,
             mod_tree,
         })
+    }
+
+    /// What the kernel was, by its configuration and by where it lay.
+    ///
+    /// # Errors
+    /// It is none that modmem has a profile for.
+    pub fn profile(&self) -> Result<Profile> {
+        let config = KernelConfig::parse(&self.config);
+        let symbol = |name| self.symbols.get(name).copied().map(RunAddr);
+        // On s390x the kernel's text lies that far into its image (TEXT_OFFSET).
+        let before_text = if config.value("KERNEL_IMAGE_BASE").is_some() { 0x10_0000 } else { 0 };
+        let place = || {
+            let (text, text_end) = (symbol("_text")?, symbol("_etext")?);
+            let start = RunAddr(text.0.wrapping_sub(before_text));
+            Some(KernelPlace { start, text_end, end: symbol("_end").unwrap_or(text_end) })
+        };
+        let profile = Profile::from_config_at(&config, &self.release, place())?;
+        // CPUs with errata need more room: the profile by which more of the modules lie as they do.
+        let mut best = (self.fitting(&profile), profile.clone());
+        for other in profile.on_other_machines() {
+            let fitting = self.fitting(&other);
+            if fitting > best.0 {
+                best = (fitting, other);
+            }
+        }
+        Ok(best.1)
+    }
+
+    /// How many modules lie as a profile lays them out.
+    fn fitting(&self, profile: &Profile) -> usize {
+        let fits = |(name, file): (&String, &Vec<u8>)| {
+            let (Ok(image), Some(sections)) = (Image::parse(file), self.sections.get(name)) else {
+                return false;
+            };
+            let sections: Vec<(Name<'_>, RunAddr)> =
+                sections.iter().map(|(name, &address)| (Name::from(&**name), RunAddr(address))).collect();
+            let module = GuestModule { name, sections: &sections, live: true, forced: false, build_id: None };
+            lies_as(profile, &image, &module)
+        };
+        self.files.iter().filter(|&module| fits(module)).count()
     }
 
     /// The `length` bytes at `address`, if they were recorded.

@@ -30,8 +30,7 @@ impl<'o> Replay<'o> {
     /// # Errors
     /// The recording is not one of a kernel that modmem can lay out.
     pub fn new(oracle: &'o Oracle) -> Result<Replay<'o>> {
-        let config = KernelConfig::parse(&oracle.config);
-        let profile = Profile::from_config(&config, &oracle.release)?;
+        let profile = oracle.profile()?;
         let percpu_end = oracle.symbols.get("__per_cpu_end").context("no symbol __per_cpu_end")?;
         let mut modules = Modules::new(&profile, *percpu_end);
         modules.add_kernel_symbols(exports(oracle)).map_err(|error| anyhow!("{error}"))?;
@@ -70,13 +69,19 @@ impl<'o> Replay<'o> {
 
 /// What the kernel itself exports, as far as its symbols tell: neither licences nor CRCs.
 pub fn exports(oracle: &Oracle) -> impl Iterator<Item = Export<'_>> {
-    let mut symbols: Vec<(&String, &u64)> = oracle.symbols.iter().collect();
-    symbols.sort();
-    symbols.into_iter().filter_map(|(name, &value)| {
-        // What is exported has an entry in the export table, and that has a symbol.
-        let exported = oracle.symbols.contains_key(&format!("__ksymtab_{name}"));
-        let name = Name::from(&**name);
-        exported.then_some(Export { name, value, gpl_only: false, crc: None, namespace: Name::default() })
+    // What is exported has an entry in the export table, and that has a symbol.
+    let mut names: Vec<&str> =
+        oracle.symbols.keys().filter_map(|name| name.strip_prefix("__ksymtab_")).collect();
+    names.sort_unstable();
+    let machine = KernelConfig::parse(&oracle.config).machine();
+    let made = move |name: &str| {
+        let (other, offset) = machine?.made_symbol(name.into())?;
+        Some(oracle.symbols.get(other)? + offset)
+    };
+    names.into_iter().filter_map(move |name| {
+        let value = oracle.symbols.get(name).copied().or_else(|| made(name))?;
+        let name = Name::from(name);
+        Some(Export { name, value, gpl_only: false, crc: None, namespace: Name::default() })
     })
 }
 
@@ -88,7 +93,7 @@ fn block_addresses(
     layout: &Layout,
 ) -> Result<BTreeMap<MemoryKind, u64>> {
     let mut addresses = BTreeMap::new();
-    for section in image.sections().iter().filter(|section| section.size() > 0) {
+    for section in image.sections().iter().filter(|section| layout.shape(section).size > 0) {
         let Some(place) = layout.place(section.index()) else { continue };
         let memory = layout.memories()[place.kind];
         let kind = layout.blocks()[memory.block.context("a memory without a block")?].kind;

@@ -19,10 +19,10 @@ fn layouts_equal_the_kernels(name: &str) {
 
 #[test]
 fn profiles_by_name_are_those_of_debians_configurations() {
-    for name in ["amd64-6.1", "amd64-6.12", "amd64-7.2"] {
+    for name in ["amd64-6.1", "amd64-6.12", "amd64-7.2", "s390x-6.12"] {
         let Some(oracle) = Oracle::from_environment(name) else { return };
         let configured = Profile::from_config(&KernelConfig::parse(&oracle.config), &oracle.release).unwrap();
-        let named = Profile::named(&oracle.release).unwrap();
+        let named = Profile::named_for(configured.machine, &oracle.release).unwrap();
         assert_eq!(named.standing, Standing::Proven);
         assert_eq!(Profile { vermagic: None, ..configured }, named, "{name}");
     }
@@ -41,6 +41,21 @@ fn layouts_equal_those_of_linux_6_1() {
 #[test]
 fn layouts_equal_those_of_linux_7_2() {
     layouts_equal_the_kernels("amd64-7.2");
+}
+
+#[test]
+fn layouts_equal_those_of_s390x() {
+    layouts_equal_the_kernels("s390x-6.12");
+}
+
+#[test]
+fn layouts_equal_those_of_arm64() {
+    layouts_equal_the_kernels("arm64-6.12");
+}
+
+#[test]
+fn layouts_equal_those_of_linux_6_12_on_32_bit_powerpc() {
+    layouts_equal_the_kernels("ppc32-6.12");
 }
 
 #[test]

@@ -38,6 +38,8 @@ fn every_byte_is_explained(name: &str, modules: usize, rules: &[Rule]) {
     }
 }
 
+/// What every machine's kernels do.
+const ANYWHERE: [Rule; 4] = [Rule::Alternative, Rule::Ftrace, Rule::SortedTable, Rule::RewrittenTable];
 const ALWAYS: [Rule; 6] =
     [Rule::Alternative, Rule::Return, Rule::LockPrefix, Rule::Ftrace, Rule::StaticCall, Rule::SortedTable];
 
@@ -62,4 +64,20 @@ fn every_byte_of_linux_7_2_is_explained() {
         33,
         &[&ALWAYS[..], &[Rule::EndbrSeal, Rule::RewrittenTable]].concat(),
     );
+}
+
+#[test]
+fn every_byte_of_linux_6_12_on_32_bit_powerpc_is_explained() {
+    every_byte_is_explained("ppc32-6.12", 133, &[Rule::Ftrace, Rule::SortedTable]);
+}
+
+#[test]
+fn every_byte_of_linux_6_12_on_s390x_is_explained() {
+    every_byte_is_explained("s390x-6.12", 33, &[&ANYWHERE[..], &[Rule::JumpLabel]].concat());
+}
+
+#[test]
+fn every_byte_of_linux_6_12_on_arm64_is_explained() {
+    let rules = [Rule::Ftrace, Rule::JumpLabel, Rule::SortedTable, Rule::RewrittenTable];
+    every_byte_is_explained("arm64-6.12", 35, &rules);
 }

@@ -6,6 +6,9 @@ use xtask::oracle::Oracle;
 /// The init function of `libcrc32c` takes an instance of the best crc32c that there is, which this module offers.
 const CRC32C_INSTANCE: Held<'_> = &[("crc32c_intel", 1)];
 
+/// Algorithms and sockets in use.
+const IN_USE: Held<'_> = &[("crc32c_generic", 1), ("crct10dif_generic", 1), ("sctp", 2)];
+
 fn views_equal_the_kernels(kernel: &str, held: Held<'_>) {
     let Some(oracle) = Oracle::from_environment(kernel) else { return };
     let result = views(&oracle, held).unwrap();
@@ -28,6 +31,16 @@ fn user_space_sees_what_it_saw_on_linux_6_12() {
 #[test]
 fn user_space_sees_what_it_saw_on_linux_7_2() {
     views_equal_the_kernels("amd64-7.2", &[]);
+}
+
+#[test]
+fn user_space_sees_what_it_saw_on_linux_6_12_on_32_bit_powerpc() {
+    views_equal_the_kernels("ppc32-6.12", IN_USE);
+}
+
+#[test]
+fn user_space_sees_what_it_saw_on_linux_6_12_on_arm64() {
+    views_equal_the_kernels("arm64-6.12", &[("crc32c_generic", 1)]);
 }
 
 /// Something done to a recording.
@@ -54,4 +67,9 @@ fn whatever_user_space_would_not_have_seen_is_a_difference() {
         let differences = changed(change);
         assert!(differences.len() == 1 && differences[0].starts_with(wrong), "{wrong}: {differences:#?}");
     }
+}
+
+#[test]
+fn user_space_sees_what_it_saw_on_linux_6_12_on_s390x() {
+    views_equal_the_kernels("s390x-6.12", &[("crc32c_generic", 1)]);
 }

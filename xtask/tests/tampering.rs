@@ -68,3 +68,18 @@ fn every_single_byte_changed_in_linux_6_12_is_found() {
 fn every_single_byte_changed_in_linux_7_2_is_found() {
     every_single_byte_is_found("amd64-7.2");
 }
+
+#[test]
+fn every_single_byte_changed_in_linux_6_12_on_32_bit_powerpc_is_found() {
+    every_single_byte_is_found("ppc32-6.12");
+}
+
+#[test]
+fn every_single_byte_changed_in_linux_6_12_on_s390x_is_found() {
+    every_single_byte_is_found("s390x-6.12");
+}
+
+#[test]
+fn every_single_byte_changed_in_linux_6_12_on_arm64_is_found() {
+    every_single_byte_is_found("arm64-6.12");
+}

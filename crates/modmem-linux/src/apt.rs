@@ -30,6 +30,14 @@ const DEBIAN_SUITES: [(&str, Archive); 7] = [
     ("sid", Archive::Main),
 ];
 
+/// The architecture whose lists a system has that `modmem` asks first.
+pub(crate) const HOME: &str = "amd64";
+
+/// Lists of other architectures than amd64 lie apart, in a folder that says so.
+fn folder_of(name: &str, architecture: &str) -> String {
+    if architecture == HOME { name.to_owned() } else { format!("{name}-{architecture}") }
+}
+
 /// Debian's archives, by how the addresses of their mirrors end.
 #[derive(Clone, Copy, Debug)]
 enum Archive {
@@ -84,6 +92,8 @@ pub(crate) fn suite(name: &str) -> Option<&'static str> {
 /// apt, with the package lists it is to use.
 #[derive(Debug)]
 pub(crate) struct Apt {
+    /// The architecture whose packages are meant, by Debian's name for it.
+    architecture: &'static str,
     /// Folder for lists of our own; `None`: the system's.
     lists: Option<PathBuf>,
     /// The file that says where packages come from; `None`: what the system says.
@@ -91,25 +101,30 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// The system's lists, as they are.
+    /// The system's lists, as they are. They are of the system's own architecture.
     pub(crate) fn system() -> Apt {
-        Apt { lists: None, sources: None }
+        Apt { architecture: HOME, lists: None, sources: None }
     }
 
-    /// The system's sources, with fresh lists in `folder`.
-    pub(crate) fn fresh(folder: &Path) -> Apt {
-        Apt { lists: Some(folder.join("system")), sources: None }
+    /// The system's sources, with fresh lists of an architecture in `folder`.
+    pub(crate) fn fresh(folder: &Path, architecture: &'static str) -> Apt {
+        Apt { architecture, lists: Some(folder.join(folder_of("system", architecture))), sources: None }
     }
 
     /// All of Debian's suites, or one of them, from the mirrors that the system uses, with lists in `folder`. `None`
     /// where there are none, or Debian's key is not known.
-    pub(crate) fn of_debian(folder: &Path, suite: Option<&str>) -> Result<Option<Apt>, Error> {
+    pub(crate) fn of_debian(
+        folder: &Path,
+        suite: Option<&str>,
+        architecture: &'static str,
+    ) -> Result<Option<Apt>, Error> {
         let list = suites(&system_sources(), suite).filter(|_| Path::new(DEBIAN_KEYS).exists());
         let Some(list) = list else { return Ok(None) };
         let name = suite.map_or("debian".to_owned(), |suite| format!("debian-{suite}"));
         let sources = folder.join(format!("{name}.list"));
         fs::write(&sources, list).map_err(Error::write(&sources))?;
-        Ok(Some(Apt { lists: Some(folder.join(name)), sources: Some(sources) }))
+        let lists = Some(folder.join(folder_of(&name, architecture)));
+        Ok(Some(Apt { architecture, lists, sources: Some(sources) }))
     }
 
     fn command(&self, program: &str) -> Command {
@@ -122,7 +137,8 @@ impl Apt {
                 .arg(format!("-oDir::State::Lists={}", folder.join("lists").display()))
                 .arg(format!("-oDir::Cache={}", folder.join("cache").display()))
                 .arg("-oDir::State::status=/dev/null")
-                .args(["-oAPT::Architecture=amd64", "-oAPT::Architectures=amd64"])
+                .arg(format!("-oAPT::Architecture={}", self.architecture))
+                .arg(format!("-oAPT::Architectures={}", self.architecture))
                 // Package lists and nothing else: no translations, no catalogues for software centres.
                 .args([
                     "-oAcquire::Languages=none",
@@ -153,7 +169,11 @@ impl Apt {
                 fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
             }
         }
-        let _phase = Phase::begin(progress, "fetching Debian's package lists", None);
+        let mut title = "fetching Debian's package lists".to_owned();
+        if self.architecture != HOME {
+            title = format!("{title} for {}", self.architecture);
+        }
+        let _phase = Phase::begin(progress, &title, None);
         self.run(self.command("apt-get").args(["-q", "update"])).map(drop)
     }
 

@@ -8,6 +8,7 @@ use crate::{
     apt::{self, Apt},
     cache::Cache,
     deb::{Deb, FileList},
+    flavour,
     progress::Progress,
     source::unpacked,
 };
@@ -27,12 +28,14 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn parse(version: &str, flavour: &str) -> Result<Request, String> {
+    /// `flavour`: as it was given, if it was.
+    pub(crate) fn parse(version: &str, flavour: Option<&str>) -> Result<Request, String> {
         let allowed = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || ".+~-".contains(c));
         // A whole release says its flavour too.
-        let (version, flavour) = match version.strip_suffix(&format!("-{flavour}")) {
-            Some(version) => (version, flavour),
-            None => (version, flavour),
+        let (version, flavour) = match (flavour::of_release(version), flavour) {
+            (Some((version, own)), None) => (version, own),
+            (Some((version, own)), Some(flavour)) if own == flavour => (version, flavour),
+            (_, flavour) => (version, flavour.unwrap_or(flavour::DEFAULT)),
         };
         let begins = version.is_empty() || version.starts_with(|c: char| c.is_ascii_digit());
         if !allowed(version) || !(begins || apt::suite(version).is_some()) {
@@ -40,13 +43,21 @@ impl Request {
                 "\"{version}\" is neither a version nor a suite with kernels; write debian:6.12, debian:6.1.0-56 or debian:sid"
             ));
         }
-        if !allowed(flavour) || !flavour.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            return Err(format!("\"{flavour}\" is no flavour; write amd64 or cloud-amd64"));
+        if flavour::architecture(flavour).is_none() {
+            return Err(format!(
+                "\"{flavour}\" is no flavour of Debian's kernels; write {}",
+                flavour::EXAMPLES
+            ));
         }
         Ok(Request {
             version: Some(version.to_owned()).filter(|version| !version.is_empty()),
             flavour: flavour.to_owned(),
         })
+    }
+
+    /// Debian's name of the machine that the flavour is for.
+    fn architecture(&self) -> &'static str {
+        flavour::architecture(&self.flavour).unwrap_or(apt::HOME)
     }
 
     /// The suite that is asked for, if it is one.
@@ -82,7 +93,11 @@ impl Request {
 
     fn shown(&self) -> String {
         let version = self.version.as_deref().unwrap_or("newest");
-        if self.flavour == "amd64" { version.to_owned() } else { format!("{version}:{}", self.flavour) }
+        if self.flavour == flavour::DEFAULT {
+            version.to_owned()
+        } else {
+            format!("{version}:{}", self.flavour)
+        }
     }
 
     fn error(&self, problem: impl Into<String>) -> Error {
@@ -174,7 +189,9 @@ fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<S
     if let Some(suite) = request.suite() {
         return download_from(suite, request, cache, progress);
     }
-    if !options.refresh {
+    let architecture = request.architecture();
+    // The system's own lists are of its own architecture, and name no packages of others.
+    if !options.refresh && architecture == apt::HOME {
         let apt = Apt::system();
         let kernels = apt.kernels().map_err(failed)?;
         if let Some(package) = request.newest(kernels.iter().map(String::as_str))
@@ -185,14 +202,14 @@ fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<S
         }
     }
     let folder = cache.writable("apt")?;
-    let apt = Apt::fresh(&folder);
+    let apt = Apt::fresh(&folder, architecture);
     let updated = apt.update(progress);
     let kernels = apt.kernels().map_err(failed)?;
     if let Some(package) = request.newest(kernels.iter().map(String::as_str)) {
         return get(request, &apt, package, cache, progress);
     }
     // Another release of Debian, or another system with Debian's keys.
-    if let Some(apt) = Apt::of_debian(&folder, None)? {
+    if let Some(apt) = Apt::of_debian(&folder, None, architecture)? {
         // One suite more or less: what counts is whether the kernel is found.
         let updated = apt.update(progress);
         let kernels = apt.kernels().map_err(failed)?;
@@ -216,7 +233,7 @@ fn download_from(
 ) -> Result<String, Error> {
     let failed = |problem: String| request.error(problem);
     let folder = cache.writable("apt")?;
-    let apt = Apt::of_debian(&folder, Some(suite))?;
+    let apt = Apt::of_debian(&folder, Some(suite), request.architecture())?;
     let apt = apt.ok_or_else(|| request.error("this system's sources name no mirror of Debian's archive"))?;
     apt.update(progress).map_err(failed)?;
     let kernels = apt.kernels().map_err(failed)?;
@@ -284,7 +301,7 @@ mod tests {
     ];
 
     fn newest(version: &str, flavour: &str) -> Option<&'static str> {
-        Request::parse(version, flavour).unwrap().newest(NAMES.iter().copied())
+        Request::parse(version, Some(flavour)).unwrap().newest(NAMES.iter().copied())
     }
 
     #[test]
@@ -310,14 +327,14 @@ mod tests {
     fn a_suite_means_its_newest_kernel() {
         assert_eq!(newest("sid", "amd64"), Some("linux-image-6.12.117+deb12-amd64"));
         assert_eq!(newest("sid", "cloud-amd64"), Some("linux-image-6.1.0-57-cloud-amd64"));
-        assert!(Request::parse("noble", "amd64").is_err());
+        assert!(Request::parse("noble", Some("amd64")).is_err());
     }
 
     #[test]
     fn offline_a_suite_has_the_kernel_that_it_was_last_seen_with() {
         let (_root, options, cache) =
             with_cached(&["linux-image-7.2.1-amd64_7.2.1-1", "linux-image-7.3.1-amd64_7.3.1-1"]);
-        let request = Request::parse("sid", "amd64").unwrap();
+        let request = Request::parse("sid", Some("amd64")).unwrap();
         assert!(fetch(&request, &options, &cache).is_err());
         cache.keep_note(ANSWERS, "sid_amd64", b"linux-image-7.2.1-amd64_7.2.1-1");
         let (_, described) = fetch(&request, &options, &cache).unwrap();
@@ -344,9 +361,9 @@ mod tests {
             "linux-image-6.12.10-amd64_6.12.10-1",
             "linux-image-6.1.0-1-amd64_1",
         ]);
-        let (_, name) = fetch(&Request::parse("6.12", "amd64").unwrap(), &options, &cache).unwrap();
+        let (_, name) = fetch(&Request::parse("6.12", Some("amd64")).unwrap(), &options, &cache).unwrap();
         assert_eq!(name, "linux-image-6.12.10-amd64 6.12.10-1");
-        let error = fetch(&Request::parse("6.13", "amd64").unwrap(), &options, &cache).unwrap_err();
+        let error = fetch(&Request::parse("6.13", Some("amd64")).unwrap(), &options, &cache).unwrap_err();
         assert!(error.to_string().contains("not in the cache"), "{error}");
     }
 
@@ -356,7 +373,7 @@ mod tests {
             with_cached(&["linux-image-6.12.9-amd64_6.12.9-1", "linux-image-6.12.10-amd64_6.12.10-1"]);
         options.offline = false;
         cache.keep_note(ANSWERS, "newest_amd64", b"linux-image-6.12.9-amd64_6.12.9-1\n");
-        let (_, name) = fetch(&Request::parse("", "amd64").unwrap(), &options, &cache).unwrap();
+        let (_, name) = fetch(&Request::parse("", Some("amd64")).unwrap(), &options, &cache).unwrap();
         assert_eq!(name, "linux-image-6.12.9-amd64 6.12.9-1");
     }
 }

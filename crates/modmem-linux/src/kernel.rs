@@ -5,6 +5,7 @@ use crate::{
     cache::Cache,
     compress,
     depmod::{self, Aliases, SoftDependencies},
+    image::{self, KernelImage},
     index::{self, Scanned},
     modinfo::normal_name,
     module_file::module_name,
@@ -12,12 +13,16 @@ use crate::{
     suggest,
     tree::Tree,
 };
+use modmem::{arch::Machine, profile::KernelConfig};
 use std::{
     collections::{HashMap, HashSet},
     fmt, fs,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
+
+/// So many modules are asked which machine they are for, before the kernel's image is.
+const FIRST_MODULES: usize = 4;
 
 /// Folder of the cache with the results of scans.
 const INDEXES: &str = "index";
@@ -132,6 +137,20 @@ impl Kernel {
     /// The kernel's configuration, if it is there.
     pub fn config(&self) -> Option<Vec<u8>> {
         self.tree.read_first(&["boot/config", "modules/config"])?.ok().map(Into::into)
+    }
+
+    /// The machine that the kernel is for: its configuration says so, or else its first module that can be read, or its
+    /// image.
+    pub fn machine(&self) -> Option<Machine> {
+        let config = self.config();
+        let configured =
+            config.and_then(|config| KernelConfig::parse(&String::from_utf8_lossy(&config)).machine());
+        let of_modules = || {
+            let mut files = self.modules.iter().take(FIRST_MODULES).filter_map(|module| module.read().ok());
+            files.find_map(|file| image::elf_machine(&file))
+        };
+        let of_image = || Some(KernelImage::read("", self.image()?.ok()?, None).ok()?.machine());
+        configured.or_else(of_modules).or_else(of_image)
     }
 
     /// `System.map`, if there is a real one: Debian's consists of a line that says where it is.

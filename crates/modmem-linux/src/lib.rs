@@ -36,6 +36,7 @@ mod deb;
 mod debian;
 mod depmod;
 mod error;
+mod flavour;
 mod glob;
 mod image;
 mod index;
@@ -59,9 +60,8 @@ mod xz_index;
 pub use crate::{
     cache::default_cache_folder,
     error::Error,
-    image::{ImageFacts, kernel_elf},
+    image::{ImageFacts, KernelImage, image_facts, kernel_symbols},
     kernel::Kernel,
-    ksymtab::{image_facts, kernel_symbols},
     module_file::{ModuleFile, read_module_file},
     plan::{LoadPlan, MissingDependency, PlannedModule, Why},
     progress::{Progress, Silent},

@@ -132,6 +132,7 @@ impl Root {
                     ("boot/vmlinuz", "vmlinux"),
                     ("boot/vmlinuz", "vmlinuz"),
                     ("boot/vmlinuz", "arch/x86/boot/bzImage"),
+                    ("boot/System.map", "kallsyms"),
                     ("boot/System.map", "System.map"),
                     ("symvers", "Module.symvers"),
                 ];

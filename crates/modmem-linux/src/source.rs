@@ -30,7 +30,8 @@ pub enum Source {
         /// The release's beginning, ending where a part of the version ends: `6.1` is not `6.12`. Or the name of a
         /// suite, `sid` or `stable`: the newest kernel there.
         version: Option<String>,
-        /// The rest of the package's name: `amd64`, `cloud-amd64`, `rt-amd64`.
+        /// The rest of the package's name: `amd64`, `cloud-amd64`, `arm64`, `arm64-16k`, `s390x`. It says for which machine
+        /// the kernel is.
         flavour: String,
     },
     /// A package's file, or a folder.
@@ -56,7 +57,10 @@ impl Source {
             && (rest.is_empty() || rest.starts_with(':'))
         {
             let rest = rest.strip_prefix(':').unwrap_or(rest);
-            let (version, flavour) = rest.split_once(':').unwrap_or((rest, "amd64"));
+            let (version, flavour) = match rest.split_once(':') {
+                Some((version, flavour)) => (version, Some(flavour)),
+                None => (rest, None),
+            };
             let request = Request::parse(version, flavour).map_err(|problem| bad(&problem))?;
             return Ok(Source::Debian { version: request.version, flavour: request.flavour });
         }
@@ -219,6 +223,9 @@ mod tests {
         assert_eq!(parse("debian:6.12:cloud-amd64"), debian(Some("6.12"), "cloud-amd64"));
         assert_eq!(parse("debian:sid"), debian(Some("sid"), "amd64"));
         assert_eq!(parse("debian:6.1.0-56-amd64"), debian(Some("6.1.0-56"), "amd64"));
+        assert_eq!(parse("debian:6.12:s390x"), debian(Some("6.12"), "s390x"));
+        assert_eq!(parse("debian::arm64-16k"), debian(None, "arm64-16k"));
+        assert_eq!(parse("debian:6.12.107+deb13-arm64-16k"), debian(Some("6.12.107+deb13"), "arm64-16k"));
         assert_eq!(parse("./sample"), Source::Path("./sample".into()));
         assert_eq!(parse("gone.deb"), Source::Path("gone.deb".into()));
         assert_eq!(parse("6.12.117+deb12-amd64"), Source::Release("6.12.117+deb12-amd64".to_owned()));
@@ -227,7 +234,7 @@ mod tests {
 
     #[test]
     fn senseless_sources_say_what_to_write() {
-        for spec in ["", "debian:../..", "debian:6.12:a/b"] {
+        for spec in ["", "debian:../..", "debian:6.12:a/b", "debian:6.12:arm65"] {
             assert!(matches!(Source::parse(spec), Err(Error::BadSource { .. })), "{spec}");
         }
     }

@@ -4,16 +4,17 @@ use crate::{
     Error, ImageFacts, Kernel,
     cache::Fingerprint,
     compress::LIMIT,
-    image::{self, kernel_elf},
-    ksymtab::{self, image_facts},
+    image::{self, KernelImage},
     module_file::read_file,
     symbol_file::SymbolFile,
     symvers,
 };
+use modmem::{Name, profile::KernelConfig};
 use std::{
     collections::HashMap,
     fmt::Write as _,
     io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -88,7 +89,7 @@ impl Kernel {
         if let Some(path) = file {
             let bytes = read_file(path, LIMIT)?;
             let shown = path.display().to_string();
-            if image::is_elf(&bytes) || image::is_bzimage(&bytes) {
+            if KernelImage::is_one(&bytes) {
                 return self.image_table(&shown, path, bytes).map(Table::into_symbols);
             }
             if symvers::is_symvers(&bytes) {
@@ -99,7 +100,8 @@ impl Kernel {
             let addresses = SymbolFile::parse(&shown, &bytes)?;
             // The file is what the user chose to go by: an image of a kind unknown to us must not stand in its way.
             let table = self.own_table().unwrap_or_default();
-            return Ok(merge(&addresses, SymbolSource::SymbolFile(path.to_path_buf()), table));
+            let source = SymbolSource::SymbolFile(path.to_path_buf());
+            return Ok(merge(&addresses, source, table, self.config().as_deref()));
         }
         let table = self.own_table()?;
         if table.as_ref().is_some_and(|table| matches!(table.source, SymbolSource::Image(_))) {
@@ -108,7 +110,8 @@ impl Kernel {
         if let Some(bytes) = self.symbol_file() {
             let path = self.symbol_file_path().unwrap_or_else(|| PathBuf::from("System.map"));
             let addresses = SymbolFile::parse(&path.display().to_string(), &bytes)?;
-            return Ok(merge(&addresses, SymbolSource::SymbolFile(path), table));
+            let source = SymbolSource::SymbolFile(path);
+            return Ok(merge(&addresses, source, table, self.config().as_deref()));
         }
         Ok(table.map_or_else(nothing, Table::into_symbols))
     }
@@ -144,9 +147,8 @@ impl Kernel {
     }
 
     fn image_table(&self, shown: &str, path: &Path, bytes: Vec<u8>) -> Result<Table, Error> {
-        let elf = kernel_elf(shown, bytes)?;
-        let symbols = ksymtab::kernel_symbols(shown, &elf)?;
-        let facts = image_facts(shown, &elf)?;
+        let image = KernelImage::read(shown, bytes, self.config().as_deref())?;
+        let (symbols, facts) = (image.symbols()?, image.facts()?);
         if path.is_absolute() {
             self.cache.keep_note(TABLES, &table_name(path), save(&symbols, &facts).as_bytes());
         }
@@ -167,7 +169,12 @@ fn nothing() -> KernelSymbols {
 }
 
 /// Names and addresses from a symbol file; licence, checksum and namespace from the image or `Module.symvers`.
-fn merge(addresses: &SymbolFile, source: SymbolSource, table: Option<Table>) -> KernelSymbols {
+fn merge(
+    addresses: &SymbolFile,
+    source: SymbolSource,
+    table: Option<Table>,
+    config: Option<&[u8]>,
+) -> KernelSymbols {
     let known: HashMap<&str, &KernelSymbol> =
         table.iter().flat_map(|table| &table.symbols).map(|symbol| (&*symbol.name, symbol)).collect();
     // A file may leave out the export tables. Then the table says what is exported; without one, all that is global.
@@ -178,8 +185,14 @@ fn merge(addresses: &SymbolFile, source: SymbolSource, table: Option<Table>) -> 
     } else {
         addresses.globals().collect()
     };
+    let machine = config.and_then(|config| KernelConfig::parse(&String::from_utf8_lossy(config)).machine());
+    // What the linker made of other symbols is missing in kallsyms.
+    let made = |name: &str| {
+        let (other, offset) = machine?.made_symbol(Name::from(name))?;
+        Some(addresses.address(other)?.wrapping_add(offset))
+    };
     let symbol = |name: &str| {
-        let address = addresses.address(name)?;
+        let address = addresses.address(name).or_else(|| made(name))?;
         let known = known.get(name);
         Some(KernelSymbol {
             name: name.into(),
@@ -196,18 +209,39 @@ fn merge(addresses: &SymbolFile, source: SymbolSource, table: Option<Table>) -> 
         symbols,
         source,
         licences_known: !known.is_empty(),
-        image: table.and_then(|table| table.image).map(|image| place(image, addresses)),
+        image: match table.and_then(|table| table.image) {
+            Some(image) => Some(place(image, addresses)),
+            None => facts_of(addresses, config),
+        },
     }
+}
+
+/// What a symbol file tells of the kernel's place, where there is no image.
+fn facts_of(addresses: &SymbolFile, config: Option<&[u8]>) -> Option<ImageFacts> {
+    let (text, end) = (addresses.address("_text")?, addresses.address("_end")?);
+    let percpu = addresses.address("__per_cpu_start").zip(addresses.address("__per_cpu_end"));
+    let percpu = percpu.filter(|(start, end)| start < end).map(|(start, end)| start..end);
+    let start = image::start_of(text, config);
+    Some(ImageFacts { percpu, start, text, text_end: addresses.address("_etext"), end })
 }
 
 /// The image as it lies where the symbol file was made: the kernel may run elsewhere than it was linked.
 fn place(image: ImageFacts, addresses: &SymbolFile) -> ImageFacts {
+    // Some kernels list the symbols of functions alone.
     let Some(text) = addresses.address("_text") else {
         return image;
     };
     let moved = text.wrapping_sub(image.text);
     let end = addresses.address("_end").unwrap_or_else(|| image.end.wrapping_add(moved));
-    ImageFacts { text, end, ..image }
+    let text_end = addresses.address("_etext").or_else(|| Some(image.text_end?.wrapping_add(moved)));
+    // On x86-64 the template was at 0 once, and did not move with the kernel.
+    let shift = |percpu: Range<u64>| match percpu.start >= image.text {
+        true => percpu.start.wrapping_add(moved)..percpu.end.wrapping_add(moved),
+        false => percpu,
+    };
+    let listed = || Some(addresses.address("__per_cpu_start")?..addresses.address("__per_cpu_end")?);
+    let percpu = listed().filter(|percpu| percpu.start < percpu.end).or_else(|| image.percpu.map(shift));
+    ImageFacts { percpu, start: image.start.wrapping_add(moved), text, text_end, end }
 }
 
 fn table_name(path: &Path) -> String {
@@ -218,12 +252,13 @@ fn table_name(path: &Path) -> String {
 
 /// A table as text, to be kept: a line for the image, a line for each symbol, a last line with their number.
 fn save(symbols: &[KernelSymbol], facts: &ImageFacts) -> String {
-    let mut text = String::from("modmem symbols 1\n");
+    let mut text = String::from("modmem symbols 2\n");
     let percpu = facts
         .percpu
         .as_ref()
         .map_or("- -".to_owned(), |percpu| format!("{:x} {:x}", percpu.start, percpu.end));
-    let _ = writeln!(text, "{:x} {:x} {percpu}", facts.text, facts.end);
+    let text_end = facts.text_end.map_or("-".to_owned(), |end| format!("{end:x}"));
+    let _ = writeln!(text, "{:x} {:x} {text_end} {:x} {percpu}", facts.start, facts.text, facts.end);
     for symbol in symbols {
         let licence = if symbol.gpl_only { 'G' } else { 'P' };
         let _ = write!(text, "{licence} {:x} ", symbol.address.unwrap_or_default());
@@ -242,9 +277,14 @@ fn save(symbols: &[KernelSymbol], facts: &ImageFacts) -> String {
 /// Reads a table back. `None` if it is not whole.
 fn load(text: &str) -> Option<(Vec<KernelSymbol>, ImageFacts)> {
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-    let mut lines = text.strip_prefix("modmem symbols 1\n")?.lines();
+    let mut lines = text.strip_prefix("modmem symbols 2\n")?.lines();
     let mut place = lines.next()?.split(' ');
-    let (first, end) = (hex(place.next()?)?, hex(place.next()?)?);
+    let (start, text) = (hex(place.next()?)?, hex(place.next()?)?);
+    let text_end = match place.next()? {
+        "-" => None,
+        end => Some(hex(end)?),
+    };
+    let end = hex(place.next()?)?;
     let percpu = match (place.next()?, place.next()?) {
         ("-", "-") => None,
         (start, end) => Some(hex(start)?..hex(end)?),
@@ -255,7 +295,7 @@ fn load(text: &str) -> Option<(Vec<KernelSymbol>, ImageFacts)> {
         let (kind, value) = (fields.next()?, fields.next()?);
         if kind == "end" {
             let whole = value.parse() == Ok(symbols.len());
-            return whole.then_some((symbols, ImageFacts { percpu, text: first, end }));
+            return whole.then_some((symbols, ImageFacts { percpu, start, text, text_end, end }));
         }
         let crc = match fields.next()? {
             "-" => None,
@@ -297,7 +337,13 @@ mod tests {
             KernelSymbol { crc: None, namespace: None, gpl_only: false, ..symbol("b", 2) },
         ];
         for percpu in [None, Some(0..0x1000)] {
-            let facts = ImageFacts { percpu, text: 0xffff_ffff_8100_0000, end: 0xffff_ffff_8300_0000 };
+            let facts = ImageFacts {
+                text_end: percpu.as_ref().map(|_| 0xffff_ffff_8200_0000),
+                percpu,
+                start: 0xffff_ffff_8000_0000,
+                text: 0xffff_ffff_8100_0000,
+                end: 0xffff_ffff_8300_0000,
+            };
             let text = save(&symbols, &facts);
             assert_eq!(load(&text), Some((symbols.clone(), facts)));
             for length in 0..text.len() - 1 {
@@ -311,20 +357,30 @@ mod tests {
         let file = b"ffffffff91000000 T _text\nffffffff91000000 T a\nffffffff91000010 t b\nffffffff92000000 r __ksymtab_a\n";
         let file = SymbolFile::parse("kallsyms", file).unwrap();
         let source = SymbolSource::SymbolFile("kallsyms".into());
-        let image =
-            ImageFacts { percpu: Some(0..8), text: 0xffff_ffff_8100_0000, end: 0xffff_ffff_8200_0000 };
+        let image = ImageFacts {
+            percpu: Some(0..8),
+            start: 0xffff_ffff_8100_0000,
+            text: 0xffff_ffff_8100_0000,
+            text_end: Some(0xffff_ffff_8180_0000),
+            end: 0xffff_ffff_8200_0000,
+        };
         let table = || Table {
             symbols: vec![symbol("a", 1)],
             source: SymbolSource::None,
             image: Some(image.clone()),
         };
-        let merged = merge(&file, source.clone(), Some(table()));
+        let merged = merge(&file, source.clone(), Some(table()), None);
         assert_eq!(merged.symbols, [symbol("a", 0xffff_ffff_9100_0000)]);
         assert!(merged.licences_known && merged.get("a").is_some() && merged.get("b").is_none());
-        let moved =
-            ImageFacts { percpu: Some(0..8), text: 0xffff_ffff_9100_0000, end: 0xffff_ffff_9200_0000 };
+        let moved = ImageFacts {
+            percpu: Some(0..8),
+            start: 0xffff_ffff_9100_0000,
+            text: 0xffff_ffff_9100_0000,
+            text_end: Some(0xffff_ffff_9180_0000),
+            end: 0xffff_ffff_9200_0000,
+        };
         assert_eq!(merged.image, Some(moved));
-        let alone = merge(&file, source, None);
+        let alone = merge(&file, source, None, None);
         assert_eq!(alone.symbols.len(), 1);
         assert!(!alone.licences_known);
     }

@@ -32,6 +32,16 @@
 //!
 //! The crate needs `alloc` and nothing else: it knows of no files, no threads and no host machine.
 #![no_std]
+#![cfg_attr(
+    not(all(feature = "x86_64", feature = "arm64", feature = "s390x", feature = "ppc32")),
+    allow(
+        dead_code,
+        unused_imports,
+        unused_mut,
+        unused_variables,
+        reason = "only machines that are left out need it"
+    )
+)]
 #![deny(unsafe_code)]
 
 extern crate alloc;

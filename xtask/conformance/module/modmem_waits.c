@@ -2,7 +2,8 @@
 /*
  * A module that stays in its init function until it is told to go on, so that memory that is freed after init can be
  * looked at. Init and core code have one of everything that the loader patches: the kernel's and own jump labels and
- * static calls, alternatives, paravirtual calls, locked instructions, indirect calls, exception tables, warnings.
+ * static calls, alternatives, paravirtual calls, locked instructions, indirect calls, exception tables, warnings; on
+ * each machine what it has of these.
  *
  * /sys/module/modmem_waits/parameters/waiting reads Y once init waits; writing 1 to release beside it ends that.
  */
@@ -12,10 +13,18 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
+#include <linux/prefetch.h>
 #include <linux/sched/signal.h>
 #include <linux/static_call.h>
 #include <linux/uaccess.h>
+
+#if defined(CONFIG_X86_64)
 #include <asm/msr.h>
+#elif defined(CONFIG_ARM64)
+#include <asm/cpufeature.h>
+#elif defined(CONFIG_S390)
+#include <asm/alternative.h>
+#endif
 
 /* What other modules may call; there is no header, for there are no such modules. */
 unsigned long modmem_everything(int value);
@@ -64,11 +73,44 @@ struct operations {
 };
 static const struct operations operations = { twice, thrice };
 
+/* What is chosen by the CPU's features, and what may fault. */
+#if defined(CONFIG_X86_64)
+static __always_inline unsigned long of_machine(void)
+{
+	unsigned long sum = 0;
+	int error;
+
+	if (static_cpu_has(X86_FEATURE_ERMS))
+		sum += 16;
+	if (!static_cpu_has(X86_FEATURE_XMM2))
+		sum += 32;
+	sum += native_read_msr_safe(0xffffff, &error);
+	sum += rdmsrl_safe(0xffffff, (u64 *)&counted[2]);
+	return sum;
+}
+#else
+static __always_inline unsigned long of_machine(void)
+{
+	unsigned long sum = 0;
+	int word = 0;
+
+#if defined(CONFIG_ARM64)
+	if (alternative_has_cap_unlikely(ARM64_HAS_LDAPR))
+		sum += 16;
+	if (alternative_has_cap_likely(ARM64_HAS_CRC32))
+		sum += 32;
+#elif defined(CONFIG_S390)
+	asm volatile(ALTERNATIVE("lghi %0,16", "lghi %0,32", ALT_FACILITY(129)) : "=d" (sum));
+#endif
+	sum += get_user(word, (int __user *)PAGE_SIZE);
+	return sum + word;
+}
+#endif
+
 /* Inlined into init and core code alike: what is patched in one memory is patched in the other. */
 static __always_inline unsigned long everything(const struct operations *use, int value)
 {
 	unsigned long flags, sum = 0;
-	int error;
 
 	/* Calls through pointers stay calls through pointers. */
 	OPTIMIZER_HIDE_VAR(use);
@@ -91,10 +133,6 @@ static __always_inline unsigned long everything(const struct operations *use, in
 		sum += 4;
 	if (want_init_on_free())
 		sum += 8;
-	if (static_cpu_has(X86_FEATURE_ERMS))
-		sum += 16;
-	if (!static_cpu_has(X86_FEATURE_XMM2))
-		sum += 32;
 	sum += static_call(modmem_factor)(value);
 	static_call_cond(modmem_nothing)(value);
 	sum += use->first(value) + use->second(value);
@@ -102,8 +140,7 @@ static __always_inline unsigned long everything(const struct operations *use, in
 	prefetchw(&counted[1]);
 	if (atomic_fetch_add(value, &visits) > 1000)
 		set_bit(3, (unsigned long *)counted);
-	sum += native_read_msr_safe(0xffffff, &error);
-	sum += rdmsrl_safe(0xffffff, (u64 *)&counted[2]);
+	sum += of_machine();
 	WARN_ON_ONCE(atomic_read(&visits) < 0);
 	pr_debug("sum %lu\n", sum);
 	return sum;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use modmem::image::Image;
 use modmem::layout::{Layout, MemoryKind};
-use modmem::profile::{KernelConfig, Profile};
 
 use super::Differences;
 use crate::oracle::Oracle;
@@ -32,9 +31,9 @@ pub struct Layouts {
 /// # Errors
 /// A module cannot be laid out.
 pub fn layouts(oracle: &Oracle) -> Result<Layouts> {
-    let config = KernelConfig::parse(&oracle.config);
-    let profile = Profile::from_config(&config, &oracle.release)?;
-    let kernel = Kernel { oracle, page_size: profile.page_size, text_pack: profile.text_pack };
+    let profile = oracle.profile()?;
+    let (page_size, text_pack) = (profile.page_size, profile.text_pack);
+    let kernel = Kernel { oracle, page_size, text_pack, data_apart: profile.switches.data_in_vmalloc };
     let mut result = Layouts::default();
     for name in &oracle.order {
         let file = oracle.files.get(name).with_context(|| format!("{name}: no file"))?;
@@ -51,6 +50,8 @@ struct Kernel<'o> {
     oracle: &'o Oracle,
     page_size: u64,
     text_pack: Option<u64>,
+    /// Whether coresize has text alone.
+    data_apart: bool,
 }
 
 impl Kernel<'_> {
@@ -62,8 +63,9 @@ impl Kernel<'_> {
         let (mut bases, mut seen) = (BTreeMap::new(), 0);
         for section in image.sections() {
             let section_name = section.name().to_text();
+            let size = layout.shape(section).size;
             match (layout.place(section.index()), reported.get(&section_name)) {
-                (Some(place), Some(address)) if section.size() > 0 => {
+                (Some(place), Some(address)) if size > 0 => {
                     let base = address.wrapping_sub(place.offset);
                     let first = *bases.entry(place.kind).or_insert(base);
                     if base != first {
@@ -74,7 +76,7 @@ impl Kernel<'_> {
                     }
                     seen += 1;
                 }
-                (Some(_), None) if section.size() > 0 => {
+                (Some(_), None) if size > 0 => {
                     differences.push(format!("{name}: no {section_name} in the kernel"));
                 }
                 (_, Some(_)) => differences.push(format!("{name}: the kernel keeps {section_name}")),
@@ -103,12 +105,12 @@ impl Kernel<'_> {
             let memories = layout.memories().iter().filter(|(kind, _)| kind.is_init() == init);
             memories.map(|(_, memory)| memory.allocated).sum()
         };
-        if oracle.core_sizes.get(name) != Some(&bytes(false)) {
-            differences.push(format!(
-                "{name}: coresize {:?}, not {}",
-                oracle.core_sizes.get(name),
-                bytes(false)
-            ));
+        let core = match self.data_apart {
+            true => layout.memories()[MemoryKind::Text].allocated,
+            false => bytes(false),
+        };
+        if oracle.core_sizes.get(name) != Some(&core) {
+            differences.push(format!("{name}: coresize {:?}, not {core}", oracle.core_sizes.get(name)));
         }
         if init_size != 0 && init_size != bytes(true) {
             differences.push(format!("{name}: initsize {init_size}, not {}", bytes(true)));
@@ -138,7 +140,7 @@ impl Kernel<'_> {
                     result.shared += 1;
                 }
                 _ => differences.push(format!(
-                    "{name}: {} of {:#x} bytes at {base:#x}, where the kernel has {before:#x?}",
+                    "{name}: {} of {:#x} bytes at {base:#x}, where the kernel has {before:x?}",
                     block.kind, block.size
                 )),
             }

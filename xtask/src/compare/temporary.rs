@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::{Context as _, Result};
 use modmem::image::{Image, SymbolPlace};
 use modmem::layout::Layout;
-use modmem::profile::{KernelConfig, Profile};
 
 use super::symbol_of;
 use crate::oracle::Oracle;
@@ -34,7 +33,7 @@ struct Copy {
 
 impl<'o> TemporaryCopies<'o> {
     pub(super) fn of(oracle: &'o Oracle) -> Result<TemporaryCopies<'o>> {
-        let profile = Profile::from_config(&KernelConfig::parse(&oracle.config), &oracle.release)?;
+        let profile = oracle.profile()?;
         let coming = oracle.modinfo.iter().filter(|(_, values)| values.ends_with("state=coming"));
         let mut copies = HashMap::new();
         for (name, _) in coming {
@@ -66,7 +65,9 @@ impl<'o> TemporaryCopies<'o> {
             let copy = self.copies.get(module)?;
             let places = copy.symbols.get(name)?;
             let (_, value) = places.iter().find(|(file, _)| copy.base.wrapping_add(*file) == address)?;
-            Some(format!("{value:016x} {letter} {name}\t[{module}]"))
+            // As many digits as the machine's addresses have.
+            let digits = line.split(' ').next().map_or(0, str::len);
+            Some(format!("{value:0digits$x} {letter} {name}\t[{module}]"))
         };
         place().unwrap_or_else(|| line.to_owned())
     }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result};
-use modmem::Modules;
 use modmem::modules::Module;
+use modmem::{Modules, Name};
 
 use super::temporary::TemporaryCopies;
 use super::{Differences, remembered};
@@ -54,7 +54,7 @@ pub fn views(oracle: &Oracle, held: Held<'_>) -> Result<Views> {
     let copies = TemporaryCopies::of(oracle)?;
     let of_modules = |line: &&str| !NO_MODULES.iter().any(|other| line.ends_with(other));
     let theirs = oracle.module_symbols.iter().map(String::as_str).filter(of_modules);
-    let theirs: Vec<String> = theirs.map(|line| copies.without_base(line)).collect();
+    let theirs: Vec<String> = theirs.map(|line| as_shown(&copies.without_base(line))).collect();
     let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
     let (modules, behind) = theirs.split_at(ours.len().min(theirs.len()));
     let remembered = remembered::are_init_functions(oracle, &replay.profile, behind)?;
@@ -62,6 +62,14 @@ pub fn views(oracle: &Oracle, held: Held<'_>) -> Result<Views> {
     result.differences.push_lines("/proc/kallsyms", &ours, theirs);
     result.symbols = ours.len();
     Ok(result)
+}
+
+/// A line with its control characters escaped, as modmem shows names: compilers make labels with such characters.
+fn as_shown(line: &str) -> String {
+    match line.split_once('\t') {
+        Some((symbol, module)) => format!("{}\t{module}", Name::from(symbol)),
+        None => line.to_owned(),
+    }
 }
 
 /// The kernel's line of a module without the references that only its running made.

@@ -8,16 +8,12 @@ use modmem::verify::NotCompared;
 use modmem_linux::snapshot::Snapshot;
 use modmem_linux::verify::{self, Outcome};
 
+use super::arch::Arch;
 use crate::compare::{Differences, Held, layouts, views};
 use crate::oracle::Oracle;
 
-/// What the guest left of the moment's memory.
-pub(super) const SNAPSHOT: &str = "snapshot.mms";
-
-/// References that a running kernel holds on modules and that loading does not make: an instance of the algorithm that
-/// the init function of `libcrc32c` takes, the control sockets that `sctp` opens for itself, the mount that `configfs`
-/// is pinned by once somebody has a folder in it.
-const HELD: Held<'_> = &[("crc32c_intel", 1), ("sctp", 2), ("configfs", 1)];
+/// The moment's snapshot.
+const SNAPSHOT: &str = "snapshot.mms";
 
 /// What was found in one moment.
 #[derive(Debug, Default)]
@@ -35,14 +31,35 @@ impl Findings {
         self.compared.push(format!("{what}: {compared}"));
         self.differences.extend(differences.lines().map(|line| format!("{what}: {line}")));
     }
+
+    fn attempted(&mut self, what: &str, comparison: Result<()>) {
+        self.differences.extend(comparison.err().map(|error| format!("{what}: {error:#}")));
+    }
 }
 
 /// Checks the moment that a guest recorded in `folder`.
-pub(super) fn check(folder: &Path, files: &BTreeMap<String, Vec<u8>>, config: &str) -> Result<Findings> {
+pub(super) fn check(
+    arch: &Arch,
+    folder: &Path,
+    files: &BTreeMap<String, Vec<u8>>,
+    config: &str,
+) -> Result<Findings> {
     let oracle = Oracle::of(folder, files.clone(), config.to_owned())?;
+    let snapshot = snapshot(folder).with_context(|| folder.display().to_string())?;
     let mut findings = Findings::default();
+    // One that cannot be made at all is a difference, and the others are still worth having.
+    let compared = layout(&oracle, &mut findings);
+    findings.attempted("layout", compared);
+    let compared = bytes(&snapshot, files, &mut findings);
+    findings.attempted("bytes", compared);
+    let compared = view(&oracle, arch.held, &mut findings);
+    findings.attempted("views", compared);
+    Ok(findings)
+}
 
-    let layouts = layouts(&oracle).context("layout")?;
+/// Sections and memories.
+fn layout(oracle: &Oracle, findings: &mut Findings) -> Result<()> {
+    let layouts = layouts(oracle)?;
     let mut compared = format!(
         "{} modules, {} sections, {} memories ({} of init)",
         layouts.modules, layouts.sections, layouts.areas, layouts.init_areas
@@ -52,18 +69,27 @@ pub(super) fn check(folder: &Path, files: &BTreeMap<String, Vec<u8>>, config: &s
     }
     findings.init_memories = layouts.init_areas;
     findings.add("layout", compared, &layouts.differences);
+    Ok(())
+}
 
-    let snapshot = folder.join(SNAPSHOT);
-    bytes(&Snapshot::open(&snapshot)?, files, &mut findings)
-        .with_context(|| snapshot.display().to_string())?;
-
-    let views = views(&oracle, HELD).context("views")?;
+/// What user space sees.
+fn view(oracle: &Oracle, held: Held<'_>, findings: &mut Findings) -> Result<()> {
+    let views = views(oracle, held)?;
     let compared = format!(
         "{} modules in /proc/modules, {} files of /sys/module, {} lines of /proc/kallsyms",
         views.modules, views.files, views.symbols
     );
     findings.add("views", compared, &views.differences);
-    Ok(findings)
+    Ok(())
+}
+
+/// The moment's snapshot: the one that modmem took in the guest, or one made of what a dumper left.
+pub(super) fn snapshot(folder: &Path) -> Result<Snapshot> {
+    let path = folder.join(SNAPSHOT);
+    if !path.exists() {
+        Snapshot::open(folder)?.write(&path)?;
+    }
+    Ok(Snapshot::open(&path)?)
 }
 
 /// Verifies a snapshot: whatever is not explained is a difference.

@@ -5,18 +5,22 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::packages;
+use super::arch::{Arch, Recorder};
+use super::outcome::NotToBeHad;
+use super::packages::{self, Apt};
 
 /// The module's name.
 pub(super) const NAME: &str = "modmem_waits";
 /// Its sources.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/module");
 
-/// Builds the module with the kernel's headers package, unpacked below `work`; gives its file.
-pub(super) fn build(release: &str, work: &Path) -> Result<Vec<u8>> {
+/// Options of the configuration that older compilers than the kernel's do not know, and that a module can do without.
+const OPTIONAL: [&str; 1] = ["CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT"];
+
+/// Builds the module below `work`, with the kernel's headers or build folder; gives its file.
+pub(super) fn build(arch: &Arch, release: &str, headers: &Path, work: &Path) -> Result<Vec<u8>> {
     packages::need("make", &["make"])?;
     packages::need("cc", &["gcc", "libc6-dev"])?;
-    let headers = headers(release, work)?;
     let folder = work.join(format!("{NAME}-{release}"));
     std::fs::create_dir_all(&folder)?;
     for name in ["Kbuild", &format!("{NAME}.c")] {
@@ -28,22 +32,38 @@ pub(super) fn build(release: &str, work: &Path) -> Result<Vec<u8>> {
         }
     }
     let mut make = Command::new("make");
-    make.arg("-C").arg(&headers).arg(format!("M={}", folder.display())).arg("modules");
+    make.arg("-C").arg(headers).arg(format!("M={}", folder.display())).arg("modules");
+    if let Recorder::Dumper(cross) = &arch.recorder {
+        // The compiler that is here, whatever the kernel was built with.
+        make.args(cross.make_variables()).arg(format!("CC={}", cross.compiler()));
+        make.args(OPTIONAL.map(|option| format!("{option}=")));
+    }
     packages::quiet(&mut make).with_context(|| format!("{NAME} cannot be built for {release}"))?;
     let file = folder.join(format!("{NAME}.ko"));
     std::fs::read(&file).with_context(|| file.display().to_string())
 }
 
-/// The folder in which modules for this release are built.
-fn headers(release: &str, work: &Path) -> Result<PathBuf> {
+/// The folder in which modules for this release are built: its headers package, unpacked below `work`.
+pub(super) fn headers(arch: &Arch, release: &str, work: &Path) -> Result<PathBuf> {
     let package = format!("linux-headers-{release}");
-    let mut names = packages::dependencies(&package)?;
-    // Its own parts; the compiler and the kernel are not unpacked.
-    names.retain(|name| name.starts_with("linux-headers-") || name.starts_with("linux-kbuild-"));
-    names.push(package.clone());
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let root = packages::unpacked(&work.join(&package), &names)?;
+    let apt = Apt::of(arch, work)?;
+    let needed = apt.dependencies(&package)?;
+    let needed = |part: &str| -> Vec<&str> {
+        needed.iter().map(String::as_str).filter(|name| name.starts_with(part)).collect()
+    };
+    // Its own parts; the compiler and the kernel are not unpacked. The programs among them run here, whatever machine
+    // the kernel is for.
+    let mut parts = needed("linux-headers-");
+    parts.push(&package);
+    let programs = *needed("linux-kbuild-").first().context("headers without programs")?;
+    let there = programs_here(programs)?;
+    let root = packages::unpacked(&work.join(&package), &[(&apt, &parts), (&Apt::host(), &[&there])])?;
     let root = root.canonicalize()?;
+    if there != programs {
+        let library = root.join("usr/lib");
+        let _ = std::fs::remove_file(library.join(programs));
+        std::os::unix::fs::symlink(&there, library.join(programs))?;
+    }
     let folder = root.join("usr/src").join(&package);
     // The package's makefile names the other package where it would be installed.
     let makefile = folder.join("Makefile");
@@ -55,4 +75,16 @@ fn headers(release: &str, work: &Path) -> Result<PathBuf> {
     // With it, BTF would be made, by a program that is not there. The module does without.
     let _ = std::fs::remove_file(folder.join("vmlinux"));
     Ok(folder)
+}
+
+/// The package of programs for building modules: the kernel's own, or, where this machine's suite does not have it, one
+/// of the same series.
+fn programs_here(package: &str) -> Result<String> {
+    let host = Apt::host();
+    if host.dependencies(package).is_ok() {
+        return Ok(package.to_owned());
+    }
+    let series: Vec<&str> = package.splitn(3, '.').take(2).collect();
+    let other = host.last(&format!("{}.", series.join(".")));
+    other.ok_or_else(|| NotToBeHad(format!("package {package}, or another of its series")).into())
 }

@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-/// The emulator.
-pub(super) const QEMU: &str = "qemu-system-x86_64";
-/// Its packages.
-pub(super) const PACKAGES: &[&str] = &["qemu-system-x86", "seabios", "ipxe-qemu"];
+use super::arch::Emulator;
+
 /// A boot takes about a minute; slower machines get more, but not for ever.
 const TIMEOUT: Duration = Duration::from_secs(540);
 /// Bytes of the disk on which the guest writes. A file with holes: only what is written takes room.
@@ -21,6 +19,7 @@ const TAIL: usize = 25;
 /// What the machine is made of.
 #[derive(Debug)]
 pub(super) struct Machine<'m> {
+    pub(super) emulator: &'m Emulator,
     pub(super) cpu: &'m str,
     pub(super) cpus: u32,
     pub(super) kernel: &'m Path,
@@ -34,38 +33,39 @@ impl Machine<'_> {
         let file = File::create(disk).with_context(|| disk.display().to_string())?;
         file.set_len(DISK)?;
         let _ = std::fs::remove_file(console);
-        let mut qemu = Command::new(QEMU);
-        qemu.args(["-accel", "tcg,thread=multi", "-m", "3G", "-no-reboot", "-net", "none", "-nodefaults"])
-            .args(["-display", "none", "-monitor", "none", "-cpu", self.cpu])
-            .args(["-smp", &self.cpus.to_string()])
+        let Emulator { program, arguments, disk: device, console: line, .. } = self.emulator;
+        let mut qemu = Command::new(program);
+        qemu.args(*arguments)
+            .args(["-no-reboot", "-net", "none", "-nodefaults", "-display", "none", "-monitor", "none"])
+            .args(["-cpu", self.cpu, "-smp", &self.cpus.to_string()])
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .arg("-drive")
             .arg(format!("file={},if=none,id=disk,format=raw,cache=unsafe", disk.display()))
-            .args(["-device", "virtio-blk-pci,drive=disk"])
+            .args(["-device", &format!("{device},drive=disk")])
             .arg("-kernel")
             .arg(self.kernel)
             .arg("-initrd")
             .arg(self.initramfs)
-            .args(["-append", &format!("console=ttyS0 quiet panic=-1 {}", self.append)])
+            .args(["-append", &format!("console={line} quiet panic=-1 {}", self.append)])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             // Warnings about features that emulation lacks.
             .stderr(Stdio::null());
-        let child = qemu.spawn().with_context(|| format!("cannot run {QEMU}"))?;
-        match wait(child) {
+        let child = qemu.spawn().with_context(|| format!("cannot run {program}"))?;
+        match wait(child, program) {
             Ok(()) => Ok(()),
             Err(error) => bail!("{error:#}; the end of {}:\n{}", console.display(), tail(console)),
         }
     }
 }
 
-fn wait(mut child: Child) -> Result<()> {
+fn wait(mut child: Child, program: &str) -> Result<()> {
     let start = Instant::now();
     loop {
         match child.try_wait()? {
             Some(status) if status.success() => return Ok(()),
-            Some(status) => bail!("{QEMU}: {status}"),
+            Some(status) => bail!("{program}: {status}"),
             None if start.elapsed() < TIMEOUT => std::thread::sleep(Duration::from_millis(100)),
             None => {
                 child.kill()?;

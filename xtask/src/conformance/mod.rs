@@ -1,28 +1,34 @@
 //! The proof: boots real kernels under software emulation, loads modules, takes snapshots in the guest, and checks on
 //! the host that layout, bytes and views are what modmem computes.
 //!
-//! The guest runs busybox, a script, and modmem itself, statically linked; the modules come from the kernel's package,
-//! decompressed, in the order in which modmem says that they have to be loaded. Besides them a module of ours is built
+//! The guest runs busybox, a script, and modmem itself, statically linked, or a small program in C where Rust does not
+//! build for the machine; the modules come from the kernel's package, decompressed, in the order in which modmem says that they have to be loaded. Besides them a module of ours is built
 //! that waits in its init function, so that init memories can be looked at.
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `boots` | the table of kernels and states |
-//! | `packages`, `guest_module`, `guest`, `cpio` | what is needed, and the archive to boot from |
+//! | `arch` | the table of machines |
+//! | `boots` | the tables of kernels and states |
+//! | `packages`, `mirrors`, `sources`, `programs`, `guest_module`, `guest`, `words`, `cpio` | what is needed, and the archive to boot from |
 //! | `machine` | the emulator |
 //! | `run` | one boot from beginning to end |
 //! | `checks` | what is compared |
 
+mod arch;
 mod boots;
 mod checks;
 mod cpio;
 mod guest;
 mod guest_module;
 mod machine;
+mod mirrors;
 mod options;
 mod outcome;
 mod packages;
+mod programs;
 mod run;
+mod sources;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -41,18 +47,10 @@ pub fn run(words: &[&str]) -> Result<Counts> {
     let options = Options::parse(words)?;
     let target = target_folder();
     let mut counts = Counts::default();
-    let tools = match run::Tools::gather(&target) {
-        Ok(tools) => tools,
-        Err(error) if error.is::<NotToBeHad>() => {
-            println!("conformance: SKIPPED: {error:#}");
-            counts.skipped = options.boots.len();
-            return Ok(counts);
-        }
-        Err(error) => return Err(error),
-    };
+    let mut bench = run::Bench::new(&target)?;
     for boot in &options.boots {
         let start = Instant::now();
-        let result = run::boot(boot, &options, &tools);
+        let result = run::boot(boot, &options, &mut bench);
         let seconds = start.elapsed().as_secs();
         match result {
             Ok(report) => {

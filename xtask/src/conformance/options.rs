@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::boots::{BOOTS, Boot};
+use super::arch::ARCHES;
+use super::boots::{self, Boot};
 
 /// The words behind `cargo xtask conformance`, understood.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(super) struct Options {
 impl Options {
     pub(super) fn parse(words: &[&str]) -> Result<Options> {
         let mut options = Options {
-            boots: BOOTS.iter().filter(|boot| boot.name == "default").collect(),
+            boots: boots::all().take(1).collect(),
             kernel: None,
             modules: None,
             keep: None,
@@ -36,6 +37,7 @@ impl Options {
                 || words.next().copied().with_context(|| format!("{word} needs a value\n{}", usage()));
             match word {
                 "--boot" => options.boots = value()?.split(',').map(named).collect::<Result<_>>()?,
+                "--arch" => options.boots = value()?.split(',').map(default_of).collect::<Result<_>>()?,
                 "--kernel" => options.kernel = Some(value()?.to_owned()),
                 "--modules" => options.modules = Some(value()?.split(',').map(str::to_owned).collect()),
                 "--keep" => options.keep = Some(PathBuf::from(value()?)),
@@ -49,16 +51,23 @@ impl Options {
 }
 
 fn named(name: &str) -> Result<&'static Boot> {
-    let boot = BOOTS.iter().find(|boot| boot.name == name);
+    let boot = boots::all().find(|boot| boot.name == name);
     boot.with_context(|| format!("there is no boot {name:?}\n{}", usage()))
+}
+
+fn default_of(name: &str) -> Result<&'static Boot> {
+    let boot = boots::default_of(name);
+    boot.with_context(|| format!("there is no machine {name:?}\n{}", usage()))
 }
 
 fn usage() -> String {
     let boots: Vec<String> =
-        BOOTS.iter().map(|boot| format!("                     {:9} {}", boot.name, boot.about)).collect();
+        boots::all().map(|boot| format!("                     {:13} {}", boot.name, boot.about)).collect();
+    let machines = ARCHES.map(|arch| arch.name).join(", ");
     format!(
         "usage: cargo xtask conformance [OPTION]...\n  \
-         --boot NAME,...    boot these, one after the other; without it, the first:\n{}\n  \
+         --arch NAME,...    boot each of these machines once: {machines}\n  \
+         --boot NAME,...    boot these, one after the other; without either, the first:\n{}\n  \
          --kernel KERNEL    another kernel, as modmem's --kernel takes it (debian:6.12, a .deb)\n  \
          --modules NAME,... other modules\n  \
          --keep DIR         leave what the guests recorded in a folder for each boot below DIR\n  \
@@ -78,12 +87,14 @@ mod tests {
         let asked = Options::parse(&["--boot", "smp,its", "--kernel", "debian:6.1", "--modules", "ext4,xfs"])
             .unwrap();
         assert_eq!(asked.boots.iter().map(|boot| boot.name).collect::<Vec<_>>(), ["smp", "its"]);
+        let machines = Options::parse(&["--arch", "arm64,s390x"]).unwrap();
+        assert_eq!(machines.boots.iter().map(|boot| boot.name).collect::<Vec<_>>(), ["arm64", "s390x"]);
         assert_eq!((asked.kernel.as_deref(), asked.modules.unwrap().len()), (Some("debian:6.1"), 2));
     }
 
     #[test]
     fn what_is_not_understood_is_told_with_the_usage() {
-        for words in [&["--boot", "nowhere"][..], &["--kernel"], &["ext4"]] {
+        for words in [&["--boot", "nowhere"][..], &["--kernel"], &["--arch", "vax"], &["ext4"]] {
             let error = Options::parse(words).unwrap_err().to_string();
             assert!(error.contains("usage: cargo xtask conformance"), "{error}");
         }

@@ -1,6 +1,7 @@
 //! One boot from beginning to end.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -9,44 +10,44 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use modmem_linux::{Error, Kernel, ModuleFile, OpenOptions, default_cache_folder};
 
-use super::boots::Boot;
+use super::arch::{Arch, Recorder};
+use super::boots::{Boot, KernelFrom};
 use super::checks::{self, Findings};
-use super::guest::{self, Guest};
+use super::guest::Guest;
 use super::machine::{self, Machine};
 use super::options::Options;
 use super::outcome::NotToBeHad;
-use super::{guest_module, packages};
+use super::programs::Programs;
+use super::{guest_module, sources, words};
 
-/// What the disk needs; built into some kernels.
-const DISK: [&str; 2] = ["virtio_pci", "virtio_blk"];
 /// Moments that a guest records, in this order; the first only where a module waits in its init function.
 const MOMENTS: [&str; 2] = ["waiting", "live"];
 /// How the guest ends what it brings out.
 const END: &str = "zz-end";
 
-/// What all boots share.
+/// Where boots are made, and what those of one machine share.
 #[derive(Debug)]
-pub(super) struct Tools {
+pub(super) struct Bench {
+    target: PathBuf,
     /// The folder for packages, kernels and recordings.
     work: PathBuf,
-    busybox: Vec<u8>,
-    modmem: Vec<u8>,
+    programs: HashMap<&'static str, Programs>,
 }
 
-impl Tools {
-    pub(super) fn gather(target: &Path) -> Result<Tools> {
-        if !cfg!(target_arch = "x86_64") {
-            return Err(NotToBeHad("modmem for the guest is built on x86-64 only".into()).into());
-        }
-        packages::need(machine::QEMU, machine::PACKAGES)?;
+impl Bench {
+    pub(super) fn new(target: &Path) -> Result<Bench> {
         let work = target.join("conformance");
         std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
         let work = work.canonicalize()?;
-        let busybox = guest::busybox(&work)?;
-        let start = Instant::now();
-        let modmem = guest::modmem(target)?;
-        println!("conformance: modmem built for the guest in {} s", start.elapsed().as_secs());
-        Ok(Tools { work, busybox, modmem })
+        Ok(Bench { target: target.to_owned(), work, programs: HashMap::new() })
+    }
+
+    /// The programs for a machine's guests, gathered when they are first asked for.
+    fn programs(&mut self, arch: &'static Arch) -> Result<&Programs> {
+        match self.programs.entry(arch.name) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(none) => Ok(none.insert(Programs::gather(arch, &self.work, &self.target)?)),
+        }
     }
 }
 
@@ -79,19 +80,38 @@ impl Report {
 }
 
 /// Boots, and checks what comes out.
-pub(super) fn boot(boot: &'static Boot, options: &Options, tools: &Tools) -> Result<Report> {
-    let spec = options.kernel.as_deref().unwrap_or(boot.kernel);
+pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) -> Result<Report> {
+    let work = bench.work.clone();
+    let programs = bench.programs(boot.arch)?;
+    let built = match (boot.kernel, &boot.arch.recorder) {
+        (KernelFrom::Sources(version), Recorder::Dumper(cross)) if options.kernel.is_none() => {
+            Some(sources::kernel(version, boot.arch, cross, &work)?)
+        }
+        _ => None,
+    };
+    let spec = match (&options.kernel, boot.kernel, &built) {
+        (Some(spec), _, _) => spec.clone(),
+        (None, _, Some(built)) => built.root.display().to_string(),
+        (None, KernelFrom::Archive(name) | KernelFrom::Sources(name), None) => name.to_owned(),
+    };
     let cache = std::env::var_os("MODMEM_CACHE").map(PathBuf::from).or_else(default_cache_folder);
     // The newest kernel may be another one than when it was last asked for.
     let fetch = OpenOptions { cache, refresh: !boot.gates, ..OpenOptions::default() };
-    let kernel = Kernel::open(&[spec], &fetch).map_err(unavailable)?;
+    let kernel = Kernel::open(&[&spec], &fetch).map_err(unavailable)?;
     println!("conformance: {}: {}, {}", boot.name, boot.about, kernel.describe());
     let config = kernel.config().context("the kernel's package has no configuration")?;
     let config = String::from_utf8_lossy(&config).into_owned();
     let mut report = Report { boot: boot.name, remarks: Vec::new(), moments: Vec::new() };
 
     let modules = modules(&kernel, boot, options)?;
-    let waits = match guest_module::build(kernel.release(), &tools.work) {
+    let build = || -> Result<Vec<u8>> {
+        let headers = match &built {
+            Some(built) => built.tree.clone(),
+            None => guest_module::headers(boot.arch, kernel.release(), &work)?,
+        };
+        guest_module::build(boot.arch, kernel.release(), &headers, &work)
+    };
+    let waits = match build() {
         Ok(file) => Some(file),
         // Kernels that only report may need a newer compiler.
         Err(error) if !boot.gates => {
@@ -100,29 +120,36 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, tools: &Tools) -> Res
         }
         Err(error) => return Err(error),
     };
-    let folder = options.keep.as_ref().map_or_else(|| tools.work.join("boots"), Clone::clone).join(boot.name);
+    let folder = options.keep.as_ref().map_or_else(|| work.join("boots"), Clone::clone).join(boot.name);
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
     }
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let folder = folder.canonicalize()?;
 
+    let words = words::lines(boot.arch, &modules)?;
     let archive = Guest {
-        busybox: &tools.busybox,
-        modmem: Some(&tools.modmem),
+        programs,
+        words: &words,
         modules: &modules,
         waits: waits.as_deref().map(|file| (guest_module::NAME, file)),
         setup: boot.setup,
         release: kernel.release(),
         config: &config,
     };
-    let initramfs = tools.work.join("initramfs");
+    let initramfs = work.join("initramfs");
     std::fs::write(&initramfs, archive.archive()?).with_context(|| initramfs.display().to_string())?;
-    let disk = tools.work.join("disk");
+    let disk = work.join("disk");
     let console = folder.join("console");
     let image = kernel.image_path().context("the kernel's package has no image")?;
-    let machine =
-        Machine { cpu: boot.cpu, cpus: boot.cpus, kernel: image, initramfs: &initramfs, append: boot.append };
+    let machine = Machine {
+        emulator: &boot.arch.emulator,
+        cpu: boot.cpu,
+        cpus: boot.cpus,
+        kernel: image,
+        initramfs: &initramfs,
+        append: boot.append,
+    };
     let start = Instant::now();
     machine.run(&disk, &console)?;
     report.remarks.push(format!("booted, loaded and recorded in {} s", start.elapsed().as_secs()));
@@ -145,8 +172,8 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, tools: &Tools) -> Res
     files.extend(waits.map(|file| (guest_module::NAME.to_owned(), file)));
     for moment in MOMENTS.iter().filter(|moment| folder.join(moment).is_dir()) {
         let start = Instant::now();
-        let findings = checks::check(&folder.join(moment), &files, &config)?;
-        if *moment == MOMENTS[0] && findings.init_memories == 0 {
+        let findings = checks::check(boot.arch, &folder.join(moment), &files, &config)?;
+        if *moment == MOMENTS[0] && findings.init_memories == 0 && findings.differences.is_empty() {
             bail!("no init memory was compared, although {} waits", guest_module::NAME);
         }
         report.moments.push(((*moment).to_owned(), findings));
@@ -166,7 +193,7 @@ fn unavailable(error: Error) -> anyhow::Error {
 /// The modules in the order of their loading, with their files.
 fn modules(kernel: &Kernel, boot: &'static Boot, options: &Options) -> Result<Vec<(String, Vec<u8>)>> {
     let mut wanted: Vec<ModuleFile> = Vec::new();
-    for name in DISK {
+    for name in boot.arch.disk {
         match kernel.find(name) {
             Ok(found) => wanted.extend(found),
             Err(Error::BuiltIn { .. }) => {}

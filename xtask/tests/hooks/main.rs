@@ -1,8 +1,11 @@
 //! The classic hooks, each alone in a recorded kernel: what intruders do to code and tables, and what it looks like when
 //! a single site of what the kernel did is undone.
 
+mod arm64;
 mod code;
 mod modules;
+mod ppc32;
+mod s390x;
 mod scene;
 mod state;
 mod tables;
@@ -22,7 +25,7 @@ fn play(name: &'static str, kinds: usize) {
     tables::swapped(&mut scene);
     tables::read_only_data(&mut scene);
     modules::hidden(&mut scene);
-    modules::foreign_memory(&mut scene);
+    modules::foreign_memory(&mut scene, scene::FOREIGN & !0xfff);
     modules::of_other_files(&mut scene);
     println!("{name}: {} kinds of hooks found", scene.kinds());
     assert!(scene.kinds() >= kinds, "{name}: {} kinds of hooks found a place", scene.kinds());
@@ -41,4 +44,25 @@ fn hooks_in_linux_6_12_are_found() {
 #[test]
 fn hooks_in_linux_7_2_are_found() {
     play("amd64-7.2", 90);
+}
+
+#[test]
+fn hooks_in_linux_6_12_on_32_bit_powerpc_are_found() {
+    let Some(mut scene) = Scene::open("ppc32-6.12") else { return };
+    ppc32::all(&mut scene);
+    assert!(scene.kinds() >= 45, "{} kinds of hooks found a place", scene.kinds());
+}
+
+#[test]
+fn hooks_in_linux_6_12_on_s390x_are_found() {
+    let Some(mut scene) = Scene::open("s390x-6.12") else { return };
+    s390x::all(&mut scene);
+    assert!(scene.kinds() >= 55, "{} kinds of hooks found a place", scene.kinds());
+}
+
+#[test]
+fn hooks_in_linux_6_12_on_arm64_are_found() {
+    let Some(mut scene) = Scene::open("arm64-6.12") else { return };
+    arm64::all(&mut scene);
+    assert!(scene.kinds() >= 60, "{} kinds of hooks found a place", scene.kinds());
 }

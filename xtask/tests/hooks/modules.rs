@@ -3,7 +3,7 @@
 use modmem_linux::snapshot::{Area, SymbolTable};
 use modmem_linux::verify::{Outcome, StrayKind};
 
-use crate::scene::{FOREIGN, Scene};
+use crate::scene::Scene;
 
 /// A module that nobody uses.
 fn unused(scene: &Scene) -> usize {
@@ -41,9 +41,8 @@ pub(crate) fn hidden(scene: &mut Scene) {
     assert!(scene.victim.verify().is_clean(), "all is as it was");
 }
 
-/// Memory between modules that none of them has.
-pub(crate) fn foreign_memory(scene: &mut Scene) {
-    let start = FOREIGN & !0xfff;
+/// Memory between modules that none of them has, two pages at `start`.
+pub(crate) fn foreign_memory(scene: &mut Scene, start: u64) {
     for (what, caller) in [
         ("memory that somebody unknown asked for", "create_hideout"),
         ("memory that nobody asked for", ""),

@@ -5,19 +5,25 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use modmem::Name;
+use modmem::arch::Machine;
 use modmem::image::{Image, SymbolPlace};
 use modmem::link::Export;
 use modmem::profile::{KernelConfig, Profile, Standing};
-use modmem::{Name, RunAddr};
-use modmem_linux::{Kernel, KernelSymbols, OpenOptions, SymbolSource};
+use modmem_linux::{ImageFacts, Kernel, KernelSymbols, OpenOptions, SymbolSource};
 
 use super::LoadedModules;
 use crate::args::KernelArgs;
 use crate::output::Bars;
 use crate::sample;
 
-/// Where invented symbols lie: in the kernel image's window on x86-64, so that every relocation reaches them.
-const INVENTED: u64 = 0xffff_ffff_8100_0000;
+/// Bytes in which invented symbols lie: on 32-bit PowerPC, branches reach no farther than this from the modules' end.
+const INVENTED_SIZE: u64 = 16 << 20;
+/// The same on x86-64, where the kernel's window is larger.
+const INVENTED_SIZE_X86_64: u64 = 256 << 20;
+
+/// What the start of modules' percpu data is aligned to (PCPU_MIN_ALLOC_SIZE).
+const PERCPU_ALIGNMENT: u64 = 4;
 
 /// A kernel that was opened.
 #[derive(Debug)]
@@ -41,7 +47,7 @@ impl OpenKernel {
         let (symbols, result) =
             rayon::join(|| files.symbols(arguments.symbols.as_deref()), || meanwhile(&files));
         let (symbols, result) = (symbols?, result?);
-        let (profile, has_config) = profile_of(&files)?;
+        let (profile, has_config) = profile_of(&files, symbols.image.as_ref())?;
         let kernel = OpenKernel { files, profile, symbols, invented: 0, has_config };
         Ok((kernel, result))
     }
@@ -49,7 +55,7 @@ impl OpenKernel {
     /// Opens the kernel to lay modules out, which needs none of its symbols.
     pub(crate) fn open_for_layout(arguments: &KernelArgs, bars: Arc<Bars>) -> Result<OpenKernel> {
         let files = open_files(arguments, bars)?;
-        let (profile, has_config) = profile_of(&files)?;
+        let (profile, has_config) = profile_of(&files, None)?;
         let symbols = KernelSymbols {
             symbols: Vec::new(),
             source: SymbolSource::None,
@@ -71,18 +77,24 @@ impl OpenKernel {
         }
     }
 
-    /// Where the kernel's own percpu data ends and that of modules begins.
+    /// Where the kernel's own percpu data ends and that of modules begins, among the values of percpu symbols: behind the
+    /// kernel's template (mm/percpu.c:pcpu_setup_first_chunk), which x86-64 fills up to a page.
     pub(crate) fn percpu_end(&self) -> u64 {
         let image = self.symbols.image.as_ref().and_then(|image| image.percpu.as_ref());
-        image.map_or(0, |percpu| percpu.end.next_multiple_of(self.profile.page_size))
+        let alignment = match self.profile.machine {
+            Machine::X86_64 => self.profile.page_size,
+            _ => PERCPU_ALIGNMENT,
+        };
+        image.map_or(0, |percpu| percpu.end.checked_next_multiple_of(alignment).unwrap_or(percpu.end))
     }
 
     /// Gives the kernel's symbols to the table of modules; those without an address get one.
     pub(crate) fn add_symbols(&mut self, modules: &mut LoadedModules) -> Result<()> {
         self.invented += self.symbols.symbols.iter().filter(|symbol| symbol.address.is_none()).count();
+        let profile = &self.profile;
         let exports = self.symbols.symbols.iter().map(|symbol| Export {
             name: Name::from(&*symbol.name),
-            value: symbol.address.unwrap_or_else(|| invented_address(&symbol.name)),
+            value: symbol.address.unwrap_or_else(|| invented_address(profile, &symbol.name)),
             gpl_only: symbol.gpl_only,
             crc: symbol.crc,
             namespace: Name::from(symbol.namespace.as_deref().unwrap_or_default()),
@@ -99,7 +111,7 @@ impl OpenKernel {
             image.symbols().iter().skip(1).filter(|symbol| symbol.place == SymbolPlace::Undefined);
         let mut missing = BTreeMap::new();
         for symbol in undefined.filter(|symbol| !symbol.weak && modules.exported(symbol.name).is_none()) {
-            missing.insert(symbol.name, invented_address(&symbol.name.to_text()));
+            missing.insert(symbol.name, invented_address(&self.profile, &symbol.name.to_text()));
         }
         self.invented += missing.len();
         let namespace = Name::default();
@@ -196,8 +208,9 @@ pub(crate) fn open_files(arguments: &KernelArgs, bars: Arc<Bars>) -> Result<Kern
     Ok(Kernel::open(&sources, &options)?)
 }
 
-/// The kernel's profile, and whether its configuration was there to make it from.
-pub(crate) fn profile_of(files: &Kernel) -> Result<(Profile, bool)> {
+/// The kernel's profile, and whether its configuration was there to make it from. Where the kernel lies decides on some
+/// machines where its modules go; without that it lies where it was linked to lie.
+pub(crate) fn profile_of(files: &Kernel, image: Option<&ImageFacts>) -> Result<(Profile, bool)> {
     let config = files.config();
     let profile = match &config {
         Some(bytes) => {
@@ -209,19 +222,38 @@ pub(crate) fn profile_of(files: &Kernel) -> Result<(Profile, bool)> {
                     files.release()
                 );
             }
-            Profile::from_config(&KernelConfig::parse(&text), files.release())
+            let place = image.map(ImageFacts::place);
+            Profile::from_config_at(&KernelConfig::parse(&text), files.release(), place)
         }
-        None => Profile::named(files.release()),
+        None => Profile::named_for(files.machine().unwrap_or(Machine::X86_64), files.release()),
     };
     Ok((profile.with_context(|| format!("kernel {}", files.release()))?, config.is_some()))
 }
 
-/// An address that depends on the name alone (FNV-1a), 16-byte aligned, in 256 MiB behind the kernel's start.
-fn invented_address(name: &str) -> u64 {
+/// An address that depends on the name and the machine alone (FNV-1a), 16-byte aligned, behind the kernel's start.
+fn invented_address(profile: &Profile, name: &str) -> u64 {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    RunAddr(INVENTED + (hash & 0x0fff_fff0)).0
+    let size = match profile.machine {
+        Machine::X86_64 => INVENTED_SIZE_X86_64,
+        _ => INVENTED_SIZE,
+    };
+    invented_start(profile) + (hash & (size - 1) & !15)
+}
+
+/// Where the kernel lies whose symbols are invented: where kernels of the machine are linked to lie, so that modules
+/// reach it.
+fn invented_start(profile: &Profile) -> u64 {
+    match profile.machine {
+        Machine::Arm64 if profile.page_size == 16 << 10 => 0xffff_c000_8000_0000,
+        Machine::Arm64 => 0xffff_8000_8000_0000,
+        Machine::S390 => 0x3ff_e010_0000,
+        Machine::PowerPc | Machine::Arm | Machine::I386 => 0xc000_0000,
+        Machine::PowerPc64 => 0xc000_0000_0000_0000,
+        Machine::RiscV => 0xffff_ffff_8000_0000,
+        _ => 0xffff_ffff_8100_0000,
+    }
 }
 
 fn file_name(path: &std::path::Path) -> String {

@@ -3,7 +3,7 @@
 use modmem::MemoryKind;
 
 /// Beginnings of names of sections that kernels and compilers write to.
-const DATA: [&str; 17] = [
+const DATA: [&str; 22] = [
     ".data",
     ".bss",
     ".gnu.linkonce.this_module",
@@ -21,11 +21,18 @@ const DATA: [&str; 17] = [
     "_error_injection_whitelist",
     "_kprobe_blacklist",
     "alloc_tags",
+    // Small data, and tables of addresses: powerpc, RISC-V.
+    ".sdata",
+    ".sbss",
+    ".toc",
+    ".got",
+    ".mygot",
 ];
 /// Sections that are sealed after init.
 const RO_AFTER_INIT: [&str; 2] = [".data..ro_after_init", "__jump_table"];
 /// Sections of code whose names do not say so.
-const TEXT: [&str; 5] = [".altinstr_replacement", ".altinstr_aux", ".fixup", ".plt", ".stubs"];
+const TEXT: [&str; 7] =
+    [".altinstr_replacement", ".altinstr_aux", ".fixup", ".plt", ".init.plt", ".stubs", ".sfpr"];
 
 /// Sections that kernels of different versions put into different memories.
 const DIFFERENT: &str = ".static_call_sites";
@@ -49,4 +56,28 @@ pub fn kind_of_section(name: &str) -> Option<MemoryKind> {
         (false, false) if starts(&DATA) || name == "__tracepoints" => MemoryKind::Data,
         (false, false) => MemoryKind::RoData,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_that_only_some_machines_have_are_of_the_type_that_their_kernels_give_them() {
+        for (name, kind) in [
+            (".plt", MemoryKind::Text),
+            (".init.plt", MemoryKind::InitText),
+            (".text.ftrace_trampoline", MemoryKind::Text),
+            (".init.text.ftrace_trampoline", MemoryKind::InitText),
+            (".stubs", MemoryKind::Text),
+            (".sfpr", MemoryKind::Text),
+            (".toc", MemoryKind::Data),
+            (".got.plt", MemoryKind::Data),
+            (".sdata", MemoryKind::Data),
+            (".sbss", MemoryKind::Data),
+            ("__ftr_fixup", MemoryKind::RoData),
+        ] {
+            assert_eq!(kind_of_section(name), Some(kind), "{name}");
+        }
+    }
 }

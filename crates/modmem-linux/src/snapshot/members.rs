@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, io::BufRead};
 
+use modmem::arch::Machine;
+
 use super::{
     ModuleFiles, Snapshot,
     areas::{self, Areas},
@@ -189,6 +191,25 @@ pub(crate) fn machine_of(config: &str) -> Option<&'static str> {
         ("CONFIG_MIPS", if is_set("CONFIG_64BIT") { "mips64" } else { "mips" }),
     ];
     machines.into_iter().find(|(switch, _)| is_set(switch)).map(|(_, machine)| machine)
+}
+
+/// The machine of which `uname -m` says this.
+pub(crate) fn elf_machine(name: &str) -> Option<Machine> {
+    Some(match name {
+        "x86_64" => Machine::X86_64,
+        "i386" | "i486" | "i586" | "i686" => Machine::I386,
+        "aarch64" | "aarch64_be" => Machine::Arm64,
+        "s390x" => Machine::S390,
+        "ppc" => Machine::PowerPc,
+        "ppc64" | "ppc64le" => Machine::PowerPc64,
+        "riscv32" | "riscv64" => Machine::RiscV,
+        "loongarch64" => Machine::LoongArch,
+        "mips" | "mips64" => Machine::Mips,
+        "parisc" | "parisc64" => Machine::PaRisc,
+        "sparc64" => Machine::Sparc64,
+        name if name.starts_with("arm") => Machine::Arm,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -41,10 +41,15 @@ use std::{
     path::Path,
 };
 
-use modmem::profile::{KernelConfig, Profile};
+use modmem::{
+    RunAddr,
+    arch::{KernelPlace, Machine},
+    profile::{KernelConfig, Profile},
+};
 
 pub use self::{
     areas::Area,
+    capture::{KernelWord, kernel_words},
     files::ModuleFiles,
     kinds::kind_of_section,
     kprobes::Kprobe,
@@ -53,7 +58,7 @@ pub use self::{
     modules::{ModuleRecord, ModuleState, SectionAddress},
     symbols::{Nearest, Symbol, SymbolTable},
 };
-use crate::{Error, compress::Format};
+use crate::{Error, compress::Format, image};
 
 /// One machine's module memory and what the machine says about it.
 ///
@@ -163,13 +168,28 @@ impl Snapshot {
         self.modules.iter().find(|module| module.name == name)
     }
 
-    /// What kernel this is, for layouts; without a configuration that of Debian is taken.
+    /// What kernel this is, for layouts; without a configuration that of Debian is taken. Its module memory lies where it
+    /// does in a kernel at the place that the symbols tell.
     pub fn profile(&self) -> Result<Profile, Error> {
         let profile = match &self.config {
-            Some(config) => Profile::from_config(&KernelConfig::parse(config), &self.release),
-            None => Profile::named(&self.release),
+            Some(config) => {
+                Profile::from_config_at(&KernelConfig::parse(config), &self.release, self.kernel_place())
+            }
+            None => Profile::named_for(
+                members::elf_machine(&self.machine).unwrap_or(Machine::X86_64),
+                &self.release,
+            ),
         };
         profile.map_err(|error| Error::malformed("the snapshot", error.to_string()))
+    }
+
+    /// Where the kernel itself lies, if its symbols tell.
+    pub fn kernel_place(&self) -> Option<KernelPlace> {
+        let text = self.symbols.kernel("_text")?;
+        let end = self.symbols.kernel("_end").filter(|end| *end > text)?;
+        let start = image::start_of(text, self.config.as_ref().map(|config| config.as_bytes()));
+        let text_end = self.symbols.kernel("_etext").unwrap_or(end);
+        Some(KernelPlace { start: RunAddr(start), text_end: RunAddr(text_end), end: RunAddr(end) })
     }
 
     /// The area of vmalloc that an address lies in.

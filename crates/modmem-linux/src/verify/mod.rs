@@ -4,6 +4,7 @@
 //! that went by another machine state than the rest. Then it looks for what should not be there at all.
 
 mod guest;
+mod machine;
 mod own_files;
 mod strays;
 
@@ -114,7 +115,9 @@ pub fn verify(
     options: &Options,
     files: &mut FileSource<'_>,
 ) -> Result<Verification, Error> {
-    let profile = snapshot.profile()?;
+    // The kernel lists the newest first; whoever exports a symbol was loaded before those that use it.
+    let records: Vec<&ModuleRecord> = snapshot.modules.iter().rev().collect();
+    let profile = machine::of(snapshot.profile()?, &records, files)?;
     let guest = SnapshotGuest::new(snapshot);
     let mut kprobes: Vec<RunAddr> = options.kprobes.iter().map(|&address| RunAddr(address)).collect();
     if options.listed_kprobes {
@@ -123,8 +126,6 @@ pub fn verify(
     }
     let wrong = |error: VerifyError| Error::malformed("the snapshot", error.to_string());
     let mut verifier = Verifier::new(&guest, profile.clone(), kprobes).map_err(wrong)?;
-    // The kernel lists the newest first; whoever exports a symbol was loaded before those that use it.
-    let records: Vec<&ModuleRecord> = snapshot.modules.iter().rev().collect();
     let mut modules = Vec::new();
     for (index, record) in (0..).zip(&records) {
         let outcome = check(&mut verifier, index, record, is_live(record), files)?;
@@ -147,7 +148,7 @@ pub fn verify(
         let outcome = check(&mut verifier, index as u32, record, false, files)?;
         Ok(matches!(outcome, Outcome::Compared(report) if is_as_loaded(&report, range)))
     };
-    let strays = strays::find(snapshot, &profile.ranges, &modules, &records, &mut is_still_init)?;
+    let strays = strays::find(snapshot, &profile, &modules, &records, &mut is_still_init)?;
     Ok(Verification { release: snapshot.release.clone(), profile, modules, strays, state, remarks })
 }
 
@@ -165,6 +166,26 @@ fn is_as_loaded(report: &ModuleReport, range: &Range<u64>) -> bool {
     })
 }
 
+/// Names and addresses of a module's sections.
+fn sections(record: &ModuleRecord) -> Vec<(Name<'_>, RunAddr)> {
+    let sections = record.sections.iter();
+    sections.map(|section| (Name(section.name.as_bytes()), RunAddr(section.address))).collect()
+}
+
+fn guest_module<'r>(
+    record: &'r ModuleRecord,
+    sections: &'r [(Name<'r>, RunAddr)],
+    live: bool,
+) -> GuestModule<'r> {
+    GuestModule {
+        name: &record.name,
+        sections,
+        live,
+        forced: record.taints.contains('F'),
+        build_id: record.build_id.as_deref(),
+    }
+}
+
 fn check(
     verifier: &mut Verifier<'_>,
     index: u32,
@@ -177,16 +198,8 @@ fn check(
         Ok(image) => image,
         Err(error) => return Ok(Outcome::NotComparable(format!("its file: {error}"))),
     };
-    let sections = record.sections.iter();
-    let sections: Vec<(Name<'_>, RunAddr)> =
-        sections.map(|section| (Name(section.name.as_bytes()), RunAddr(section.address))).collect();
-    let module = GuestModule {
-        name: &record.name,
-        sections: &sections,
-        live,
-        forced: record.taints.contains('F'),
-        build_id: record.build_id.as_deref(),
-    };
+    let sections = sections(record);
+    let module = guest_module(record, &sections, live);
     match verifier.check(index, &image, &module) {
         Ok(report) => Ok(Outcome::Compared(Box::new(report))),
         Err(error) => Ok(Outcome::NotComparable(error.to_string())),

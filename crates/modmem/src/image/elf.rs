@@ -4,6 +4,8 @@
 //! is looked at; nothing is cast, so neither alignment nor byte order of the host matters, and nothing here is
 //! `unsafe`. The hot loops (symbols, relocations) are generic over `Encoding` and so cost one load a field.
 
+use core::fmt;
+
 /// Width of addresses in the file (`e_ident[EI_CLASS]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -22,6 +24,48 @@ pub enum ByteOrder {
     Big,
 }
 
+impl ByteOrder {
+    /// The number in two bytes.
+    pub const fn u16(self, bytes: [u8; 2]) -> u16 {
+        match self {
+            ByteOrder::Little => u16::from_le_bytes(bytes),
+            ByteOrder::Big => u16::from_be_bytes(bytes),
+        }
+    }
+
+    /// The number in four bytes.
+    pub const fn u32(self, bytes: [u8; 4]) -> u32 {
+        match self {
+            ByteOrder::Little => u32::from_le_bytes(bytes),
+            ByteOrder::Big => u32::from_be_bytes(bytes),
+        }
+    }
+
+    /// The number in eight bytes.
+    pub const fn u64(self, bytes: [u8; 8]) -> u64 {
+        match self {
+            ByteOrder::Little => u64::from_le_bytes(bytes),
+            ByteOrder::Big => u64::from_be_bytes(bytes),
+        }
+    }
+
+    /// The bytes of a number.
+    pub const fn bytes_of_u32(self, value: u32) -> [u8; 4] {
+        match self {
+            ByteOrder::Little => value.to_le_bytes(),
+            ByteOrder::Big => value.to_be_bytes(),
+        }
+    }
+
+    /// The bytes of a number.
+    pub const fn bytes_of_u64(self, value: u64) -> [u8; 8] {
+        match self {
+            ByteOrder::Little => value.to_le_bytes(),
+            ByteOrder::Big => value.to_be_bytes(),
+        }
+    }
+}
+
 /// Class and byte order: all that is needed to decode a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Format {
@@ -29,6 +73,68 @@ pub struct Format {
     pub class: Class,
     /// Order of the bytes in a word.
     pub order: ByteOrder,
+}
+
+impl Format {
+    /// Bytes of an address.
+    pub const fn word(self) -> usize {
+        match self.class {
+            Class::Elf32 => 4,
+            Class::Elf64 => 8,
+        }
+    }
+
+    /// An address as the machine computes it: with 32-bit addresses, sums wrap at 4 GiB.
+    pub const fn wrap(self, value: u64) -> u64 {
+        match self.class {
+            Class::Elf32 => value as u32 as u64,
+            Class::Elf64 => value,
+        }
+    }
+
+    /// The bytes of an address-sized number; of 32 bits the lower ones.
+    pub fn bytes_of_word(self, value: u64) -> WordBytes {
+        let bytes = match self.class {
+            Class::Elf32 => {
+                let mut bytes = [0; 8];
+                bytes[..4].copy_from_slice(&self.order.bytes_of_u32(value as u32));
+                bytes
+            }
+            Class::Elf64 => self.order.bytes_of_u64(value),
+        };
+        WordBytes { bytes, length: self.word() }
+    }
+
+    /// The address-sized number that `bytes` begin with.
+    pub fn read_word(self, bytes: &[u8]) -> Option<u64> {
+        match self.class {
+            Class::Elf32 => Some(u64::from(self.order.u32(*bytes.first_chunk()?))),
+            Class::Elf64 => Some(self.order.u64(*bytes.first_chunk()?)),
+        }
+    }
+}
+
+/// The bytes of an address-sized number, see [`Format::bytes_of_word`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WordBytes {
+    bytes: [u8; 8],
+    length: usize,
+}
+
+impl AsRef<[u8]> for WordBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let order = match self.order {
+            ByteOrder::Little => "little-endian",
+            ByteOrder::Big => "big-endian",
+        };
+        write!(f, "{}-bit {order}", self.word() * 8)
+    }
 }
 
 /// `e_type` of a relocatable file.
@@ -109,6 +215,7 @@ pub(crate) trait Encoding {
     fn u16(bytes: &[u8], at: usize) -> u16;
     fn u32(bytes: &[u8], at: usize) -> u32;
     fn u64(bytes: &[u8], at: usize) -> u64;
+    fn put_u16(bytes: &mut [u8], at: usize, value: u16);
     fn put_u32(bytes: &mut [u8], at: usize, value: u32);
     fn put_u64(bytes: &mut [u8], at: usize, value: u64);
 
@@ -143,6 +250,10 @@ macro_rules! encoding {
                 let mut word = [0; 8];
                 word.copy_from_slice(&bytes[at..at + 8]);
                 u64::$from(word)
+            }
+            #[inline(always)]
+            fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
+                bytes[at..at + 2].copy_from_slice(&value.$to());
             }
             #[inline(always)]
             fn put_u32(bytes: &mut [u8], at: usize, value: u32) {

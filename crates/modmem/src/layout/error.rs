@@ -3,8 +3,9 @@
 use core::fmt;
 
 use super::MemoryKind;
-use crate::arch::Machine;
+use crate::arch::{Machine, NotBuilt};
 use crate::image::SectionLabel;
+use crate::image::elf::Format;
 
 /// Why a module cannot be laid out under a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,32 @@ pub enum LayoutError {
         module: Machine,
         /// The kernel's.
         kernel: Machine,
+    },
+    /// The module has addresses of another width, or another byte order, than kernels for its machine.
+    OtherFormat {
+        /// The module's.
+        module: Format,
+        /// The kernel's.
+        kernel: Format,
+    },
+    /// This build has nothing for the machine.
+    Machine(NotBuilt),
+    /// The loader keeps a table in a section of that name, and the module has none.
+    NoTable {
+        /// The section's name.
+        section: &'static str,
+    },
+    /// A relocation names a symbol that the module does not have, in a section that is not loaded: the loader counts
+    /// its tables' entries there too.
+    NoSuchSymbol {
+        /// The relocation section.
+        section: SectionLabel,
+        /// Index of the relocation.
+        entry: usize,
+        /// Index of the symbol.
+        symbol: u32,
+        /// How many the module has.
+        count: usize,
     },
     /// `.gnu.linkonce.this_module` is not as large as the kernel's `struct module`.
     OtherThisModule {
@@ -59,6 +86,18 @@ impl fmt::Display for LayoutError {
             LayoutError::OtherMachine { module, kernel } => {
                 write!(f, "the module is for {module}, the kernel is for {kernel}")
             }
+            LayoutError::OtherFormat { module, kernel } => {
+                write!(f, "the module is {module}, the kernel is {kernel}")
+            }
+            LayoutError::Machine(machine) => machine.fmt(f),
+            LayoutError::NoTable { section } => write!(
+                f,
+                "no section {section}, in which Linux makes a table of its own; linked without the kernel's module.lds?"
+            ),
+            LayoutError::NoSuchSymbol { section, entry, symbol, count } => write!(
+                f,
+                "{section} entry {entry}: symbol {symbol} of {count}; Linux looks at the relocations of all sections here, those of sections that are not loaded included"
+            ),
             LayoutError::OtherThisModule { section, found, expected } => write!(
                 f,
                 "{section}: {found:#x} bytes, struct module of this kernel has {expected:#x}; built for another kernel or configuration"
@@ -82,3 +121,9 @@ impl fmt::Display for LayoutError {
 }
 
 impl core::error::Error for LayoutError {}
+
+impl From<NotBuilt> for LayoutError {
+    fn from(machine: NotBuilt) -> LayoutError {
+        LayoutError::Machine(machine)
+    }
+}

@@ -6,6 +6,7 @@
 mod error;
 mod kallsyms;
 mod rules;
+mod shape;
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -14,10 +15,14 @@ pub use error::LayoutError;
 pub use kallsyms::KallsymsLayout;
 pub(crate) use kallsyms::{CoreSymbols, struct_size as kallsyms_struct_size};
 pub use modmem_index::{MemoryKind, PerKind};
-pub(crate) use rules::is_not_kept;
 pub use rules::{Classification, NotLoaded, Rule, classify};
+pub(crate) use rules::{is_init, is_not_kept};
+pub use shape::Shape;
+pub(crate) use shape::{Shapes, Slot};
 
 use crate::address::align_up;
+use crate::arch::{Architecture, with_machine};
+use crate::image::elf::Format;
 use crate::image::elf::section_flag::{EXECINSTR, WRITE};
 use crate::image::{Image, Section};
 use crate::profile::{MemoryModel, Profile};
@@ -29,6 +34,7 @@ const MEMORY_LIMIT: u64 = u32::MAX as u64;
 #[derive(Clone, Debug)]
 pub struct Layout {
     page_size: u64,
+    shapes: Shapes,
     sections: Vec<Option<SectionPlace>>,
     memories: PerKind<MemoryLayout>,
     blocks: Vec<BlockLayout>,
@@ -90,15 +96,25 @@ impl Layout {
     /// Lays out `image` as the kernel that `profile` describes would.
     ///
     /// # Errors
-    /// The module is for another machine or another `struct module`, a section is both writable and executable, an
-    /// alignment is larger than a page, or a memory grows past 4 GiB.
+    /// The module is for another machine or another `struct module`, a section that the machine needs is missing, one
+    /// is both writable and executable, an alignment is larger than a page, or a memory grows past 4 GiB.
     pub fn of(image: &Image<'_>, profile: &Profile) -> Result<Layout, LayoutError> {
-        check(image, profile)?;
+        if image.machine() != profile.machine {
+            return Err(LayoutError::OtherMachine { module: image.machine(), kernel: profile.machine });
+        }
+        let (expected, shapes): (Format, Result<Shapes, LayoutError>) =
+            with_machine!(profile.machine, A => (A::FORMAT, A::shapes(image, profile)))?;
+        if image.format() != expected {
+            return Err(LayoutError::OtherFormat { module: image.format(), kernel: expected });
+        }
+        let shapes = shapes?;
+        check(image, profile, &shapes)?;
         let mut places = Vec::new();
         places.try_reserve_exact(image.sections().len()).map_err(|_| LayoutError::OutOfMemory)?;
         places.resize(image.sections().len(), None);
         let mut layout = Layout {
             page_size: profile.page_size,
+            shapes,
             sections: places,
             memories: PerKind::default(),
             blocks: Vec::new(),
@@ -120,6 +136,26 @@ impl Layout {
     /// The places of all sections, by index.
     pub fn places(&self) -> &[Option<SectionPlace>] {
         &self.sections
+    }
+
+    /// A section as it is laid out: on some machines the loader changes headers to make room for tables of its own.
+    pub fn shape(&self, section: &Section<'_>) -> Shape {
+        self.shapes.of(section)
+    }
+
+    /// Bytes that Text begins with, before its first section: on s390x a table of addresses and one of stubs.
+    pub fn text_head(&self) -> u64 {
+        self.shapes.head()
+    }
+
+    /// Bytes that the loader allocates for the module beside its memories: on s390x for the trampolines of functions that
+    /// can be traced, which it makes itself.
+    pub fn beside(&self) -> u64 {
+        self.shapes.beside
+    }
+
+    pub(crate) fn shapes(&self) -> &Shapes {
+        &self.shapes
     }
 
     /// The seven memories.
@@ -160,8 +196,9 @@ impl Layout {
     /// Linux 6.4 and later: every memory is a block of its own, so all sections go in one pass.
     fn fill_memories(&mut self, image: &Image<'_>, profile: &Profile) -> Result<(), LayoutError> {
         let mut sizes = PerKind::<u64>::default();
+        sizes[MemoryKind::Text] = self.shapes.head();
         for section in image.sections() {
-            if let Some(kind) = laid_out_kind(image, profile, section) {
+            if let Some(kind) = laid_out_kind(image, profile, section, &self.shapes) {
                 self.put(section, kind, &mut sizes[kind])?;
             }
         }
@@ -197,8 +234,11 @@ impl Layout {
             let mut end = 0;
             for &kind in *kinds {
                 let start = end;
+                if kind == Text {
+                    end += self.shapes.head();
+                }
                 for section in image.sections() {
-                    if laid_out_kind(image, profile, section) == Some(kind) {
+                    if laid_out_kind(image, profile, section, &self.shapes) == Some(kind) {
                         self.put(section, kind, &mut end)?;
                     }
                 }
@@ -259,7 +299,8 @@ impl Layout {
     }
 
     fn put(&mut self, section: &Section<'_>, kind: MemoryKind, end: &mut u64) -> Result<(), LayoutError> {
-        let offset = advance(end, kind, section.size(), section.alignment())?;
+        let shape = self.shapes.of(section);
+        let offset = advance(end, kind, shape.size, shape.alignment)?;
         self.sections[section.index()] = Some(SectionPlace { kind, offset });
         Ok(())
     }
@@ -290,8 +331,13 @@ fn advance(end: &mut u64, kind: MemoryKind, size: u64, alignment: u64) -> Result
 }
 
 /// The memory that a section is put into by the passes over the section table; the symbol table comes later.
-fn laid_out_kind(image: &Image<'_>, profile: &Profile, section: &Section<'_>) -> Option<MemoryKind> {
-    match classify(image, profile, section) {
+fn laid_out_kind(
+    image: &Image<'_>,
+    profile: &Profile,
+    section: &Section<'_>,
+    shapes: &Shapes,
+) -> Option<MemoryKind> {
+    match classify(image, profile, section, shapes.of(section).flags) {
         Ok((_, Rule::Kallsyms)) | Err(_) => None,
         Ok((kind, _)) => Some(kind),
     }
@@ -307,10 +353,7 @@ fn percpu(image: &Image<'_>, profile: &Profile) -> Option<PerCpuLayout> {
     Some(PerCpuLayout { section: section.index(), size: section.size(), alignment })
 }
 
-fn check(image: &Image<'_>, profile: &Profile) -> Result<(), LayoutError> {
-    if image.machine() != profile.machine {
-        return Err(LayoutError::OtherMachine { module: image.machine(), kernel: profile.machine });
-    }
+fn check(image: &Image<'_>, profile: &Profile, shapes: &Shapes) -> Result<(), LayoutError> {
     let this_module = image.this_module();
     if let Some(expected) = profile.this_module_size.filter(|&size| size != this_module.size()) {
         let (section, found) = (this_module.label(), this_module.size());
@@ -322,11 +365,12 @@ fn check(image: &Image<'_>, profile: &Profile) -> Result<(), LayoutError> {
     }
     for section in image.sections() {
         let writable_code = WRITE | EXECINSTR;
-        if switches.strict_module_rwx && section.flags() & writable_code == writable_code {
+        let shape = shapes.of(section);
+        if switches.strict_module_rwx && shape.flags & writable_code == writable_code {
             return Err(LayoutError::WritableAndExecutable { section: section.label() });
         }
-        if section.alignment() > profile.page_size && classify(image, profile, section).is_ok() {
-            let (section, alignment) = (section.label(), section.alignment());
+        if shape.alignment > profile.page_size && classify(image, profile, section, shape.flags).is_ok() {
+            let (section, alignment) = (section.label(), shape.alignment);
             return Err(LayoutError::Alignment { section, alignment, page_size: profile.page_size });
         }
     }

@@ -58,16 +58,16 @@ impl fmt::Display for NotLoaded {
 /// The type that a section gets, and by which rule; or why it gets none.
 pub type Classification = Result<(MemoryKind, Rule), NotLoaded>;
 
-/// Classifies a section of `image` under `profile`.
+/// Classifies a section of `image` under `profile`. `flags` are those that it is laid out with, see
+/// [`Layout::shape`](super::Layout::shape): the file's own on machines that change none.
 ///
 /// Linux goes through five flag masks and gives a section to the first that fits. Written as questions: code, else
 /// read-only, else read-only after init, else writable. A consequence that surprises: only a *writable* section can
 /// be read-only after init, and an *init* section never is. The mask for small data is empty on every machine that
 /// Linux 6.12 builds Debian kernels for.
-pub fn classify(image: &Image<'_>, profile: &Profile, section: &Section<'_>) -> Classification {
+pub fn classify(image: &Image<'_>, profile: &Profile, section: &Section<'_>, flags: u64) -> Classification {
     let known = image.known();
     let index = Some(section.index());
-    let flags = section.flags();
     if profile.switches.kallsyms
         && (section.index() == known.symtab || section.index() == image.symbols().strings_section())
     {
@@ -105,7 +105,7 @@ pub(crate) fn is_not_kept(image: &Image<'_>, profile: &Profile, section: usize) 
 
 /// Whether a section goes when init has returned: by the start of its name alone
 /// (include/linux/moduleloader.h:module_init_section, main.c:module_init_layout_section).
-fn is_init(profile: &Profile, section: &Section<'_>) -> bool {
+pub(crate) fn is_init(profile: &Profile, section: &Section<'_>) -> bool {
     has_prefix(section.name(), ".init")
         || (!profile.switches.module_unload && has_prefix(section.name(), ".exit"))
 }

@@ -24,6 +24,7 @@ impl<'i, 'a> Copier<'i, 'a> {
             Some(place) if !tables.contains(&section.index()) => place,
             _ => return false,
         };
+        let shape = placement.layout().shape(section);
         let start = place.offset as usize;
         let filled = &mut self.filled[place.kind];
         let zeroed = placement.was_zeroed(place.kind);
@@ -33,7 +34,7 @@ impl<'i, 'a> Copier<'i, 'a> {
             gap.fill(0);
         }
         // A NOBITS section is zeroed with the gap before the next one.
-        let data = section.data();
+        let data = if shape.in_file { section.data() } else { &[] };
         if let Some(to) = bytes.get_mut(start..start + data.len()) {
             to.copy_from_slice(data);
         }

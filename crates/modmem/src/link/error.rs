@@ -5,14 +5,15 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::relocation::Check;
+use crate::arch::NotBuilt;
 use crate::image::SectionLabel;
 
 /// Why a module cannot be linked to a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// This build has no relocations for the module's machine.
-    Machine(crate::arch::Machine),
+    /// This build has nothing for the module's machine.
+    Machine(NotBuilt),
     /// The module was built for another kernel.
     VersionMagic {
         /// The module's, empty if it has none.
@@ -133,6 +134,13 @@ pub enum RelocationProblem {
         /// What it is.
         found: u64,
     },
+    /// The loader's table that the module would reach the symbol through is full.
+    TableFull {
+        /// The section that it is in.
+        table: &'static str,
+    },
+    /// No memory for that table.
+    OutOfMemory,
     /// The section has no addends, and this machine's relocations need them.
     NoAddends,
 }
@@ -174,11 +182,15 @@ impl fmt::Display for RelocationError {
             }
             RelocationProblem::Overflow { value, check } => write!(
                 f,
-                "value {value:#x} does not fit in {check}; the symbol lies out of reach, or the module was not compiled with -mcmodel=kernel"
+                "value {value:#x} does not fit in {check}; the symbol lies out of reach, or the module was compiled for another code model (on x86-64 it must be -mcmodel=kernel)"
             ),
             RelocationProblem::NotZero { found } => {
                 write!(f, "the field holds {found:#x} and must be zero before it is relocated")
             }
+            RelocationProblem::TableFull { table } => {
+                write!(f, "the symbol lies out of reach, and {table} has no entry left to reach it through")
+            }
+            RelocationProblem::OutOfMemory => f.write_str("out of memory for its stub"),
             RelocationProblem::NoAddends => f.write_str("SHT_REL, and this machine's modules use SHT_RELA"),
         }
     }
@@ -187,7 +199,7 @@ impl fmt::Display for RelocationError {
 impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LinkError::Machine(machine) => write!(f, "this build cannot link modules for {machine}"),
+            LinkError::Machine(machine) => machine.fmt(f),
             LinkError::VersionMagic { module, kernel } if module.is_empty() => {
                 write!(f, "no version magic; the kernel's is \"{kernel}\"")
             }
@@ -226,3 +238,9 @@ impl fmt::Display for LinkError {
 }
 
 impl core::error::Error for LinkError {}
+
+impl From<NotBuilt> for LinkError {
+    fn from(machine: NotBuilt) -> LinkError {
+        LinkError::Machine(machine)
+    }
+}

@@ -6,7 +6,9 @@ use crate::address::RunAddr;
 use crate::image::elf::section_flag::{ALLOC, EXECINSTR, WRITE};
 use crate::image::elf::{Encoding, SymbolRecord, binding, section_index, section_type, symbol_type};
 use crate::image::{Image, Section, has_prefix};
-use crate::layout::{CoreSymbols, KallsymsLayout, MemoryKind, is_not_kept, kallsyms_struct_size};
+use crate::layout::{
+    CoreSymbols, KallsymsLayout, Layout, MemoryKind, Shape, is_not_kept, kallsyms_struct_size,
+};
 use crate::profile::Profile;
 use crate::space::Block;
 
@@ -22,7 +24,7 @@ pub(super) fn write<E: Encoding, B: Block>(
     let Some(layout) = placement.layout().kallsyms().copied() else { return Ok(()) };
     let address = placement.address(MemoryKind::InitData).unwrap_or_default();
     let core = CoreSymbols::of(image, profile, placement.layout().places());
-    let facts = Facts::of(image, profile, core)?;
+    let facts = Facts::of(image, profile, placement.layout(), core)?;
     let init = placement.bytes_mut(MemoryKind::InitData);
     write_all::<E>(image, &layout, values, &facts, init);
     write_strings::<E>(image, &layout, address, init);
@@ -137,7 +139,12 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(image: &Image<'_>, profile: &Profile, core: CoreSymbols<'_>) -> Result<Facts, LinkError> {
+    fn of(
+        image: &Image<'_>,
+        profile: &Profile,
+        layout: &Layout,
+        core: CoreSymbols<'_>,
+    ) -> Result<Facts, LinkError> {
         let mut by_section = Vec::new();
         by_section.try_reserve_exact(image.sections().len()).map_err(|_| LinkError::OutOfMemory)?;
         let percpu = image.known().percpu.filter(|_| profile.switches.smp);
@@ -147,16 +154,16 @@ impl Facts {
                 // No symbol is in the first section: its index stands for "undefined".
                 0 => b'U',
                 index if percpu == Some(index) => b'a',
-                _ => Facts::letter_of_section(image, profile, section),
+                _ => Facts::letter_of_section(image, profile, section, layout.shape(section)),
             };
             (letter, core.keeps_section(section.index()))
         }));
         Ok(Facts { by_section, all: core.keeps_all() })
     }
 
-    fn letter_of_section(image: &Image<'_>, profile: &Profile, section: &Section<'_>) -> u8 {
+    fn letter_of_section(image: &Image<'_>, profile: &Profile, section: &Section<'_>, shape: Shape) -> u8 {
         let known = image.known();
-        let mut flags = section.flags();
+        let mut flags = shape.flags;
         // By now Linux has cleared ALLOC of what it does not keep and set it for what kallsyms keeps.
         if is_not_kept(image, profile, section.index()) {
             flags &= !ALLOC;
@@ -164,7 +171,7 @@ impl Facts {
         if section.index() == known.symtab || section.index() == image.symbols().strings_section() {
             flags |= ALLOC;
         }
-        let nobits = section.kind() == section_type::NOBITS;
+        let nobits = section.kind() == section_type::NOBITS || !shape.in_file;
         if flags & EXECINSTR != 0 {
             b't'
         } else if flags & ALLOC != 0 && !nobits {

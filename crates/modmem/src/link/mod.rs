@@ -7,7 +7,7 @@
 mod admission;
 mod copy;
 mod engine;
-mod error;
+pub(crate) mod error;
 mod export_table;
 pub mod exports;
 mod kallsyms;
@@ -15,6 +15,7 @@ mod namespace;
 mod placement;
 pub(crate) mod relocation;
 mod resolve;
+pub(crate) mod stubs;
 mod version_join;
 
 use alloc::vec::Vec;
@@ -23,18 +24,19 @@ pub use admission::Taints;
 pub use error::{LinkError, Reason, RelocationError, RelocationProblem, Unresolved};
 pub use exports::{Definition, Export, Exports, ExportsError, OfferId, Provider, Symbols};
 pub use placement::Placement;
-pub use relocation::{Check, Expression, Field, RelocationType, Relocations};
+pub use relocation::{Bits, Check, Expression, Field, RelocationType, Relocations};
 pub use resolve::{ProviderState, Scope, Uses};
 
 use crate::address::RunAddr;
-use crate::arch::{Machine, x86_64};
-use crate::image::elf::{Encoding, with_encoding};
+use crate::arch::{Architecture, with_machine};
 use crate::image::{Image, RelocationSection};
 use crate::profile::Profile;
 use crate::space::Block;
 use copy::Copier;
+use engine::Task;
 use export_table::ExportTable;
 use resolve::{Resolver, ResolverMemory};
+use stubs::Stubs as _;
 
 /// What a user may override when a module is linked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,10 +115,10 @@ impl Linker {
         scope: &S,
         options: LinkOptions,
     ) -> Result<Linked<B>, LinkError> {
-        with_encoding!(image.format(), E => self.link_as::<E, B, S>(image, profile, placement, scope, options))
+        with_machine!(image.machine(), A => self.link_as::<A, B, S>(image, profile, placement, scope, options))?
     }
 
-    fn link_as<E: Encoding, B: Block, S: Scope>(
+    fn link_as<A: Architecture, B: Block, S: Scope>(
         &mut self,
         image: &Image<'_>,
         profile: &Profile,
@@ -124,7 +126,7 @@ impl Linker {
         scope: &S,
         options: LinkOptions,
     ) -> Result<Linked<B>, LinkError> {
-        let table = relocations_of(image.machine())?;
+        let table = A::relocations(&profile.machine_state);
         if !placement.layout().is_of(image) {
             return Err(LinkError::OtherImage);
         }
@@ -135,20 +137,25 @@ impl Linker {
         admission::check_version_magic(image, profile, options.force, &mut taints)?;
         namespace::check_imports(image, profile)?;
         self.fill_bases(image, &placement)?;
-        let mut resolver = Resolver::new(image, profile, scope, &mut self.resolving, taints, options);
-        resolver.run::<E>(&self.bases, &mut self.values)?;
+        let mut resolver =
+            Resolver::new(image, profile, scope, &mut self.resolving, taints, options, A::DEFINED);
+        resolver.run::<A::Encoding>(&self.bases, &mut self.values)?;
         let (mut taints, uses) = (resolver.taints, resolver.uses);
 
         let mut relocations = 0;
-        let mut relocate = |section: &RelocationSection<'_, '_>, placement: &mut Placement<B>| {
-            let target = section.target();
-            // Percpu data was set aside before relocation starts (fixed in Linux 6.16 only).
-            let Some(place) = placement.layout().place(target.index()) else { return Ok(()) };
-            let address = placement.section_address(place);
-            let bytes = placement.section_bytes_mut(place, target.size());
-            relocations += engine::apply::<E>(image, table, section, bytes, address, &self.values)?;
-            Ok(())
-        };
+        let mut stubs = A::Stubs::new(image, profile, &placement)?;
+        let mut relocate =
+            |section: &RelocationSection<'_, '_>, placement: &mut Placement<B>| -> Result<(), LinkError> {
+                let target = section.target();
+                // Percpu data was set aside before relocation starts (fixed in Linux 6.16 only).
+                let Some(place) = placement.layout().place(target.index()) else { return Ok(()) };
+                let address = placement.section_address(place);
+                let bytes = placement.section_bytes_mut(place, target.size());
+                let (kind, values) = (place.kind, &self.values[..]);
+                let task = Task { image, table, section: *section, kind, address, values };
+                relocations += task.apply::<A>(bytes, &mut stubs)?;
+                Ok(())
+            };
         // Linkers put a section's relocations right behind it in the header table: applied at once, they find the
         // bytes that they change in the cache.
         let mut at_once = false;
@@ -156,7 +163,10 @@ impl Linker {
         let mut copier = Copier::new(image);
         for section in image.sections() {
             if let Some(section) = RelocationSection::of(image, section) {
-                if at_once && section.target().index() + 1 == section.section().index() {
+                if at_once
+                    && (later.is_empty() || !A::Stubs::ORDERED)
+                    && section.target().index() + 1 == section.section().index()
+                {
                     relocate(&section, &mut placement)?;
                 } else {
                     later.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
@@ -166,11 +176,12 @@ impl Linker {
             at_once = copier.copy(section, &mut placement);
         }
         copier.finish(&mut placement);
-        kallsyms::write::<E, B>(image, profile, &mut placement, &self.values)?;
+        kallsyms::write::<A::Encoding, B>(image, profile, &mut placement, &self.values)?;
         for section in &later {
             relocate(section, &mut placement)?;
         }
-        let exports = ExportTable::read::<E, B>(image, profile, &placement, &mut taints)?;
+        stubs.finish(&mut placement, &self.values)?;
+        let exports = ExportTable::read::<A::Encoding, B>(image, profile, &placement, &mut taints)?;
         let (init, exit) = self.entry_points(image);
         Ok(Linked { placement, exports, uses, taints, relocations, init, exit })
     }
@@ -210,12 +221,5 @@ impl Linker {
             }
         }
         (init, exit)
-    }
-}
-
-fn relocations_of(machine: Machine) -> Result<&'static Relocations, LinkError> {
-    match machine {
-        Machine::X86_64 => Ok(x86_64::RELOCATIONS),
-        other => Err(LinkError::Machine(other)),
     }
 }

@@ -15,6 +15,8 @@ pub struct Placement<B> {
     /// In the layout's order. Blocks of init memories are given back while readers may look at the others.
     blocks: Vec<Retirable<B>>,
     percpu: Option<PerCpuPlace>,
+    /// Held as long as the module is there.
+    beside: Option<B>,
 }
 
 impl<B: Block> Placement<B> {
@@ -38,7 +40,7 @@ impl<B: Block> Placement<B> {
             }
             blocks.push(Retirable::new(block));
         }
-        Ok(Placement { layout, blocks, percpu: None })
+        Ok(Placement { layout, blocks, percpu: None, beside: None })
     }
 
     /// Gives the module's percpu data its place; a module that has such data cannot be linked without.
@@ -46,6 +48,25 @@ impl<B: Block> Placement<B> {
     pub fn with_percpu(mut self, place: PerCpuPlace) -> Placement<B> {
         self.percpu = Some(place);
         self
+    }
+
+    /// Allocates what the loader needs [beside](Layout::beside) the module's memories, as it does after those. Nothing is
+    /// written there: without it, addresses of modules that come later differ from Linux's, and nothing else.
+    ///
+    /// # Errors
+    /// It could not be had; the blocks have been given back.
+    pub fn with_beside<M: Memory<Block = B>>(mut self, memory: &mut M) -> Result<Placement<B>, SpaceError> {
+        let size = self.layout.beside();
+        if size > 0 && self.beside.is_none() {
+            let alignment = self.layout.page_size();
+            self.beside = Some(memory.allocate(Request { kind: MemoryKind::Text, size, alignment })?);
+        }
+        Ok(self)
+    }
+
+    /// Where that is.
+    pub fn beside(&self) -> Option<RunAddr> {
+        self.beside.as_ref().map(Block::address)
     }
 
     /// The layout that was placed.

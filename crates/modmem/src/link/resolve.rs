@@ -60,6 +60,8 @@ pub(super) struct Resolver<'r, 'a, S> {
     memory: &'r mut ResolverMemory,
     versions: Versions<'a>,
     has_versions: bool,
+    /// Undefined symbols that the machine's loader makes absolute.
+    defined: &'static [&'static str],
     /// Whether any symbol so far was for GPL-compatible modules only (`using_gplonly_symbols`).
     uses_gpl_only: bool,
     pub(super) taints: Taints,
@@ -75,6 +77,7 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
         memory: &'r mut ResolverMemory,
         taints: Taints,
         options: LinkOptions,
+        defined: &'static [&'static str],
     ) -> Resolver<'r, 'a, S> {
         let versions = image.versions();
         Resolver {
@@ -84,6 +87,7 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             memory,
             has_versions: !versions.is_empty() && !options.force,
             versions,
+            defined,
             uses_gpl_only: false,
             taints,
             uses: Uses::default(),
@@ -169,6 +173,9 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
         name: HashedName<'_>,
         definition: Option<&Definition<'_>>,
     ) -> Result<u64, LinkError> {
+        if self.defined.iter().any(|defined| name.name() == *defined) {
+            return Ok(symbol.value);
+        }
         let reason = match definition {
             None => Reason::Absent,
             Some(definition) => match self.admit(name, definition) {

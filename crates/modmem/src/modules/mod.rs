@@ -147,7 +147,7 @@ impl<B: Block, P: Protection> Modules<B, P> {
             Some(percpu) => Some(self.percpu.allocate(percpu.size, percpu.alignment)?),
             None => None,
         };
-        let mut placement = Placement::allocate(layout, memory)?;
+        let mut placement = Placement::allocate(layout, memory)?.with_beside(memory)?;
         if let Some(percpu) = percpu {
             placement = placement.with_percpu(percpu);
         }

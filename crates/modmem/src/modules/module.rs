@@ -97,7 +97,7 @@ impl<B: Block> Module<B> {
                 name_length: section.name().len() as u32,
                 kind: place.kind,
                 offset: place.offset as u32,
-                size: section.size() as u32,
+                size: layout.shape(section).size as u32,
                 is_note: section.kind() == section_type::NOTE,
             });
             section_names.extend_from_slice(section.name().bytes());

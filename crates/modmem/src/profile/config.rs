@@ -4,30 +4,42 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::arch::Machine;
+use crate::arch::{Architecture, Machine, with_machine};
 
-/// The switches that a kernel's `config` file sets to `y` or `m`.
+/// What a kernel's `config` file sets.
 #[derive(Clone)]
 pub struct KernelConfig<'a> {
-    /// Names without `CONFIG_`, sorted.
-    set: Vec<&'a str>,
+    /// Names without `CONFIG_` and their values, sorted.
+    set: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> KernelConfig<'a> {
-    /// Reads the text of a `config` file (`CONFIG_NAME=y` a line; comments and other values are skipped).
+    /// Reads the text of a `config` file (`CONFIG_NAME=y` a line; comments are skipped).
     pub fn parse(text: &'a str) -> KernelConfig<'a> {
-        let switch = |line: &'a str| {
-            let (name, value) = line.trim_end().strip_prefix("CONFIG_")?.split_once('=')?;
-            matches!(value, "y" | "m").then_some(name)
-        };
-        let mut set: Vec<&str> = text.lines().filter_map(switch).collect();
+        let switch = |line: &'a str| line.trim_end().strip_prefix("CONFIG_")?.split_once('=');
+        let mut set: Vec<(&str, &str)> = text.lines().filter_map(switch).collect();
         set.sort_unstable();
         KernelConfig { set }
     }
 
     /// Whether `CONFIG_name` is `y` or `m`.
     pub fn is_set(&self, name: &str) -> bool {
-        self.set.binary_search(&name).is_ok()
+        matches!(self.value(name), Some("y" | "m"))
+    }
+
+    /// What `CONFIG_name` is set to.
+    pub fn value(&self, name: &str) -> Option<&'a str> {
+        let at = self.set.binary_search_by_key(&name, |&(name, _)| name).ok()?;
+        self.set.get(at).map(|&(_, value)| value)
+    }
+
+    /// The number that `CONFIG_name` is set to, decimal or with `0x`.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        let value = self.value(name)?;
+        match value.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None => value.parse().ok(),
+        }
     }
 
     /// The machine that the kernel is for, where the file says.
@@ -49,7 +61,7 @@ impl<'a> KernelConfig<'a> {
         MACHINES.iter().find(|(name, _)| self.is_set(name)).map(|&(_, machine)| machine)
     }
 
-    /// The version magic of modules for this kernel (include/linux/vermagic.h; x86-64 adds nothing of its own).
+    /// The version magic of modules for this kernel (include/linux/vermagic.h), with what its machine adds.
     pub fn vermagic(&self, release: &str) -> String {
         let mut magic = String::from(release);
         magic.push(' ');
@@ -64,6 +76,9 @@ impl<'a> KernelConfig<'a> {
             if set {
                 magic.push_str(word);
             }
+        }
+        if let Some(machine) = self.machine() {
+            magic.push_str(with_machine!(machine, A => A::vermagic(self)).unwrap_or_default());
         }
         magic
     }

@@ -4,6 +4,7 @@
 //! elsewhere compares version numbers. It is built by name (`6.12`) or read from a kernel's `config` file and release.
 
 mod config;
+mod machine_state;
 mod patching;
 mod version;
 
@@ -12,11 +13,15 @@ use core::fmt;
 use core::ops::Range;
 
 pub use config::KernelConfig;
-pub use patching::{AlternativeStyle, IndirectPadding, NopStyle, OrcStyle, Patching, SortStyle};
+pub use machine_state::MachineState;
+pub use patching::{
+    AlternativeStyle, IndirectPadding, NopStyle, OrcStyle, Patching, S390Alternatives, SortStyle,
+};
 pub use version::KernelVersion;
 
 use crate::address::RunAddr;
-use crate::arch::{Machine, x86_64};
+pub use crate::arch::KernelPlace;
+use crate::arch::{Architecture, Machine, NotBuilt, Setup, with_machine};
 
 /// How a kernel cuts module memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,10 @@ pub struct Switches {
     pub prel32: bool,
     /// ARCH_WANTS_MODULES_DATA_IN_VMALLOC: data comes from a range of its own.
     pub data_in_vmalloc: bool,
+    /// INIT_STACK_ALL_ZERO: what the kernel does not write of what it copies into modules is zero.
+    pub init_stack_zero: bool,
+    /// DYNAMIC_FTRACE: on some machines modules get room for stubs to the tracer.
+    pub dynamic_ftrace: bool,
     /// MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS: a missing import only warns.
     pub allow_missing_namespace_imports: bool,
 }
@@ -88,6 +97,8 @@ pub struct Profile {
     pub standing: Standing,
     /// Machine.
     pub machine: Machine,
+    /// What sizes and relocated bytes depend on in the machine itself.
+    pub machine_state: MachineState,
     /// How memory is cut.
     pub model: MemoryModel,
     /// Bytes of a page.
@@ -126,8 +137,8 @@ pub enum ProfileError {
     NotAVersion(Box<str>),
     /// Older than the oldest layout that modmem models.
     TooOld(KernelVersion),
-    /// No machine that this build can lay out.
-    Machine(Machine),
+    /// This build has nothing for the machine.
+    Machine(NotBuilt),
 }
 
 impl fmt::Display for ProfileError {
@@ -140,9 +151,7 @@ impl fmt::Display for ProfileError {
                 f,
                 "Linux {version} is older than 5.18, the oldest whose module memory modmem models (6.1, 6.12 and 7.2 are proven)"
             ),
-            ProfileError::Machine(machine) => {
-                write!(f, "this build lays out x86-64 modules only, not {machine}")
-            }
+            ProfileError::Machine(machine) => machine.fmt(f),
         }
     }
 }
@@ -154,64 +163,46 @@ impl Profile {
     /// release such as `6.12.117+deb12-amd64`.
     ///
     /// # Errors
-    /// The text is no version, or the version is older than 5.18.
+    /// The text is no version, the version is older than 5.18, or this build has no x86-64.
     pub fn named(version: &str) -> Result<Profile, ProfileError> {
-        let version =
-            KernelVersion::parse(version).ok_or_else(|| ProfileError::NotAVersion(version.into()))?;
-        if version < KernelVersion::new(5, 18) {
-            return Err(ProfileError::TooOld(version));
-        }
-        let modern = version >= KernelVersion::new(6, 4);
-        let model = if modern { MemoryModel::ModuleMemory } else { MemoryModel::ModuleLayout };
-        let packs = version >= KernelVersion::new(6, 15);
-        let nearest = match (modern, packs) {
-            (false, _) => KernelVersion::new(6, 1),
-            (true, false) => KernelVersion::new(6, 12),
-            (true, true) => KernelVersion::new(7, 2),
-        };
-        let proven = version == nearest;
-        let start = RunAddr(x86_64::module_region_start(true));
-        let region = start..RunAddr(x86_64::MODULE_REGION_END);
-        Ok(Profile {
-            version,
-            standing: if proven { Standing::Proven } else { Standing::Unproven { nearest } },
-            machine: Machine::X86_64,
-            model,
-            page_size: 4096,
-            static_calls_ro_after_init: version >= KernelVersion::new(6, 16),
-            text_pack: packs.then_some(x86_64::TEXT_PACK),
-            module_namespaces: version >= KernelVersion::new(6, 16),
-            extended_versions: version >= KernelVersion::new(6, 14),
-            this_module_size: None,
-            vermagic: None,
-            // Debian's 7.2 compares no CRCs.
-            switches: Switches { modversions: !packs, ..Switches::debian() },
-            ranges: Ranges { text: region.clone(), data: region, fallback: None },
-            percpu_reserve: 8 << 10,
-            patching: Patching::of(version),
-        })
+        Profile::named_for(Machine::X86_64, version)
     }
 
-    /// The profile of the kernel that was built with `config` and calls itself `release`.
+    /// The same for any machine.
     ///
     /// # Errors
-    /// As [`Profile::named`], and a configuration for a machine that this build cannot lay out.
+    /// As [`Profile::named`].
+    pub fn named_for(machine: Machine, version: &str) -> Result<Profile, ProfileError> {
+        let version = supported(version)?;
+        let switches = with_machine!(machine, A => A::switches(version))?;
+        let setup = with_machine!(machine, A => A::setup(version, None, None))?;
+        Ok(Profile::new(machine, version, switches, setup))
+    }
+
+    /// The profile of the kernel that was built with `config` and calls itself `release`. A configuration that names no
+    /// machine is for x86-64.
+    ///
+    /// # Errors
+    /// As [`Profile::named`].
     pub fn from_config(config: &KernelConfig<'_>, release: &str) -> Result<Profile, ProfileError> {
-        let mut profile = Profile::named(release)?;
-        if let Some(machine) = config.machine()
-            && machine != Machine::X86_64
-        {
-            return Err(ProfileError::Machine(machine));
-        }
-        profile.switches = Switches::of(config);
-        let start = RunAddr(x86_64::module_region_start(config.is_set("RANDOMIZE_BASE")));
-        let end = match config.is_set("DEBUG_KMAP_LOCAL_FORCE_MAP") {
-            true => x86_64::MODULE_REGION_END_KMAP_DEBUG,
-            false => x86_64::MODULE_REGION_END,
-        };
-        let region = start..RunAddr(end);
-        profile.ranges = Ranges { text: region.clone(), data: region, fallback: None };
-        profile.text_pack = config.is_set("ARCH_HAS_EXECMEM_ROX").then_some(x86_64::TEXT_PACK);
+        Profile::from_config_at(config, release, None)
+    }
+
+    /// The same for a kernel that lies at `place`, which decides on some machines where its modules go: arm64, s390x,
+    /// 32-bit PowerPC. Without it the kernel is where it was linked to be.
+    ///
+    /// # Errors
+    /// As [`Profile::named`].
+    pub fn from_config_at(
+        config: &KernelConfig<'_>,
+        release: &str,
+        place: Option<KernelPlace>,
+    ) -> Result<Profile, ProfileError> {
+        let version = supported(release)?;
+        let machine = config.machine().unwrap_or(Machine::X86_64);
+        let setup = with_machine!(machine, A => A::setup(version, Some(config), place))?;
+        let mut profile = Profile::new(machine, version, Switches::of(config), setup);
+        profile.machine_state.expolines = config.is_set("EXPOLINE") && !config.is_set("EXPOLINE_OFF");
         profile.vermagic = Some(config.vermagic(release).into());
         if config.is_set("MEM_ALLOC_PROFILING") {
             profile.percpu_reserve = 8 << 13;
@@ -219,20 +210,70 @@ impl Profile {
         Ok(profile)
     }
 
+    fn new(machine: Machine, version: KernelVersion, switches: Switches, setup: Setup) -> Profile {
+        let modern = version >= KernelVersion::new(6, 4);
+        let nearest = match (machine, modern) {
+            (Machine::X86_64, false) => KernelVersion::new(6, 1),
+            (Machine::X86_64, true) if version >= KernelVersion::new(6, 15) => KernelVersion::new(7, 2),
+            _ => KernelVersion::new(6, 12),
+        };
+        let proven = version == nearest;
+        Profile {
+            version,
+            standing: if proven { Standing::Proven } else { Standing::Unproven { nearest } },
+            machine,
+            machine_state: MachineState::default(),
+            model: if modern { MemoryModel::ModuleMemory } else { MemoryModel::ModuleLayout },
+            page_size: setup.page_size,
+            static_calls_ro_after_init: version >= KernelVersion::new(6, 16),
+            text_pack: setup.text_pack,
+            module_namespaces: version >= KernelVersion::new(6, 16),
+            extended_versions: version >= KernelVersion::new(6, 14),
+            this_module_size: None,
+            vermagic: None,
+            switches,
+            ranges: setup.ranges,
+            percpu_reserve: 8 << 10,
+            patching: Patching::of(version),
+        }
+    }
+
+    /// The same kernel on machines of other kinds that lay modules out in another way, if there are such.
+    pub fn on_other_machines(&self) -> impl Iterator<Item = Profile> {
+        let states: &[MachineState] = with_machine!(self.machine, A => A::STATES).unwrap_or_default();
+        states.iter().map(|&machine_state| Profile { machine_state, ..self.clone() })
+    }
+
     /// Moves the module ranges up by `pages` pages, as KASLR does once at boot with 1 to 1024 of them
-    /// (arch/x86/mm/init.c:execmem_arch_setup; 6.1: arch/x86/kernel/module.c:get_module_load_offset).
+    /// (arch/x86/mm/init.c:execmem_arch_setup; 6.1: arch/x86/kernel/module.c:get_module_load_offset). On arm64 they are
+    /// windows that end with the kernel, and any number moves them that leaves the kernel inside.
     #[must_use]
     pub fn with_kaslr_offset(mut self, pages: u64) -> Profile {
-        let offset = pages.saturating_mul(self.page_size);
-        for range in [&mut self.ranges.text, &mut self.ranges.data] {
-            range.start = RunAddr(range.start.0.saturating_add(offset)).min(range.end);
-        }
+        let bytes = pages.saturating_mul(self.page_size);
+        let shifted: Result<(), NotBuilt> =
+            with_machine!(self.machine, A => A::shift(&mut self.ranges, bytes));
+        debug_assert!(shifted.is_ok(), "a profile is for a machine that this build has");
         self
     }
 }
 
+/// The version of a release that modmem models.
+fn supported(release: &str) -> Result<KernelVersion, ProfileError> {
+    let version = KernelVersion::parse(release).ok_or_else(|| ProfileError::NotAVersion(release.into()))?;
+    match version < KernelVersion::new(5, 18) {
+        true => Err(ProfileError::TooOld(version)),
+        false => Ok(version),
+    }
+}
+
+impl From<NotBuilt> for ProfileError {
+    fn from(machine: NotBuilt) -> ProfileError {
+        ProfileError::Machine(machine)
+    }
+}
+
 impl Switches {
-    /// What Debian sets for x86-64 in 6.1 and 6.12; in 7.2 it sets no MODVERSIONS.
+    /// What Debian sets for x86-64 in 6.1 and 6.12.
     pub fn debian() -> Switches {
         Switches {
             smp: true,
@@ -246,6 +287,8 @@ impl Switches {
             constructors: false,
             prel32: true,
             data_in_vmalloc: false,
+            init_stack_zero: true,
+            dynamic_ftrace: true,
             allow_missing_namespace_imports: false,
         }
     }
@@ -263,6 +306,8 @@ impl Switches {
             constructors: config.is_set("CONSTRUCTORS"),
             prel32: config.is_set("HAVE_ARCH_PREL32_RELOCATIONS"),
             data_in_vmalloc: config.is_set("ARCH_WANTS_MODULES_DATA_IN_VMALLOC"),
+            init_stack_zero: config.is_set("INIT_STACK_ALL_ZERO"),
+            dynamic_ftrace: config.is_set("DYNAMIC_FTRACE"),
             allow_missing_namespace_imports: config.is_set("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS"),
         }
     }

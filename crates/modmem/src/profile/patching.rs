@@ -49,6 +49,17 @@ pub enum OrcStyle {
     Undefined,
 }
 
+/// What an alternative of s390x says that decides it (arch/s390/include/asm/alternative.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum S390Alternatives {
+    /// A facility of the CPU.
+    Facility,
+    /// One of several types: a facility, limited branch prediction, the lowcore.
+    Typed,
+    /// One of several types, with features of the machine among them.
+    Features,
+}
+
 /// The behaviour of a version where it patches code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patching {
@@ -68,6 +79,10 @@ pub struct Patching {
     pub endbr_poison: [u8; 4],
     /// Whether lock prefixes are changed in the section `.text` only, and not in all of the memory.
     pub locks_in_text_section_only: bool,
+    /// How many entries of tracing modules of arm64 have trampolines to: before 6.2 one more, for all registers.
+    pub arm64_trampolines: u8,
+    /// Alternatives on s390x.
+    pub s390_alternatives: S390Alternatives,
     /// Bytes of `struct bug_entry` with relative pointers: from 6.19 on with a format.
     pub bug_entry: u64,
 }
@@ -94,6 +109,12 @@ impl Patching {
             // A NOP of four bytes that is no usual one; later with an illegal opcode inside.
             endbr_poison: if before(6, 16) { [0x66, 0x0f, 0x1f, 0x00] } else { [0x0f, 0x1f, 0x40, 0xd6] },
             locks_in_text_section_only: old,
+            arm64_trampolines: if before(6, 2) { 2 } else { 1 },
+            s390_alternatives: match () {
+                () if before(6, 11) => S390Alternatives::Facility,
+                () if before(6, 14) => S390Alternatives::Typed,
+                () => S390Alternatives::Features,
+            },
             bug_entry: if before(6, 19) { 12 } else { 16 },
         }
     }

@@ -6,8 +6,10 @@ use super::compare::Skipped;
 use super::subject::Subject;
 use super::twin::Standing;
 use super::{Rule, VerifyError};
-use crate::image::Image;
+use crate::image::elf::ByteOrder;
+use crate::image::{Image, has_prefix};
 use crate::layout::{Layout, MemoryKind};
+use crate::name::Name;
 
 /// Writable sections that are as the loader left them.
 const UNWRITTEN: &[&str] = &[
@@ -18,12 +20,21 @@ const UNWRITTEN: &[&str] = &[
     "_ftrace_eval_map",
     "_ftrace_events",
     "__patchable_function_entries",
+    // Constants with addresses in them, where the compiler makes them writable for the loader's sake (s390x).
+    "__param",
+    "__tracepoints_ptrs",
 ];
+/// The same: all sections whose names begin like this.
+const CONSTANTS: &str = ".data.rel.ro";
 
 /// Flags of `struct bug_entry` for a warning that is printed once (BUGFLAG_WARNING, BUGFLAG_ONCE).
 const BUG_ONCE: u8 = 3;
 /// The one that the kernel sets when it has printed that (BUGFLAG_DONE).
 const BUG_DONE: u8 = 4;
+
+fn is_unwritten(name: Name<'_>) -> bool {
+    has_prefix(name, CONSTANTS) || UNWRITTEN.iter().any(|unwritten| name == *unwritten)
+}
 
 /// The parts of a memory that are written while the module runs, in order.
 pub(super) fn skipped(image: &Image<'_>, layout: &Layout, kind: MemoryKind) -> Result<Skipped, VerifyError> {
@@ -34,7 +45,7 @@ pub(super) fn skipped(image: &Image<'_>, layout: &Layout, kind: MemoryKind) -> R
     for section in image.sections().iter().filter(|section| section.size() > 0) {
         let Some(place) = layout.place(section.index()).filter(|place| place.kind == kind) else { continue };
         let is_table = [image.known().symtab, image.symbols().strings_section()].contains(&section.index());
-        if is_table || UNWRITTEN.iter().any(|name| section.name() == *name) {
+        if is_table || is_unwritten(section.name()) {
             continue;
         }
         let start = place.offset as usize;
@@ -50,8 +61,12 @@ pub(super) fn bug_flags(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError
     let Some((table, size)) = subject.section("__bug_table") else { return Ok(()) };
     let entry = subject.profile.patching.bug_entry;
     for index in 0..size / entry {
-        // Flags are the last two bytes.
-        let at = table + (index * entry + entry - 2);
+        // Flags are the last two bytes; those that matter here are in the lower one.
+        let low = match subject.twin.format().order {
+            ByteOrder::Little => 2,
+            ByteOrder::Big => 1,
+        };
+        let at = table + (index * entry + entry - low);
         let (Some(&[ours]), Some(&[found])) = (subject.twin.ours(at, 1), subject.twin.found(at, 1)) else {
             continue;
         };

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::fmt;
 
 use crate::address::RunAddr;
-use crate::arch::Machine;
+use crate::arch::NotBuilt;
 use crate::layout::{LayoutError, MemoryKind};
 use crate::link::LinkError;
 use crate::space::SpaceError;
@@ -13,8 +13,8 @@ use crate::space::SpaceError;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// This build does not know what kernels for that machine do to code.
-    Machine(Machine),
+    /// This build has nothing for the machine.
+    Machine(NotBuilt),
     /// The file is of another build than the module that runs.
     OtherBuild {
         /// The running module's build id.
@@ -57,9 +57,7 @@ impl fmt::Display for Hex<'_> {
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            VerifyError::Machine(machine) => {
-                write!(f, "this build verifies x86-64 kernels only, not {machine}")
-            }
+            VerifyError::Machine(machine) => machine.fmt(f),
             VerifyError::OtherBuild { running, file } => write!(
                 f,
                 "the file is of another build: the running module has build id {}, the file {}",
@@ -86,5 +84,11 @@ impl core::error::Error for VerifyError {}
 impl From<LayoutError> for VerifyError {
     fn from(error: LayoutError) -> VerifyError {
         VerifyError::Layout(error)
+    }
+}
+
+impl From<NotBuilt> for VerifyError {
+    fn from(machine: NotBuilt) -> VerifyError {
+        VerifyError::Machine(machine)
     }
 }

@@ -19,6 +19,9 @@ use crate::address::RunAddr;
 pub enum Variable {
     /// A CPU feature or bug, by number (`X86_FEATURE_*`: word * 32 + bit); 0 or 1.
     Feature(u16),
+    /// A capability of the machine's CPUs, by the number that the kernel was built with (arm64: ARM64_HAS_* and
+    /// ARM64_WORKAROUND_*); 0 or 1.
+    Capability(u16),
     /// The function that returns jump to, where they do.
     ReturnThunk,
     /// Whether one CPU needs no lock prefixes; 0 or 1.
@@ -31,20 +34,59 @@ pub enum Variable {
     ParavirtCall(RunAddr),
     /// Whether calls of the function at that address go through code before it that counts them; 0 or 1.
     CountedCall(RunAddr),
+    /// s390x: whether the CPU has the facility of that number; 0 or 1.
+    Facility(u32),
+    /// s390x: whether the machine has the feature of that number (`MFEATURE_*`); 0 or 1.
+    MachineFeature(u32),
+    /// s390x: whether branch prediction is limited (`nobp=1`); 0 or 1.
+    LimitedPrediction,
+    /// s390x: whether the lowcore lies elsewhere than at address 0; 0 or 1.
+    RelocatedLowcore,
+    /// s390x: whether the CPU fetches instructions one after the other, so that functions are traced without
+    /// trampolines; 0 or 1.
+    SequentialFetch,
     /// Offset of the call depth in percpu data, as it stands in the code that counts calls.
     CallDepth,
+}
+
+impl Variable {
+    /// Whether its value is 0 or 1, off or on.
+    const fn is_switch(self) -> bool {
+        match self {
+            Variable::ReturnThunk
+            | Variable::StaticCall(_)
+            | Variable::ParavirtCall(_)
+            | Variable::CallDepth => false,
+            Variable::Feature(_)
+            | Variable::OneCpu
+            | Variable::Key(_)
+            | Variable::CountedCall(_)
+            | Variable::Capability(_)
+            | Variable::Facility(_)
+            | Variable::MachineFeature(_)
+            | Variable::LimitedPrediction
+            | Variable::RelocatedLowcore
+            | Variable::SequentialFetch => true,
+        }
+    }
 }
 
 impl fmt::Display for Variable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Variable::Feature(number) => write!(f, "CPU feature {}*32+{}", number / 32, number % 32),
+            Variable::Capability(number) => write!(f, "CPU capability {number}"),
             Variable::ReturnThunk => f.write_str("the return thunk"),
             Variable::OneCpu => f.write_str("running on one CPU"),
             Variable::Key(address) => write!(f, "the static key at {address}"),
             Variable::StaticCall(address) => write!(f, "the static call key at {address}"),
             Variable::ParavirtCall(address) => write!(f, "the paravirt call at {address}"),
             Variable::CountedCall(address) => write!(f, "counting calls of {address}"),
+            Variable::Facility(number) => write!(f, "facility {number}"),
+            Variable::MachineFeature(number) => write!(f, "machine feature {number}"),
+            Variable::LimitedPrediction => f.write_str("limiting branch prediction"),
+            Variable::RelocatedLowcore => f.write_str("relocating the lowcore"),
+            Variable::SequentialFetch => f.write_str("fetching instructions one after the other"),
             Variable::CallDepth => f.write_str("the place of the call depth"),
         }
     }
@@ -217,14 +259,10 @@ impl fmt::Display for Described {
         write!(f, "{}", self.variable)?;
         let Some(claim) = &self.claim else { return Ok(()) };
         let Some(value) = claim.pinned.or(claim.settled).or_else(|| claim.favourite()) else { return Ok(()) };
-        match (self.variable, value) {
-            (Variable::Feature(_) | Variable::OneCpu | Variable::Key(_) | Variable::CountedCall(_), 0) => {
-                f.write_str(" is off")?;
-            }
-            (Variable::Feature(_) | Variable::OneCpu | Variable::Key(_) | Variable::CountedCall(_), _) => {
-                f.write_str(" is on")?;
-            }
-            (_, value) => write!(f, " is {value:#x}")?,
+        match (self.variable.is_switch(), value) {
+            (true, 0) => f.write_str(" is off")?,
+            (true, _) => f.write_str(" is on")?,
+            (false, value) => write!(f, " is {value:#x}")?,
         }
         if claim.pinned.is_some() {
             return f.write_str(", as the kernel's memory says");

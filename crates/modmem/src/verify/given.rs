@@ -33,7 +33,7 @@ impl GivenMemory {
         module: &GuestModule<'_>,
     ) -> Result<GivenMemory, VerifyError> {
         let mut addresses: PerKind<Option<RunAddr>> = PerKind::default();
-        for section in image.sections().iter().filter(|section| section.size() > 0) {
+        for section in image.sections().iter().filter(|section| layout.shape(section).size > 0) {
             let Some(place) = layout.place(section.index()) else { continue };
             let memory = layout.memories()[place.kind];
             let Some(block) = memory.block.and_then(|block| layout.blocks().get(block)) else { continue };
@@ -44,7 +44,10 @@ impl GivenMemory {
                     address,
                     kind: place.kind,
                 };
-                let start = address.0.checked_sub(place.offset + memory.offset).ok_or_else(misplaced)?;
+                let start = address.0.checked_sub(place.offset + memory.offset);
+                // Blocks are of whole pages.
+                let start = start.filter(|start| start.is_multiple_of(layout.page_size()));
+                let start = start.ok_or_else(misplaced)?;
                 match &mut addresses[block.kind] {
                     Some(known) if known.0 != start => return Err(misplaced()),
                     slot => *slot = Some(RunAddr(start)),

@@ -20,12 +20,6 @@ pub trait GuestMemory {
         buffer.resize(length, 0);
         self.read(address, &mut buffer).then_some(Cow::Owned(buffer))
     }
-
-    /// The 64-bit little-endian word at `address`.
-    fn word(&self, address: RunAddr) -> Option<u64> {
-        let mut word = [0; 8];
-        self.read(address, &mut word).then(|| u64::from_le_bytes(word))
-    }
 }
 
 /// A symbol of the guest that an address belongs to.

@@ -14,6 +14,7 @@
 //! Modules are [checked](Verifier::check) in the order in which they were loaded. [`Verifier::settle`] then names those
 //! that went by another machine state than the rest; checked again, what does not fit is unexplained.
 
+pub(crate) mod choice;
 mod compare;
 mod data;
 mod error;
@@ -22,12 +23,14 @@ mod given;
 mod guest;
 pub(crate) mod kernel_sort;
 mod report;
+pub(crate) mod rules;
 mod scope;
 pub(crate) mod subject;
 pub(crate) mod tables;
 pub(crate) mod twin;
 mod unloaded;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 pub use error::VerifyError;
@@ -36,8 +39,7 @@ pub use guest::{Guest, GuestMemory, GuestModule, GuestSymbol};
 pub use report::{MemoryReport, ModuleReport, NotCompared, Rule, Tally, Unexplained, Why};
 
 use crate::address::RunAddr;
-pub(crate) use crate::arch::x86_64::Kernel;
-use crate::arch::{Machine, x86_64};
+use crate::arch::{Architecture, with_machine};
 use crate::image::{Image, SymbolPlace};
 use crate::layout::{Layout, MemoryKind, PerKind};
 use crate::link::{LinkError, LinkOptions, Linker, Placement};
@@ -46,6 +48,7 @@ use crate::space::PerCpuPlace;
 use compare::{Spans, compare};
 use evidence::Evidence;
 use given::GivenMemory;
+use rules::Rules;
 use scope::GuestScope;
 use subject::Subject;
 use twin::Twin;
@@ -54,7 +57,7 @@ use twin::Twin;
 pub struct Verifier<'g> {
     guest: &'g dyn Guest,
     profile: Profile,
-    kernel: Kernel,
+    rules: Box<dyn Rules>,
     kprobes: Vec<RunAddr>,
     evidence: Evidence,
     scope: GuestScope<'g>,
@@ -66,22 +69,21 @@ impl<'g> Verifier<'g> {
     /// A verifier for a guest whose kernel behaves as `profile` says. Probes at the addresses `kprobes` are expected.
     ///
     /// # Errors
-    /// The profile is for a machine whose patching is not known.
+    /// The profile is for a machine that this build has nothing for.
     pub fn new(
         guest: &'g dyn Guest,
         profile: Profile,
         kprobes: Vec<RunAddr>,
     ) -> Result<Verifier<'g>, VerifyError> {
-        if profile.machine != Machine::X86_64 {
-            return Err(VerifyError::Machine(profile.machine));
-        }
+        let rules = with_machine!(profile.machine, A => A::rules(guest, &profile))?;
+        let scope = GuestScope::new(guest, profile.machine);
         Ok(Verifier {
             guest,
             profile,
-            kernel: Kernel::read(guest),
+            rules,
             kprobes,
             evidence: Evidence::default(),
-            scope: GuestScope::new(guest),
+            scope,
             linker: Linker::new(),
             settled: false,
         })
@@ -121,25 +123,28 @@ impl<'g> Verifier<'g> {
         if !self.settled {
             self.scope.add(linked.exports())?;
         }
-        let twin = Twin::new(linked.into_placement(), self.guest, module)?;
+        let twin = Twin::new(linked.into_placement(), image.format(), self.guest, module)?;
         self.evidence.begin_module(index);
-        let mut subject = Subject {
+        let subject = Subject {
             image,
             profile: &self.profile,
             guest: self.guest,
             twin,
             evidence: &mut self.evidence,
-            kernel: &self.kernel,
+            kernel: &(),
             kprobes: &self.kprobes,
             outside: Vec::new(),
+            areas: Vec::new(),
         };
-        x86_64::apply_patches(&mut subject)?;
+        let mut subject = self.rules.apply(subject)?;
         data::bug_flags(&mut subject)?;
         unloaded::symbols(&mut subject)?;
-        let (mut twin, outside) = (subject.twin, subject.outside);
+        let (mut twin, outside, areas) = (subject.twin, subject.outside, subject.areas);
         twin.check()?;
         self.evidence.check()?;
-        self.report(image, module, &mut twin, outside)
+        let mut report = self.report(image, module, &mut twin, outside)?;
+        report.areas = areas;
+        Ok(report)
     }
 
     fn report(
@@ -167,6 +172,7 @@ impl<'g> Verifier<'g> {
             memories,
             unexplained: spans.kept,
             more_unexplained: spans.more,
+            areas: Vec::new(),
         })
     }
 
@@ -188,7 +194,7 @@ impl<'g> Verifier<'g> {
 
     /// Whether the guest's memory holds the kernel's own words about the CPU.
     pub fn has_cpu_words(&self) -> bool {
-        self.kernel.words.is_some()
+        self.rules.has_cpu_words()
     }
 
     /// Where a module's percpu data starts: kallsyms has the values of its symbols.
@@ -207,6 +213,12 @@ impl core::fmt::Debug for Verifier<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Verifier").field("profile", &self.profile).finish_non_exhaustive()
     }
+}
+
+/// Whether the sections of a running module lie as `profile` lays them out. Where several
+/// [machines](Profile::on_other_machines) are possible, this tells which it is.
+pub fn lies_as(profile: &Profile, image: &Image<'_>, module: &GuestModule<'_>) -> bool {
+    Layout::of(image, profile).is_ok_and(|layout| GivenMemory::of(image, &layout, module).is_ok())
 }
 
 /// Whether the file is the one that was loaded, as far as their build ids say.
@@ -228,8 +240,10 @@ fn other_build(guest: &dyn Guest, image: &Image<'_>, module: &GuestModule<'_>) -
     let (_, note) = module.sections.iter().find(|(name, _)| *name == ".note.gnu.build-id")?;
     let note = guest.bytes(*note, HEADER + file.len())?;
     let (header, running) = note.split_at_checked(HEADER)?;
-    let expected = [4, file.len() as u32, 3, u32::from_le_bytes(*b"GNU\0")];
-    let is_note = header.chunks_exact(4).zip(expected).all(|(word, expected)| word == expected.to_le_bytes());
+    let order = image.format().order;
+    let expected = [4, file.len() as u32, 3, order.u32(*b"GNU\0")];
+    let is_note =
+        header.chunks_exact(4).zip(expected).all(|(word, expected)| word == order.bytes_of_u32(expected));
     (is_note && running != file)
         .then(|| VerifyError::OtherBuild { running: running.into(), file: file.into() })
 }

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use crate::address::RunAddr;
 use crate::layout::{MemoryKind, PerKind};
@@ -32,6 +33,8 @@ pub enum Rule {
     JumpLabel,
     /// A static call or its trampoline (`.static_call_sites`, `.static_call.text`).
     StaticCall,
+    /// An instruction that signs or checks a return address, made to use a shadow stack (`.init.eh_frame`).
+    ShadowStack,
     /// A probe that the caller declared.
     Kprobe,
     /// A table sorted by the loader (`__ex_table`, ORC, `__mcount_loc`).
@@ -46,7 +49,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Rule; 15] = [
+    pub const ALL: [Rule; 16] = [
         Rule::Alternative,
         Rule::Paravirt,
         Rule::Retpoline,
@@ -57,6 +60,7 @@ impl Rule {
         Rule::Ftrace,
         Rule::JumpLabel,
         Rule::StaticCall,
+        Rule::ShadowStack,
         Rule::Kprobe,
         Rule::SortedTable,
         Rule::RewrittenTable,
@@ -77,6 +81,7 @@ impl Rule {
             Rule::Ftrace => "ftrace",
             Rule::JumpLabel => "jump labels",
             Rule::StaticCall => "static calls",
+            Rule::ShadowStack => "shadow stacks",
             Rule::Kprobe => "kprobes",
             Rule::SortedTable => "sorted tables",
             Rule::RewrittenTable => "rewritten tables",
@@ -233,6 +238,9 @@ pub struct ModuleReport {
     pub unexplained: Vec<Unexplained>,
     /// How many more spans there are.
     pub more_unexplained: usize,
+    /// Memory that the kernel made for the module beside its seven: on s390x the trampolines of functions that can be
+    /// traced. They were compared where the guest's memory has them.
+    pub areas: Vec<Range<RunAddr>>,
 }
 
 impl ModuleReport {

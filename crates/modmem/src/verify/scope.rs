@@ -2,6 +2,7 @@
 
 use super::VerifyError;
 use super::guest::Guest;
+use crate::arch::Machine;
 use crate::link::{Definition, Export, Exports, ExportsError, Provider, ProviderState, Scope, Symbols};
 use crate::modules::ModuleId;
 use crate::name::Name;
@@ -10,12 +11,19 @@ use crate::name::Name;
 /// already decided who may use what.
 pub(super) struct GuestScope<'g> {
     guest: &'g dyn Guest,
+    machine: Machine,
     modules: Exports,
 }
 
 impl<'g> GuestScope<'g> {
-    pub(super) fn new(guest: &'g dyn Guest) -> GuestScope<'g> {
-        GuestScope { guest, modules: Exports::new() }
+    pub(super) fn new(guest: &'g dyn Guest, machine: Machine) -> GuestScope<'g> {
+        GuestScope { guest, machine, modules: Exports::new() }
+    }
+
+    /// A symbol that the kernel's linker made of another one.
+    fn made(&self, name: Name<'_>) -> Option<u64> {
+        let (other, offset) = self.machine.made_symbol(name)?;
+        Some(self.guest.kernel_symbol(Name::from(other))?.wrapping_add(offset))
     }
 
     /// Adds what a module exports.
@@ -44,7 +52,8 @@ impl Symbols for GuestScope<'_> {
         if let Some(known) = self.modules.find(name) {
             return Some(known);
         }
-        self.guest.kernel_symbol(name).or_else(|| self.guest.any_module_symbol(name)).map(found)
+        let known = self.guest.kernel_symbol(name).or_else(|| self.made(name));
+        known.or_else(|| self.guest.any_module_symbol(name)).map(found)
     }
 }
 

@@ -1,36 +1,52 @@
 //! What the rules of a machine work on: one module of one guest.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
+use super::VerifyError;
 use super::evidence::Evidence;
 use super::guest::Guest;
 use super::report::{Unexplained, Why};
 use super::twin::Twin;
-use super::{Kernel, VerifyError};
 use crate::address::RunAddr;
 use crate::image::Image;
 use crate::layout::MemoryKind;
 use crate::profile::Profile;
 
-/// One module while its rules are applied.
-pub(crate) struct Subject<'s, 'g> {
+/// One module while its rules are applied. `K` is what the rules of its machine know of the guest's kernel.
+pub(crate) struct Subject<'s, 'g, K = ()> {
     pub(crate) image: &'s Image<'s>,
     pub(crate) profile: &'s Profile,
     pub(crate) guest: &'g dyn Guest,
     pub(crate) twin: Twin<'g>,
     pub(crate) evidence: &'s mut Evidence,
-    pub(crate) kernel: &'s Kernel,
+    pub(crate) kernel: &'s K,
     pub(crate) kprobes: &'s [RunAddr],
     /// What is wrong in memory that belongs to the module and is none of its seven.
     pub(crate) outside: Vec<Unexplained>,
+    /// That memory: the kernel made it for the module.
+    pub(crate) areas: Vec<Range<RunAddr>>,
 }
 
-impl Subject<'_, '_> {
+impl<'s, 'g, K> Subject<'s, 'g, K> {
+    /// The same for rules that know something else of the kernel.
+    pub(crate) fn knowing<L>(self, kernel: &'s L) -> Subject<'s, 'g, L> {
+        let Subject { image, profile, guest, twin, evidence, kernel: _, kprobes, outside, areas } = self;
+        Subject { image, profile, guest, twin, evidence, kernel, kprobes, outside, areas }
+    }
+
+    /// The address-sized word at `address` in the guest's memory.
+    pub(crate) fn guest_word(&self, address: RunAddr) -> Option<u64> {
+        let format = self.twin.format();
+        format.read_word(&self.guest.bytes(address, format.word())?)
+    }
+
     /// Address and size of the first loaded section of that name.
     pub(crate) fn section(&self, name: &str) -> Option<(RunAddr, u64)> {
         let section =
             self.image.sections().iter().find(|section| section.name() == name && section.is_alloc())?;
-        Some((self.section_address(section.index())?, section.size()))
+        let size = self.twin.placement().layout().shape(section).size;
+        Some((self.section_address(section.index())?, size))
     }
 
     /// Address of a loaded section, by index.

@@ -8,6 +8,8 @@ use super::subject::Subject;
 use super::twin::Standing;
 use super::{Rule, VerifyError};
 use crate::address::RunAddr;
+use crate::image::elf::ByteOrder;
+use crate::image::{Symbol, SymbolPlace};
 use crate::name::Name;
 
 /// One entry of `__jump_table` (`struct jump_entry`, relative form).
@@ -41,104 +43,121 @@ fn entries<T>(size: u64, entry: u64) -> Result<Vec<T>, VerifyError> {
     Ok(list)
 }
 
-fn order<T: Ord>(a: T, b: T) -> i32 {
+fn ordering<T: Ord>(a: T, b: T) -> i32 {
     a.cmp(&b) as i32
 }
 
-/// `__ex_table`: instruction, fixup and data, sorted by instruction (lib/extable.c:sort_extable).
-pub(crate) fn exceptions(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
-    const ENTRY: u64 = 12;
+/// `__ex_table`: instruction, fixup and what to do there, sorted by instruction (lib/extable.c:sort_extable).
+///
+/// The first two are 32-bit distances from their own places, which change with those; what follows them, 4 bytes on
+/// most machines and none on powerpc, goes along as it is. `entry` is the size of it all.
+pub(crate) fn exceptions<K>(subject: &mut Subject<'_, '_, K>, entry: u64) -> Result<(), VerifyError> {
+    const LARGEST: usize = 12;
     let Some((table, size)) = subject.section("__ex_table") else { return Ok(()) };
-    let mut list = entries(size, ENTRY)?;
-    for index in 0..size / ENTRY {
-        let at = table + index * ENTRY;
+    let format = subject.twin.format();
+    let order = format.order;
+    let mut list = entries(size, entry)?;
+    for index in 0..size / entry {
+        let at = table + index * entry;
         let twin = &subject.twin;
-        let (Some(insn), Some(fixup), Some(data)) =
-            (twin.offset32(at), twin.offset32(at + 4), twin.offset32(at + 8))
+        let (Some(insn), Some(fixup), Some(bytes)) =
+            (twin.offset32(at), twin.offset32(at + 4), twin.ours(at, entry as usize))
         else {
             return Ok(());
         };
-        list.push((at + insn as u64, at + 4 + fixup as u64, data as u32));
+        let mut rest = [0; LARGEST];
+        rest[..bytes.len()].copy_from_slice(bytes);
+        let wrap = |address: RunAddr| RunAddr(format.wrap(address.0));
+        list.push((wrap(at + insn as u64), wrap(at + 4 + fixup as u64), rest));
     }
-    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| order(a.0, b.0));
-    for (index, (insn, fixup, data)) in (0..).zip(list) {
-        let at = table + index * ENTRY;
-        let mut bytes = [0; ENTRY as usize];
-        bytes[..4].copy_from_slice(&distance(insn, at));
-        bytes[4..8].copy_from_slice(&distance(fixup, at + 4));
-        bytes[8..].copy_from_slice(&data.to_le_bytes());
-        subject.twin.write(at, &bytes, Rule::SortedTable, Standing::Certain);
+    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| ordering(a.0, b.0));
+    for (index, (insn, fixup, mut bytes)) in (0..).zip(list) {
+        let at = table + index * entry;
+        bytes[..4].copy_from_slice(&distance(order, insn, at));
+        bytes[4..8].copy_from_slice(&distance(order, fixup, at + 4));
+        subject.twin.write(at, &bytes[..entry as usize], Rule::SortedTable, Standing::Certain);
     }
     Ok(())
 }
 
-fn distance(to: RunAddr, from: RunAddr) -> [u8; 4] {
-    (to.0.wrapping_sub(from.0) as u32).to_le_bytes()
+fn distance(order: ByteOrder, to: RunAddr, from: RunAddr) -> [u8; 4] {
+    order.bytes_of_u32(to.0.wrapping_sub(from.0) as u32)
 }
 
-/// `__mcount_loc`: addresses of function entries, sorted (kernel/trace/ftrace.c:ftrace_process_locs).
-pub(crate) fn function_entries(subject: &mut Subject<'_, '_>) -> Result<Vec<RunAddr>, VerifyError> {
-    let Some((table, size)) = subject.section("__mcount_loc") else { return Ok(Vec::new()) };
-    let mut list: Vec<u64> = entries(size, 8)?;
-    for index in 0..size / 8 {
-        let Some(address) = subject.twin.word64(table + index * 8) else { return Ok(Vec::new()) };
+/// `__mcount_loc`: addresses of function entries, sorted (kernel/trace/ftrace.c:ftrace_process_locs). Machines whose
+/// compiler lists them in sections of their own name that section.
+pub(crate) fn function_entries<K>(
+    subject: &mut Subject<'_, '_, K>,
+    section: &str,
+) -> Result<Vec<RunAddr>, VerifyError> {
+    let Some((table, size)) = subject.section(section) else { return Ok(Vec::new()) };
+    let format = subject.twin.format();
+    let word = format.word() as u64;
+    let mut list: Vec<u64> = entries(size, word)?;
+    for index in 0..size / word {
+        let Some(address) = subject.twin.word(table + index * word) else { return Ok(Vec::new()) };
         list.push(address);
     }
     let was_sorted = list.is_sorted();
-    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| order(a, b));
-    let mut addresses = entries(size, 8)?;
+    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| ordering(a, b));
+    let mut addresses = entries(size, word)?;
     for (index, address) in (0..).zip(list) {
         if !was_sorted {
-            let place = table + index * 8;
-            subject.twin.write(place, &address.to_le_bytes(), Rule::SortedTable, Standing::Certain);
+            let place = table + index * word;
+            let bytes = format.bytes_of_word(address);
+            subject.twin.write(place, bytes.as_ref(), Rule::SortedTable, Standing::Certain);
         }
         addresses.push(RunAddr(address));
     }
     Ok(addresses)
 }
 
-/// `__jump_table`: sorted by key and code, with a bit that marks init code (kernel/jump_label.c).
-pub(crate) fn jump_labels(subject: &mut Subject<'_, '_>) -> Result<Vec<JumpEntry>, VerifyError> {
-    const ENTRY: u64 = 16;
+/// `__jump_table`: two 32-bit distances and one as wide as an address, sorted by key and code, with a bit that marks
+/// init code (kernel/jump_label.c).
+pub(crate) fn jump_labels<K>(subject: &mut Subject<'_, '_, K>) -> Result<Vec<JumpEntry>, VerifyError> {
     let Some((table, size)) = subject.section("__jump_table") else { return Ok(Vec::new()) };
-    let mut list: Vec<JumpEntry> = entries(size, ENTRY)?;
-    for index in 0..size / ENTRY {
-        let at = table + index * ENTRY;
+    let format = subject.twin.format();
+    let entry = 8 + format.word() as u64;
+    let mut list: Vec<JumpEntry> = entries(size, entry)?;
+    for index in 0..size / entry {
+        let at = table + index * entry;
         let twin = &subject.twin;
         let (Some(code), Some(target), Some(key)) =
-            (twin.offset32(at), twin.offset32(at + 4), twin.word64(at + 8))
+            (twin.offset32(at), twin.offset32(at + 4), twin.word(at + 8))
         else {
             return Ok(Vec::new());
         };
         // The flags are part of the distance: keys are aligned.
-        let key = (at + 8).0.wrapping_add(key);
+        let key = format.wrap((at + 8).0.wrapping_add(key));
         list.push(JumpEntry {
-            code: at + code as u64,
-            target: at + 4 + target as u64,
+            code: RunAddr(format.wrap(at.0.wrapping_add(code as u64))),
+            target: RunAddr(format.wrap((at + 4).0.wrapping_add(target as u64))),
             key: RunAddr(key & !3),
             inverted: key & 1 != 0,
         });
     }
-    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| order((a.key, a.code), (b.key, b.code)));
-    for (index, entry) in (0..).zip(&list) {
-        let at = table + index * ENTRY;
-        let init = subject.twin.kind_at(entry.code).is_some_and(|kind| kind.is_init());
-        let flags = u64::from(entry.inverted) | u64::from(init) << 1;
-        let mut bytes = [0; ENTRY as usize];
-        bytes[..4].copy_from_slice(&distance(entry.code, at));
-        bytes[4..8].copy_from_slice(&distance(entry.target, at + 4));
-        bytes[8..].copy_from_slice(&(entry.key.0 | flags).wrapping_sub((at + 8).0).to_le_bytes());
-        subject.twin.write(at, &bytes, Rule::RewrittenTable, Standing::Certain);
+    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| ordering((a.key, a.code), (b.key, b.code)));
+    for (index, JumpEntry { code, target, key, inverted }) in (0..).zip(list.iter().copied()) {
+        let at = table + index * entry;
+        let init = subject.twin.kind_at(code).is_some_and(|kind| kind.is_init());
+        let flags = u64::from(inverted) | u64::from(init) << 1;
+        let key = format.bytes_of_word((key.0 | flags).wrapping_sub((at + 8).0));
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&distance(format.order, code, at));
+        bytes[4..8].copy_from_slice(&distance(format.order, target, at + 4));
+        bytes[8..entry as usize].copy_from_slice(key.as_ref());
+        subject.twin.write(at, &bytes[..entry as usize], Rule::RewrittenTable, Standing::Certain);
     }
     Ok(list)
 }
 
 /// `.static_call_sites`: keys looked up, sorted by key, init code marked (kernel/static_call_inline.c).
-pub(crate) fn static_calls(subject: &mut Subject<'_, '_>) -> Result<Vec<StaticCallSite>, VerifyError> {
+pub(crate) fn static_calls<K>(subject: &mut Subject<'_, '_, K>) -> Result<Vec<StaticCallSite>, VerifyError> {
     const ENTRY: u64 = 8;
     const TAIL: u64 = 1;
     const INIT: u64 = 2;
     let Some((table, size)) = subject.section(".static_call_sites") else { return Ok(Vec::new()) };
+    let order = subject.twin.format().order;
     let mut list: Vec<(RunAddr, RunAddr, u64)> = entries(size, ENTRY)?;
     for index in 0..size / ENTRY {
         let at = table + index * ENTRY;
@@ -149,23 +168,51 @@ pub(crate) fn static_calls(subject: &mut Subject<'_, '_>) -> Result<Vec<StaticCa
         let flags = key & 3;
         list.push((at + code as u64, key_of(subject, RunAddr(key & !3)), flags));
     }
-    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| order(a.1, b.1));
+    kernel_sort(&mut list, subject.profile.patching.sort, |a, b| ordering(a.1, b.1));
     let mut sites = entries(size, ENTRY)?;
     for (index, (code, key, flags)) in (0..).zip(list) {
         let at = table + index * ENTRY;
         let init = subject.twin.kind_at(code).is_some_and(|kind| kind.is_init());
         let flags = flags | if init { INIT } else { 0 };
         let mut bytes = [0; ENTRY as usize];
-        bytes[..4].copy_from_slice(&distance(code, at));
-        bytes[4..].copy_from_slice(&distance(RunAddr(key.0 | flags), at + 4));
+        bytes[..4].copy_from_slice(&distance(order, code, at));
+        bytes[4..].copy_from_slice(&distance(order, RunAddr(key.0 | flags), at + 4));
         subject.twin.write(at, &bytes, Rule::RewrittenTable, Standing::Certain);
         sites.push(StaticCallSite { code, key, tail: flags & TAIL != 0 });
     }
     Ok(sites)
 }
 
+/// The trampolines of the static calls that the module defines, `__SCT__NAME`, each with its key, `__SCK__NAME`.
+pub(crate) fn trampolines<K>(subject: &Subject<'_, '_, K>) -> Result<Vec<(RunAddr, RunAddr)>, VerifyError> {
+    let image = subject.image;
+    let place = |symbol: &Symbol<'_>| match symbol.place {
+        SymbolPlace::Section(index) => subject.section_address(index).map(|start| start + symbol.value),
+        _ => None,
+    };
+    let mut keys: Vec<(&[u8], RunAddr)> = Vec::new();
+    for symbol in image.symbols().iter() {
+        let Some(name) = symbol.name.bytes().strip_prefix(b"__SCK__") else { continue };
+        if let Some(address) = place(&symbol) {
+            keys.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
+            keys.push((name, address));
+        }
+    }
+    keys.sort_unstable();
+    let mut trampolines = Vec::new();
+    for symbol in image.symbols().iter() {
+        let Some(name) = symbol.name.bytes().strip_prefix(b"__SCT__") else { continue };
+        let Ok(at) = keys.binary_search_by_key(&name, |(name, _)| name) else { continue };
+        if let Some(address) = place(&symbol).filter(|&address| subject.twin.has_text(address)) {
+            trampolines.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
+            trampolines.push((address, keys[at].1));
+        }
+    }
+    Ok(trampolines)
+}
+
 /// Where only the trampoline of a static call is exported, a site names that instead of the key.
-fn key_of(subject: &Subject<'_, '_>, named: RunAddr) -> RunAddr {
+fn key_of<K>(subject: &Subject<'_, '_, K>, named: RunAddr) -> RunAddr {
     const TRAMPOLINE: &str = "__SCT__";
     if subject.twin.kind_at(named).is_some() {
         return named;
@@ -186,8 +233,8 @@ fn key_of(subject: &Subject<'_, '_>, named: RunAddr) -> RunAddr {
 /// Whether the branch of a jump label is taken, by the state of its key.
 ///
 /// `found` is what the site shows: whether it is taken there, if it is either.
-pub(crate) fn is_taken(
-    subject: &mut Subject<'_, '_>,
+pub(crate) fn is_taken<K>(
+    subject: &mut Subject<'_, '_, K>,
     entry: &JumpEntry,
     found: Option<bool>,
 ) -> (bool, Standing) {
@@ -196,7 +243,7 @@ pub(crate) fn is_taken(
         // `enabled` is the first word; a negative count is one on its way up.
         let mut count = [0; 4];
         let known = subject.guest.read(entry.key, &mut count);
-        let value = known.then(|| u64::from(i32::from_le_bytes(count) != 0));
+        let value = known.then(|| u64::from(count != [0; 4]));
         subject.evidence.pin(variable, value);
     }
     let proven = subject.evidence.pinned(variable).is_some();

@@ -7,6 +7,7 @@ use super::evidence::Variable;
 use super::given::{GivenBlock, is_gone};
 use super::{Guest, GuestModule, Rule, VerifyError};
 use crate::address::RunAddr;
+use crate::image::elf::Format;
 use crate::layout::{MemoryKind, PerKind};
 use crate::link::Placement;
 
@@ -36,6 +37,7 @@ pub(crate) struct Patch {
 #[derive(Debug)]
 pub(crate) struct Twin<'g> {
     placement: Placement<GivenBlock>,
+    format: Format,
     /// As the relocated file has it, before anything was patched.
     relocated: PerKind<Vec<u8>>,
     found: PerKind<Option<Cow<'g, [u8]>>>,
@@ -46,6 +48,7 @@ pub(crate) struct Twin<'g> {
 impl<'g> Twin<'g> {
     pub(super) fn new(
         placement: Placement<GivenBlock>,
+        format: Format,
         guest: &'g dyn Guest,
         module: &GuestModule<'_>,
     ) -> Result<Twin<'g>, VerifyError> {
@@ -59,7 +62,12 @@ impl<'g> Twin<'g> {
             let length = bytes.len();
             found[kind] = guest.bytes(address, length).filter(|found| found.len() == length);
         }
-        Ok(Twin { placement, relocated, found, patches: PerKind::default(), out_of_memory: false })
+        Ok(Twin { placement, format, relocated, found, patches: PerKind::default(), out_of_memory: false })
+    }
+
+    /// Width of addresses and byte order.
+    pub(crate) fn format(&self) -> Format {
+        self.format
     }
 
     pub(crate) fn placement(&self) -> &Placement<GivenBlock> {
@@ -143,14 +151,18 @@ impl<'g> Twin<'g> {
         patches.push(patch);
     }
 
-    /// The 32-bit little-endian word at `address`, sign-extended.
+    /// The 32-bit word at `address`, sign-extended.
     pub(crate) fn offset32(&self, address: RunAddr) -> Option<i64> {
-        let word = self.ours(address, 4)?.first_chunk::<4>()?;
-        Some(i64::from(i32::from_le_bytes(*word)))
+        Some(i64::from(self.word32(address)? as i32))
     }
 
-    /// The 64-bit little-endian word at `address`.
-    pub(crate) fn word64(&self, address: RunAddr) -> Option<u64> {
-        Some(u64::from_le_bytes(*self.ours(address, 8)?.first_chunk::<8>()?))
+    /// The 32-bit word at `address`.
+    pub(crate) fn word32(&self, address: RunAddr) -> Option<u32> {
+        Some(self.format.order.u32(*self.ours(address, 4)?.first_chunk()?))
+    }
+
+    /// The address-sized word at `address`.
+    pub(crate) fn word(&self, address: RunAddr) -> Option<u64> {
+        self.format.read_word(self.ours(address, self.format.word())?)
     }
 }

@@ -9,31 +9,37 @@ use super::subject::Subject;
 use super::twin::Standing;
 use super::{Rule, VerifyError};
 use crate::address::RunAddr;
+use crate::image::elf::{Class, Format};
 use crate::image::{Image, SymbolPlace};
 use crate::layout::{Layout, MemoryKind};
 
-/// Bytes of `Elf64_Sym`, and where its value is.
-const SYMBOL: u64 = 24;
-const VALUE: u64 = 8;
+/// Bytes of a symbol, and where its value is (`Elf32_Sym`, `Elf64_Sym`).
+const fn record(format: Format) -> (u64, u64) {
+    match format.class {
+        Class::Elf32 => (16, 4),
+        Class::Elf64 => (24, 8),
+    }
+}
 
 /// Gives the symbols of sections that are not loaded the values that the guest's copy of the file gives them.
 pub(super) fn symbols(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
     let Some(table) = table(subject) else { return Ok(()) };
     let image = subject.image;
+    let format = image.format();
+    let (size, value) = record(format);
     let mut base = None;
     for index in 0..image.symbols().len() {
         let Some(place) = place_in_file(image, subject.twin.placement().layout(), index) else { continue };
-        let at = table + index as u64 * SYMBOL + VALUE;
-        let Some(found) = subject.twin.found(at, 8).and_then(|bytes| bytes.first_chunk::<8>()) else {
-            return Ok(());
-        };
+        let at = table + index as u64 * size + value;
+        let found = subject.twin.found(at, format.word()).and_then(|bytes| format.read_word(bytes));
+        let Some(found) = found else { return Ok(()) };
         // The first one says where the copy was. If it was tampered with, the others do not fit.
-        let base = *base.get_or_insert(u64::from_le_bytes(*found).wrapping_sub(place));
+        let base = *base.get_or_insert(found.wrapping_sub(place));
         if base == 0 || !base.is_multiple_of(subject.profile.page_size) {
             return Ok(());
         }
-        let value = base.wrapping_add(place);
-        subject.twin.write(at, &value.to_le_bytes(), Rule::UnloadedSymbol, Standing::Certain);
+        let value = format.bytes_of_word(base.wrapping_add(place));
+        subject.twin.write(at, value.as_ref(), Rule::UnloadedSymbol, Standing::Certain);
     }
     Ok(())
 }

@@ -92,7 +92,8 @@ impl Elf {
         self.add(section);
     }
 
-    fn symbol(&self, symbol: &Symbol) -> Vec<u8> {
+    /// A record of a symbol table.
+    pub(crate) fn symbol(&self, symbol: &Symbol) -> Vec<u8> {
         let mut record = Vec::new();
         self.u32(&mut record, symbol.name);
         let place = |record: &mut Vec<u8>| {

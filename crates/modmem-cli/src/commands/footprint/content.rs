@@ -38,8 +38,9 @@ impl Content {
     pub(crate) fn of(image: &Image<'_>, profile: &Profile, layout: &Layout) -> Content {
         let mut content = Content::default();
         for section in image.sections() {
-            let Ok((kind, rule)) = classify(image, profile, section) else { continue };
-            let size = section.size();
+            let shape = layout.shape(section);
+            let Ok((kind, rule)) = classify(image, profile, section, shape.flags) else { continue };
+            let size = shape.size;
             if rule == Rule::Kallsyms {
                 content.init_kallsyms += size;
             } else if kind.is_init() {
@@ -51,6 +52,8 @@ impl Content {
                 content.orc += if ORC.iter().any(|&name| section.name() == name) { size } else { 0 };
             }
         }
+        content.core_sections += layout.text_head();
+        content.text += layout.text_head();
         if let Some(kallsyms) = layout.kallsyms() {
             // From the first record to the last type letter nothing is padded.
             content.core_kallsyms = kallsyms.core_types + kallsyms.core_count - kallsyms.core_symbols;

@@ -59,12 +59,13 @@ impl Cost {
     }
 
     /// As loaders do that give every section pages of its own and keep no symbol table.
-    pub(crate) fn of_sections(image: &Image<'_>, profile: &Profile, page_size: u64) -> Cost {
+    pub(crate) fn of_sections(image: &Image<'_>, profile: &Profile, layout: &Layout, page_size: u64) -> Cost {
         let mut cost = Cost::default();
-        for section in image.sections().iter().filter(|section| section.size() > 0) {
-            let (kind, size) = match classify(image, profile, section) {
+        let shapes = image.sections().iter().map(|section| (section, layout.shape(section)));
+        for (section, shape) in shapes.filter(|(_, shape)| shape.size > 0) {
+            let (kind, size) = match classify(image, profile, section, shape.flags) {
                 Err(_) | Ok((_, Rule::Kallsyms)) => continue,
-                Ok((kind, _)) => (kind, section.size()),
+                Ok((kind, _)) => (kind, shape.size),
             };
             let allocated = size.next_multiple_of(page_size);
             let side = if kind.is_init() { &mut cost.init } else { &mut cost.core };

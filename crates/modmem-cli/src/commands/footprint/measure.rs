@@ -61,14 +61,15 @@ impl Ruler {
     }
 
     pub(crate) fn measure(&self, image: &Image<'_>) -> Result<Footprint, LayoutError> {
-        let content = Content::of(image, &self.base, &Layout::of(image, &self.base)?);
+        let layout = Layout::of(image, &self.base)?;
+        let content = Content::of(image, &self.base, &layout);
         let mut costs = [Cost::default(); Case::COUNT];
         for ((case, profiles), cost) in Case::all().into_iter().zip(&self.profiles).zip(&mut costs) {
             *cost = match profiles {
                 Some([full, bare]) => {
                     Cost::of_layout(&content, &Layout::of(image, full)?, &Layout::of(image, bare)?)
                 }
-                None => Cost::of_sections(image, &self.base, case.page_size),
+                None => Cost::of_sections(image, &self.base, &layout, case.page_size),
             };
         }
         Ok(Footprint { content, costs })

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use modmem::image::Image;
-use modmem::profile::Profile;
+use modmem::profile::{Profile, ProfileError};
 use modmem_linux::{Kernel, read_module_file};
 
 use crate::args::InfoArgs;
@@ -18,7 +18,7 @@ use crate::session::{open_files, profile_of};
 use report::FileReport;
 
 pub(crate) fn run(arguments: &InfoArgs) -> Result<()> {
-    let asked = arguments.profile.as_deref().map(Profile::named).transpose().context("--profile")?;
+    let asked = arguments.profile.as_deref();
     // A kernel is only needed for names, or if the user gave one.
     let by_name = arguments.files.iter().any(|word| !is_file(word));
     let kernel = match by_name || !arguments.kernel.kernel.is_empty() {
@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &InfoArgs) -> Result<()> {
     let mut failures = 0;
     for word in &arguments.files {
         for (path, file) in read(word, kernel.as_ref())? {
-            match describe(&path, &file, asked.clone(), kernel.as_ref()) {
+            match describe(&path, &file, asked, kernel.as_ref()) {
                 Ok(report) => reports.push(report),
                 Err(error) if arguments.files.len() == 1 => return Err(error.context(path)),
                 Err(error) => {
@@ -74,19 +74,31 @@ fn read(word: &str, kernel: Option<&Kernel>) -> Result<Vec<(String, Vec<u8>)>> {
     }
 }
 
-fn describe(path: &str, file: &[u8], asked: Option<Profile>, kernel: Option<&Kernel>) -> Result<FileReport> {
+fn describe(path: &str, file: &[u8], asked: Option<&str>, kernel: Option<&Kernel>) -> Result<FileReport> {
     let image = Image::parse(file)?;
-    let profile = asked.map_or_else(|| profile(&image, kernel), Ok)?;
+    let profile = match asked {
+        Some(version) => named(&image, version).context("--profile")?,
+        None => profile(&image, kernel)?,
+    };
     FileReport::of(path, file.len(), &image, &profile)
 }
 
 /// The kernel's profile, or that of the version that the module was built for.
 fn profile(image: &Image<'_>, kernel: Option<&Kernel>) -> Result<Profile> {
     if let Some(kernel) = kernel {
-        return Ok(profile_of(kernel)?.0);
+        return Ok(profile_of(kernel, None)?.0);
     }
     let vermagic = image.modinfo().get("vermagic").unwrap_or_default().to_text();
     let hint = || "the module does not say for which kernel it was built; give --profile VERSION".to_owned();
     let release = vermagic.split(' ').next().unwrap_or_default();
-    Profile::named(release).with_context(hint)
+    named(image, release).with_context(hint)
+}
+
+/// The profile of a version on the module's machine; on x86-64 if this build does not have that machine, for what all
+/// share.
+fn named(image: &Image<'_>, version: &str) -> Result<Profile, ProfileError> {
+    match Profile::named_for(image.machine(), version) {
+        Err(ProfileError::Machine(_)) => Profile::named(version),
+        profile => profile,
+    }
 }

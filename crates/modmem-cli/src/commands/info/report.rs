@@ -6,10 +6,9 @@ use anyhow::Result;
 use serde::Serialize;
 
 use modmem::Layout;
-use modmem::arch::Machine;
 use modmem::image::elf::{ByteOrder, Class, section_flag, section_type};
 use modmem::image::{Image, Section, SymbolPlace};
-use modmem::layout::{MemoryKind, classify};
+use modmem::layout::{MemoryKind, Shape, classify};
 use modmem::profile::{Profile, Standing};
 
 use crate::output::json::Kind;
@@ -113,7 +112,7 @@ pub(crate) struct SignatureReport {
 
 impl FileReport {
     pub(crate) fn of(path: &str, size: usize, image: &Image<'_>, profile: &Profile) -> Result<FileReport> {
-        let foreign = image.machine() != Machine::X86_64;
+        let foreign = image.machine() != profile.machine;
         let (layout, layout_error) = match Layout::of(image, profile) {
             Ok(layout) => (Some(layout), None),
             Err(_) if foreign => (None, None),
@@ -131,8 +130,8 @@ impl FileReport {
             profile: format!("Linux {}", profile.version),
             proven: profile.standing == Standing::Proven && !foreign,
             caveat: foreign.then_some(
-                "this build lays out x86-64 only: types follow the rules that all machines share, without PLT, GOT \
-                 and the machine's own exceptions, and there are no sizes",
+                "the module is for another machine than the kernel: types follow the rules that all machines share, \
+                 without PLT, GOT and the machine's own exceptions, and there are no sizes",
             ),
             layout_error,
             modinfo: modinfo(image),
@@ -177,7 +176,8 @@ fn memories(layout: &Layout, sections: &[SectionReport]) -> Vec<MemoryReport> {
 
 fn sections(image: &Image<'_>, profile: &Profile, layout: Option<&Layout>) -> Vec<SectionReport> {
     let report = |section: &Section<'_>| {
-        let (kind, rule) = match classify(image, profile, section) {
+        let shape = layout.map_or_else(|| Shape::of(section), |layout| layout.shape(section));
+        let (kind, rule) = match classify(image, profile, section, shape.flags) {
             Ok((kind, rule)) => {
                 let init = if kind.is_init() { ", init by name" } else { "" };
                 let init = if rule == modmem::layout::Rule::Kallsyms { "" } else { init };
@@ -188,8 +188,8 @@ fn sections(image: &Image<'_>, profile: &Profile, layout: Option<&Layout>) -> Ve
         SectionReport {
             index: section.index(),
             name: section.name().to_text(),
-            size: section.size(),
-            alignment: section.alignment(),
+            size: shape.size,
+            alignment: shape.alignment,
             flags: flags(section),
             kind,
             offset: layout.and_then(|layout| layout.place(section.index())).map(|place| place.offset),

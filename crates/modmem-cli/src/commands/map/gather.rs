@@ -7,7 +7,7 @@ use modmem::layout::MemoryKind;
 use modmem::modules::Module;
 use modmem::space::Block;
 
-use super::model::{Facts, Map, Memory};
+use super::model::{Facts, KernelSpan, Map, Memory};
 use super::text::harmless;
 use crate::args::SpaceArgs;
 use crate::output::grouped;
@@ -27,6 +27,11 @@ pub(crate) fn map(session: &Session, space: &SpaceArgs) -> Map {
         page_size: kernel.profile.page_size,
         guard: session.space.guard_size(),
         ranges: vec![("text", plain(&ranges.text)), ("data", plain(&ranges.data))],
+        kernel: kernel
+            .symbols
+            .image
+            .as_ref()
+            .map(|image| KernelSpan { range: image.text..image.end, text_end: image.text_end }),
         holes: session.space.holes().iter().chain(&session.space.pack_holes()).map(plain).collect(),
         failed: session.failed.len(),
         before_init: space.before_init,

@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) guard: u64,
     /// Where memory comes from, with what each range is for; they may overlap or be the same.
     pub(crate) ranges: Vec<(&'static str, Range<u64>)>,
+    /// Where the kernel itself lies, if that is known, and where its code ends.
+    pub(crate) kernel: Option<KernelSpan>,
     /// What nobody has taken.
     pub(crate) holes: Vec<Range<u64>>,
     /// Names, in load order.
@@ -30,6 +32,13 @@ pub(crate) struct Facts {
     pub(crate) given_back: u64,
     /// Modules that could not be loaded.
     pub(crate) failed: usize,
+}
+
+/// The kernel's own addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KernelSpan {
+    pub(crate) range: Range<u64>,
+    pub(crate) text_end: Option<u64>,
 }
 
 /// One type of memory of one module.
@@ -64,6 +73,8 @@ pub(crate) struct Map {
     /// Ascending.
     pub(crate) windows: Vec<Window>,
     pub(crate) totals: PerKind<Total>,
+    /// Characters of an address: two and a digit for each four bits that the machine's addresses have.
+    address: usize,
 }
 
 /// Addresses that memory for modules comes from.
@@ -146,7 +157,28 @@ impl Map {
             let spans = cover(&range, &facts);
             Window { title, range, spans }
         });
-        Map { windows: windows.collect(), totals, facts }
+        let windows: Vec<Window> = windows.collect();
+        let short = windows.iter().all(|window| window.range.end <= 1 << 32);
+        Map { windows, totals, facts, address: if short { 10 } else { 18 } }
+    }
+
+    /// An address as it is written on the machine.
+    pub(crate) fn address(&self, address: u64) -> String {
+        format!("{address:#0width$x}", width = self.address)
+    }
+
+    /// How many characters that are.
+    pub(crate) fn address_width(&self) -> usize {
+        self.address
+    }
+
+    /// The kernel, where it lies between the window of that index and the one before it.
+    pub(crate) fn kernel_before(&self, window: usize) -> Option<&KernelSpan> {
+        let before = self.windows.get(window.checked_sub(1)?)?;
+        let gap = before.range.end..=self.windows.get(window)?.range.start;
+        self.facts.kernel.as_ref().filter(|kernel| {
+            !kernel.range.is_empty() && gap.contains(&kernel.range.start) && gap.contains(&kernel.range.end)
+        })
     }
 
     pub(crate) fn total(&self) -> Total {
@@ -234,6 +266,7 @@ impl Window {
 
 /// Joins ranges that overlap, and says what each of the results is for.
 fn windows(ranges: &[(&'static str, Range<u64>)]) -> Vec<(String, Range<u64>)> {
+    let all: Vec<&str> = ranges.iter().map(|(title, _)| *title).collect();
     let mut ranges: Vec<_> = ranges.iter().filter(|(_, range)| !range.is_empty()).cloned().collect();
     ranges.sort_by_key(|(_, range)| range.start);
     let mut windows: Vec<(Vec<&str>, Range<u64>)> = Vec::new();
@@ -246,7 +279,15 @@ fn windows(ranges: &[(&'static str, Range<u64>)]) -> Vec<(String, Range<u64>)> {
             _ => windows.push((vec![title], range)),
         }
     }
-    windows.into_iter().map(|(titles, range)| (titles.join(" and "), range)).collect()
+    // What a range is tried for first comes first.
+    let order = |title: &&str| all.iter().position(|known| known == title);
+    windows
+        .into_iter()
+        .map(|(mut titles, range)| {
+            titles.sort_by_key(order);
+            (titles.join(" and "), range)
+        })
+        .collect()
 }
 
 /// What lies where in a window.
@@ -349,6 +390,7 @@ pub(crate) mod tests {
             page_size: PAGE,
             guard: PAGE,
             ranges: vec![("text", text.clone()), ("data", data.clone())],
+            kernel: Some(KernelSpan { range: 0xc000_0000..0xc0b1_9000, text_end: Some(0xc061_c000) }),
             holes: vec![0xb000_8000..text.end, 0xf101_3000..data.end],
             modules: vec!["loop".into(), "isofs".into()],
             memories: vec![
@@ -451,6 +493,29 @@ pub(crate) mod tests {
         let titles: Vec<&str> = two.windows.iter().map(|window| window.title.as_str()).collect();
         assert_eq!(titles, ["text", "data"]);
         assert_eq!(two.windows[0].taken_extent(), Some(0xb000_0000..0xb000_8000));
+    }
+
+    #[test]
+    fn a_kernel_between_two_windows_is_found_there_and_nowhere_else() {
+        let mut facts = two_windows().facts;
+        let between = |facts: Facts| Map::new(facts).kernel_before(1).is_some();
+        assert!(between(two_windows().facts));
+        assert!(Map::new(two_windows().facts).kernel_before(0).is_none());
+        facts.kernel = Some(KernelSpan { range: 0xbfff_0000..0xc100_0000, text_end: None });
+        assert!(!between(facts));
+        let mut facts = two_windows().facts;
+        facts.kernel = None;
+        assert!(!between(facts));
+        assert_eq!(two_windows().address(0xb000_0000), "0xb0000000");
+        assert_eq!(map(1).address(BASE), "0xffffffffc0000000");
+    }
+
+    #[test]
+    fn a_range_that_is_tried_first_is_named_before_the_one_behind_it() {
+        let mut facts = two_windows().facts;
+        facts.ranges = vec![("text", 0xbe00_0000..0xc000_0000), ("fallback", 0xbc00_0000..0xc000_0000)];
+        let map = Map::new(facts);
+        assert_eq!((&*map.windows[0].title, map.windows.len()), ("text and fallback", 1));
     }
 
     #[test]

@@ -14,8 +14,6 @@ use crate::output::{Column, DIM, TITLE, grouped, table};
 
 /// Rows that still make a picture and not a scroll.
 const MOST_ROWS: usize = 60;
-/// Characters of an address and the space behind it.
-const ADDRESS: usize = 20;
 /// Columns that the names at the right need at least.
 const NAMES: usize = 24;
 
@@ -26,16 +24,17 @@ const RESERVED: char = '#';
 /// Draws the map for a terminal of `width` columns.
 pub(super) fn picture(map: &Map, width: usize) -> String {
     let mut text = String::new();
-    let room = width.saturating_sub(ADDRESS + NAMES).clamp(16, 128);
+    let room = width.saturating_sub(address_columns(map) + NAMES).clamp(16, 128);
     // The largest power of two that fits, so that addresses stay round.
     let columns = 1_u64 << room.ilog2();
     let page = map.facts.page_size.max(1).next_power_of_two();
     let all = Rows::fit(&map.windows, page * columns, |_, count| count <= MOST_ROWS);
     head(&mut text, map);
-    for (window, rows) in map.windows.iter().zip(&all) {
+    for (index, (window, rows)) in map.windows.iter().zip(&all).enumerate() {
         line(&mut text, format_args!(""));
-        let title =
-            format!("range for {}: {:#018x}-{:#018x}", window.title, window.range.start, window.range.end);
+        between(&mut text, map, index);
+        let (start, end) = (map.address(window.range.start), map.address(window.range.end));
+        let title = format!("range for {}: {start}-{end}", window.title);
         let (taken, bytes) = (window.taken(), window.bytes());
         line(
             &mut text,
@@ -53,6 +52,34 @@ pub(super) fn picture(map: &Map, width: usize) -> String {
     let cell = all.first().map_or(page, |rows| rows.length / columns);
     legend(&mut text, map, cell, cell / page);
     text
+}
+
+/// What lies between a window and the one before it.
+fn between(text: &mut String, map: &Map, index: usize) {
+    let Some(before) = index.checked_sub(1).and_then(|before| map.windows.get(before)) else { return };
+    let distance = size(map.windows[index].range.start - before.range.end);
+    match map.kernel_before(index) {
+        Some(kernel) => {
+            let (start, end) = (map.address(kernel.range.start), map.address(kernel.range.end));
+            let code = kernel.text_end.map(|end| format!(", its code to {}", map.address(end)));
+            line(
+                text,
+                format_args!(
+                    "{}, {}{}; {distance} between the ranges",
+                    bold(&format!("the kernel: {start}-{end}")),
+                    size(kernel.range.end - kernel.range.start),
+                    code.unwrap_or_default()
+                ),
+            );
+        }
+        None => line(text, format_args!("{}", styled(DIM, &format!("{distance} between the ranges")))),
+    }
+    line(text, format_args!(""));
+}
+
+/// Columns of an address and the space behind it.
+fn address_columns(map: &Map) -> usize {
+    map.address_width() + 2
 }
 
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
@@ -109,20 +136,21 @@ fn draw(text: &mut String, map: &Map, window: &Window, rows: &Rows, columns: u64
             let what = if what == What::Free { "free" } else { "reserved" };
             let bytes = row.end - row.start;
             let folded = format!(
-                "{:>18}  {} {what}: {} left out",
+                "{:>width$}  {} {what}: {} left out",
                 "...",
                 size(bytes),
-                count(bytes / rows.length, "row")
+                count(bytes / rows.length, "row"),
+                width = map.address_width()
             );
             line(text, format_args!("{}", styled(DIM, &folded)));
             continue;
         }
-        let _ = write!(text, "{}  ", styled(DIM, &format!("{:#018x}", row.start)));
+        let _ = write!(text, "{}  ", styled(DIM, &map.address(row.start)));
         cells(text, map, window, row, cell);
         let starting = runs.iter().filter(|run| row.start <= run.range.start && run.range.start < row.end);
         let names: Vec<&str> = starting.map(|run| map.name_of(run.module)).collect();
         let missing = (columns - ((row.end - row.start) / cell).min(columns)) as usize;
-        let room = width.saturating_sub(ADDRESS + columns as usize + 2).max(NAMES - 4);
+        let room = width.saturating_sub(address_columns(map) + columns as usize + 2).max(NAMES - 4);
         let names = fitting(&names, room);
         if !names.is_empty() {
             let _ = write!(text, "{:missing$}  {names}", "");
@@ -278,8 +306,10 @@ mod tests {
     #[test]
     fn both_windows_are_drawn() {
         let text = plain(&tests::two_windows(), 80);
-        assert!(text.contains("0x00000000b0000000  TTT|TTT|...."), "{text}");
-        assert!(text.contains("0x00000000f1000000  DDDDDDDD|RR|DDDDDD|"), "{text}");
+        assert!(text.contains("\n0xb0000000  TTT|TTT|...."), "{text}");
+        assert!(text.contains("\n0xf1000000  DDDDDDDD|RR|DDDDDD|"), "{text}");
+        let between = "\nthe kernel: 0xc0000000-0xc0b19000, 11.1 MiB, its code to 0xc061c000; 784 MiB between the ranges\n";
+        assert!(text.contains(between), "{text}");
     }
 
     #[test]

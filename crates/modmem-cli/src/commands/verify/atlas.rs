@@ -6,6 +6,8 @@ use std::fmt;
 use std::ops::Range;
 
 use modmem::RunAddr;
+use modmem::arch::Machine;
+use modmem::image::elf::{ByteOrder, Class, Format};
 use modmem::verify::{ModuleReport, NotCompared};
 use modmem_linux::snapshot::{Found, Locator, Snapshot};
 use modmem_linux::verify::{Outcome, Verification};
@@ -16,6 +18,9 @@ use crate::output::harmless;
 /// The modules' memories and all symbols of a snapshot.
 pub(super) struct Atlas<'s> {
     pub(super) snapshot: &'s Snapshot,
+    pub(super) machine: Machine,
+    /// Width of its addresses and byte order.
+    pub(super) format: Format,
     /// Memories that modules which were compared have, by address, with the module's name.
     memories: Vec<(Range<u64>, &'s str)>,
     compared: HashSet<&'s str>,
@@ -109,7 +114,10 @@ impl<'s> Atlas<'s> {
         }
         memories.sort_by_key(|(range, _)| range.start);
         let locator = RefCell::new(Locator::new(snapshot, |_| None));
-        Atlas { snapshot, memories, compared, locator }
+        let machine = verification.profile.machine;
+        // A machine that this build has nothing for was not verified.
+        let format = machine.format().unwrap_or(Format { class: Class::Elf64, order: ByteOrder::Little });
+        Atlas { snapshot, machine, format, memories, compared, locator }
     }
 
     /// What lies at an address, seen from a module.
@@ -137,6 +145,18 @@ impl<'s> Atlas<'s> {
             },
         };
         Target { address, place, symbol: symbol.map(|near| with_offset(near.symbol.name, near.offset)) }
+    }
+
+    /// Whether a number can be an address of kernel memory, and no small number, positive or negative.
+    pub(super) fn is_kernel_address(&self, number: u64) -> bool {
+        match self.machine {
+            Machine::X86_64 | Machine::Arm64 => {
+                (0xffff_0000_0000_0000..0xffff_ffff_ffff_0000).contains(&number)
+            }
+            Machine::PowerPc => (0x8000_0000..0xffff_0000).contains(&number),
+            // The kernel has an address space of its own.
+            _ => !self.look(number, &FileMap::empty("")).is_foreign(),
+        }
     }
 
     /// The module that has memory at an address.

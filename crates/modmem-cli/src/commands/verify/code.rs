@@ -165,7 +165,7 @@ impl Listing<'_, '_> {
     fn push(&mut self, mark: Mark, insn: &Insn<'_>) {
         let mut text = String::new();
         self.formatter.format(&insn.insn, &mut text);
-        let target = target_of(&insn.insn).map(|address| self.atlas.look(address, self.map));
+        let target = target_of(self.atlas, &insn.insn).map(|address| self.atlas.look(address, self.map));
         // A small number is no address, whatever operand it is.
         let target = target.filter(|target| is_branch(&insn.insn) || !target.is_foreign());
         self.lines.push(Line {
@@ -199,7 +199,7 @@ pub(super) fn is_branch(insn: &Instruction) -> bool {
 }
 
 /// The address that an instruction names: of a branch, of memory relative to it, or as a number.
-pub(super) fn target_of(insn: &Instruction) -> Option<u64> {
+pub(super) fn target_of(atlas: &Atlas<'_>, insn: &Instruction) -> Option<u64> {
     if is_branch(insn) {
         return Some(insn.near_branch64());
     }
@@ -211,10 +211,5 @@ pub(super) fn target_of(insn: &Instruction) -> Option<u64> {
         OpKind::Memory if insn.memory_displ_size() >= 4 => Some(insn.memory_displacement64()),
         _ => None,
     })?;
-    is_kernel_address(number).then_some(number)
-}
-
-/// Whether a number can be an address of kernel memory: in the upper half, and not a small negative number.
-pub(super) fn is_kernel_address(number: u64) -> bool {
-    (0xffff_8000_0000_0000..0xffff_ffff_ffff_0000).contains(&number)
+    atlas.is_kernel_address(number).then_some(number)
 }

@@ -3,7 +3,6 @@
 use modmem::RunAddr;
 
 use super::atlas::{Atlas, with_offset};
-use super::code::is_kernel_address;
 use super::file_map::FileMap;
 use super::finding::{Line, Mark, Shown};
 use super::window::Window;
@@ -14,7 +13,8 @@ const LINE: u64 = 16;
 /// Pointers told of one place.
 const MOST_POINTERS: usize = 16;
 
-/// Sections of entries with offsets from themselves: bytes of an entry, and where in it the 32-bit offsets are.
+/// Sections of entries with offsets from themselves: bytes of an entry, and where in it the 32-bit offsets are. Those of
+/// 64-bit machines; powerpc's exception table has no third word, and 32-bit jump tables have smaller keys.
 const TABLES: &[(&str, u64, &[u64])] = &[
     ("__ksymtab", 12, &[0, 4, 8]),
     ("__ksymtab_gpl", 12, &[0, 4, 8]),
@@ -65,8 +65,14 @@ fn line(mark: Mark, address: u64, bytes: &[u8]) -> Line {
 
 /// Offsets that changed, if the section is a table of such.
 fn offsets(atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Option<Vec<String>> {
+    let format = atlas.format;
     let section = map.section(window.span.start)?;
     let (_, size, fields) = TABLES.iter().find(|(name, ..)| *name == section.name)?;
+    let size = match (format.word(), &*section.name) {
+        (4, "__ex_table") => &8,
+        (4, "__jump_table") => &12,
+        _ => size,
+    };
     let mut told = Vec::new();
     let first = (window.span.start - section.range.start) / size;
     for entry in first.. {
@@ -84,7 +90,8 @@ fn offsets(atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Option<Vec<Stri
                 continue;
             }
             let target = |bytes: &[u8; 4]| {
-                atlas.look(at.wrapping_add(i64::from(i32::from_le_bytes(*bytes)) as u64), map)
+                let distance = i64::from(format.order.u32(*bytes) as i32);
+                atlas.look(format.wrap(at.wrapping_add(distance as u64)), map)
             };
             told.push(format!(
                 "entry {entry} of {} leads to {} instead of {}",
@@ -99,18 +106,20 @@ fn offsets(atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Option<Vec<Stri
 
 /// Words that changed where one of both can be an address.
 fn pointers(atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Vec<String> {
+    let format = atlas.format;
+    let width = format.word() as u64;
     let mut told = Vec::new();
-    let mut at = window.span.start - window.span.start % 8;
+    let mut at = window.span.start - window.span.start % width;
     while at < window.span.end && told.len() < MOST_POINTERS {
-        let (expected, found) = window.both(at, at.saturating_add(8));
-        if let (Some(expected), Some(found)) = (expected.first_chunk(), found.first_chunk())
+        let (expected, found) = window.both(at, at.saturating_add(width));
+        if let (Some(from), Some(to)) = (format.read_word(expected), format.read_word(found))
             && at >= window.start
+            && from != to
         {
-            let (from, to) = (u64::from_le_bytes(*expected), u64::from_le_bytes(*found));
-            if from != to && is_kernel_address(from) {
+            if atlas.is_kernel_address(from) {
                 let place = map.symbol(at).map(|symbol| with_offset(&symbol.name, at - symbol.range.start));
                 let place = place.unwrap_or_else(|| format!("{at:#x}"));
-                let now = match is_kernel_address(to) {
+                let now = match atlas.is_kernel_address(to) {
                     true => atlas.look(to, map).to_string(),
                     false => format!("{to:#x}, which is no address of the kernel's"),
                 };
@@ -118,11 +127,11 @@ fn pointers(atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Vec<String> {
                     "the pointer {place} leads to {now}, instead of {}",
                     atlas.look(from, map)
                 ));
-            } else if from != to && is_kernel_address(to) && atlas.look(to, map).symbol.is_some() {
+            } else if atlas.is_kernel_address(to) && atlas.look(to, map).symbol.is_some() {
                 told.push(format!("a pointer to {} where {from:#x} should be", atlas.look(to, map)));
             }
         }
-        at = at.saturating_add(8);
+        at = at.saturating_add(width);
     }
     told
 }

@@ -1,6 +1,8 @@
-//! Names of CPU features that modules' code depends on.
+//! Names of what modules' code depends on in a machine: CPU features, capabilities, facilities.
 
+use modmem::arch::Machine;
 use modmem::profile::Profile;
+use modmem::verify::Variable;
 
 /// The feature that makes returns jump to a thunk.
 pub(super) const RETURN_THUNKS: &str = "RETHUNK";
@@ -39,15 +41,33 @@ const NAMES: &[(u16, &str)] = &[
     (22 * 32 + 10, "BUG_NULL_SEG"),
 ];
 
-/// The name of a feature, where it has the same one in all versions or the profile tells it.
+/// The name of an x86 feature, where it has the same one in all versions or the profile tells it.
 pub(super) fn name(feature: u16, profile: &Profile) -> Option<&'static str> {
+    if profile.machine != Machine::X86_64 {
+        return None;
+    }
     if feature == profile.patching.its_feature {
         return Some("INDIRECT_THUNK_ITS");
     }
     NAMES.iter().find(|(number, _)| *number == feature).map(|(_, name)| *name)
 }
 
-/// A feature as reports show it: `SMAP`, or `3*32+18` where nothing tells its name.
-pub(super) fn shown(feature: u16, profile: &Profile) -> String {
-    name(feature, profile).map_or_else(|| format!("{}*32+{}", feature / 32, feature % 32), str::to_owned)
+/// The number that the kernel has for it.
+pub(super) fn number(variable: Variable) -> Option<u32> {
+    match variable {
+        Variable::Feature(number) | Variable::Capability(number) => Some(number.into()),
+        Variable::Facility(number) | Variable::MachineFeature(number) => Some(number),
+        _ => None,
+    }
+}
+
+/// As reports show it: `SMAP`, or `3*32+18` where nothing tells its name; `facility 129`.
+pub(super) fn shown(variable: Variable, profile: &Profile) -> String {
+    match variable {
+        Variable::Feature(number) => {
+            name(number, profile).map_or_else(|| format!("{}*32+{}", number / 32, number % 32), str::to_owned)
+        }
+        Variable::Capability(number) => format!("capability {number}"),
+        other => other.to_string(),
+    }
 }

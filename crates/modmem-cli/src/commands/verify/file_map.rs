@@ -40,9 +40,10 @@ impl FileMap {
             Some(memory.address.0.wrapping_add(place.offset))
         };
         let mut sections = Vec::new();
-        for section in image.sections().iter().filter(|section| section.size() > 0) {
+        let shapes = image.sections().iter().map(|section| (section, layout.shape(section)));
+        for (section, shape) in shapes.filter(|(_, shape)| shape.size > 0) {
             let Some(start) = address(section.index()) else { continue };
-            let range = start..start.saturating_add(section.size());
+            let range = start..start.saturating_add(shape.size);
             sections.push(Named { name: section.name().to_text(), range });
         }
         sections.sort_by_key(|section| section.range.start);

@@ -1,5 +1,6 @@
 //! Unexplained bytes made readable: where they are, why nothing explains them, what they look like.
 
+use modmem::arch::Machine;
 use modmem::layout::MemoryKind;
 use modmem::profile::Profile;
 use modmem::verify::{ModuleReport, Unexplained, Why};
@@ -8,7 +9,7 @@ use serde::Serialize;
 use super::atlas::Atlas;
 use super::file_map::FileMap;
 use super::window::Window;
-use super::{code, data, features};
+use super::{code, data, features, foreign};
 use crate::output::harmless;
 use crate::output::json::{Address, Kind};
 
@@ -126,9 +127,10 @@ fn finding(
 ) -> Finding {
     let (kind, address) = (spans[0].kind, spans[0].address);
     let window = Window::new(atlas, map, report, spans, is_code(kind));
-    let shown = match is_code(kind) {
-        true => code::compare(atlas, map, &window),
-        false => data::compare(atlas, map, &window),
+    let shown = match (is_code(kind), profile.machine) {
+        (true, Machine::X86_64) => code::compare(atlas, map, &window),
+        (true, machine) => foreign::compare(machine, atlas, map, &window),
+        (false, _) => data::compare(atlas, map, &window),
     };
     let mut why: Vec<Reason> = Vec::new();
     for span in spans {

@@ -149,7 +149,7 @@ impl Change<'_, '_> {
                 None => format!("{what}{entry} to where a register says"),
             });
         }
-        let pointer = target_of(insn)?;
+        let pointer = target_of(self.atlas, insn)?;
         let mut word = [0; 8];
         let known = self.atlas.snapshot.memory.copy(pointer, &mut word).is_some();
         let pointer = self.look(pointer);
@@ -181,7 +181,7 @@ impl Change<'_, '_> {
         if ours.insn.code() != theirs.insn.code() {
             return None;
         }
-        let (from, to) = (target_of(&ours.insn), target_of(&theirs.insn));
+        let (from, to) = (target_of(self.atlas, &ours.insn), target_of(self.atlas, &theirs.insn));
         Some(match from.zip(to).filter(|(from, to)| from != to) {
             Some((from, to)) => {
                 format!("the same instruction about {} instead of {}", self.look(to), self.look(from))

@@ -6,6 +6,7 @@ mod data;
 mod features;
 mod file_map;
 mod finding;
+mod foreign;
 mod input;
 mod looks;
 mod report;

@@ -38,7 +38,8 @@ pub(super) struct Fact<T> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Feature {
-    pub(super) number: u16,
+    /// As the kernel numbers those of its kind; null for what has no number.
+    pub(super) number: Option<u32>,
     pub(super) name: String,
     #[serde(flatten)]
     pub(super) on: Fact<bool>,
@@ -82,11 +83,6 @@ impl State {
         let function = |value: u64| (value != 0).then(|| place(value));
         for fact in &verification.state {
             match fact.variable {
-                Variable::Feature(number) => state.features.push(Feature {
-                    number,
-                    name: features::shown(number, &verification.profile),
-                    on: fact_of(fact, fact.value != 0),
-                }),
                 Variable::OneCpu => state.one_cpu = Some(fact_of(fact, fact.value != 0)),
                 Variable::ReturnThunk => state.return_thunk = Some(fact_of(fact, place(fact.value))),
                 Variable::CallDepth => {
@@ -103,6 +99,17 @@ impl State {
                     .push(Key { place: place(slot.0), fact: fact_of(fact, function(fact.value)) }),
                 Variable::CountedCall(_) if fact.value != 0 => state.counted_calls.on += 1,
                 Variable::CountedCall(_) => state.counted_calls.off += 1,
+                Variable::Feature(_)
+                | Variable::Capability(_)
+                | Variable::Facility(_)
+                | Variable::MachineFeature(_)
+                | Variable::LimitedPrediction
+                | Variable::RelocatedLowcore
+                | Variable::SequentialFetch => state.features.push(Feature {
+                    number: features::number(fact.variable),
+                    name: features::shown(fact.variable, &verification.profile),
+                    on: fact_of(fact, fact.value != 0),
+                }),
             }
         }
         state

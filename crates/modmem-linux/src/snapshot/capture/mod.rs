@@ -6,9 +6,12 @@
 mod facts;
 mod guess;
 mod kcore;
+mod kernel_words;
 mod lists;
 mod plan;
 mod words;
+
+pub use kernel_words::{KernelWord, kernel_words};
 
 use std::{
     fs::File,

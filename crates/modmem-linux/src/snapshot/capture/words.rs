@@ -6,31 +6,13 @@
 //! |---|---|
 //! | every `__SCK__*` symbol of the kernel | where calls through static calls go |
 //! | keys in the kernel that a module's `__jump_table` names | whether each branch is a jump or a nop |
-//! | the symbols of [`WORDS`] | see there |
+//! | the symbols of [`kernel_words`] | see there |
 
 use std::ops::Range;
 
-use super::kcore::Kcore;
+use super::{kcore::Kcore, kernel_words::kernel_words};
 use crate::snapshot::{MemoryRecords, ModuleRecord, Snapshot};
 
-/// Symbols whose contents are taken, the most bytes of each, and what they decide. Up to the next symbol, if that is
-/// nearer; those that a kernel does not have are passed over.
-pub(super) const WORDS: [(&str, u64, &str); 9] = [
-    ("boot_cpu_data", 4096, "the CPU's features, by which alternatives are chosen"),
-    ("pv_ops", 1024, "where paravirtual calls go"),
-    ("x86_return_thunk", 8, "what returns become"),
-    ("skl_call_thunk_template", 64, "what counts calls"),
-    ("ftrace_trace_function", 8, "whether functions are traced"),
-    ("ftrace_graph_entry", 8, "whether their returns are traced"),
-    ("uniproc_patched", 1, "whether lock prefixes were taken out"),
-    ("cfi_mode", 8, "how indirect calls are checked"),
-    ("cfi_seed", 8, "what the hashes before functions were changed with"),
-];
-
-/// Bytes of a static call's key, and of a jump label's.
-const KEY: u64 = 16;
-/// Bytes of an entry of `__jump_table` where it is relative: two offsets of 32 bits, one of 64.
-const ENTRY: u64 = 16;
 /// Bytes that no kernel has.
 const LARGEST: u64 = 1 << 30;
 /// Bits of the key's offset that are flags.
@@ -47,21 +29,20 @@ pub(super) fn ranges(snapshot: &Snapshot, memory: &MemoryRecords, kcore: &Kcore)
             ranges.push(address..end);
         }
     };
-    for (name, most, _) in WORDS {
-        if let Some(address) = symbols.kernel(name) {
-            let size = symbols.nearest(address, None).and_then(|nearest| nearest.size).unwrap_or(most);
-            take(address, size.min(most));
+    for word in kernel_words(&snapshot.machine) {
+        if let Some(address) = symbols.kernel(word.symbol) {
+            let size = symbols.nearest(address, None).and_then(|nearest| nearest.size).unwrap_or(word.most);
+            take(address, size.min(word.most));
         }
     }
-    if kcore.is_64 {
-        let own = symbols.iter().filter(|symbol| symbol.module.is_none());
-        let static_calls = own.filter(|symbol| symbol.name.starts_with("__SCK__"));
-        static_calls.for_each(|symbol| take(symbol.address, KEY));
-        if let Some(image) = image(snapshot, kcore) {
-            for module in &snapshot.modules {
-                let keys = jump_label_keys(snapshot, module, memory, kcore.is_little);
-                keys.into_iter().filter(|key| image.contains(key)).for_each(|key| take(key, KEY));
-            }
+    let form = Form::of(&snapshot.machine, kcore.is_64, kcore.is_little);
+    let own = symbols.iter().filter(|symbol| symbol.module.is_none());
+    let static_calls = own.filter(|symbol| symbol.name.starts_with("__SCK__"));
+    static_calls.for_each(|symbol| take(symbol.address, form.key()));
+    if let Some(image) = image(snapshot, kcore) {
+        for module in &snapshot.modules {
+            let keys = jump_label_keys(snapshot, module, memory, form);
+            keys.into_iter().filter(|key| image.contains(key)).for_each(|key| take(key, form.key()));
         }
     }
     merge(ranges, memory)
@@ -84,7 +65,7 @@ fn jump_label_keys(
     snapshot: &Snapshot,
     module: &ModuleRecord,
     memory: &MemoryRecords,
-    is_little: bool,
+    form: Form,
 ) -> Vec<u64> {
     let mut keys = Vec::new();
     let Some(table) = module.section("__jump_table") else { return keys };
@@ -92,19 +73,17 @@ fn jump_label_keys(
     let areas: Vec<Range<u64>> = own_areas(snapshot, module, memory);
     let is_own = |address: u64| areas.iter().any(|area| area.contains(&address));
     let mut entry = table;
-    while entry.checked_add(ENTRY).is_some_and(|next| next <= end) {
-        let Some(bytes) = memory.bytes(entry, ENTRY as usize) else { break };
-        let Some((code, target, key)) = fields(bytes, is_little) else { break };
-        if (code, target, key) == (0, 0, 0) {
+    while entry.checked_add(form.entry()).is_some_and(|next| next <= end) {
+        let Some(bytes) = memory.bytes(entry, form.entry() as usize) else { break };
+        if bytes.iter().all(|byte| *byte == 0) {
             break;
         }
-        let offset = |field: u64, by: u64| entry.wrapping_add(field).wrapping_add(by);
-        let is_present = is_own(offset(0, code)) && is_own(offset(4, target));
-        if !is_present && key & INIT == 0 {
+        let Some((code, target, key)) = form.fields(bytes, entry) else { break };
+        if !(is_own(code) && is_own(target)) && key & INIT == 0 {
             break;
         }
-        keys.push(offset(8, key & !FLAGS));
-        entry += ENTRY;
+        keys.push(key & !FLAGS);
+        entry += form.entry();
     }
     keys
 }
@@ -113,17 +92,60 @@ fn present<'s>(snapshot: &'s Snapshot, module: &'s ModuleRecord) -> impl Iterato
     module.present_sections(&snapshot.machine).map(|section| section.address)
 }
 
-/// Code, target and key of an entry, each relative to its own place.
-fn fields(bytes: &[u8], is_little: bool) -> Option<(u64, u64, u64)> {
-    let (code, rest) = bytes.split_first_chunk::<4>()?;
-    let (target, rest) = rest.split_first_chunk::<4>()?;
-    let key = *rest.first_chunk::<8>()?;
-    let short = |bytes: [u8; 4]| {
-        let number = if is_little { i32::from_le_bytes(bytes) } else { i32::from_be_bytes(bytes) };
-        i64::from(number) as u64
-    };
-    let key = if is_little { u64::from_le_bytes(key) } else { u64::from_be_bytes(key) };
-    Some((short(*code), short(*target), key))
+/// How a machine writes static keys and the entries of `__jump_table`.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    is_64: bool,
+    is_little: bool,
+    /// Whether entries hold addresses, and not distances from their own places (HAVE_ARCH_JUMP_LABEL_RELATIVE).
+    is_absolute: bool,
+}
+
+impl Form {
+    fn of(machine: &str, is_64: bool, is_little: bool) -> Form {
+        let absolute = ["arm", "mips", "sparc"];
+        Form { is_64, is_little, is_absolute: absolute.iter().any(|start| machine.starts_with(start)) }
+    }
+
+    const fn word(self) -> u64 {
+        if self.is_64 { 8 } else { 4 }
+    }
+
+    /// Bytes of a static call's key, and of a jump label's: two words.
+    const fn key(self) -> u64 {
+        2 * self.word()
+    }
+
+    /// Bytes of an entry: code, target and key, the first two of 32 bits where they are distances.
+    const fn entry(self) -> u64 {
+        if self.is_absolute { 3 * self.word() } else { 8 + self.word() }
+    }
+
+    /// A number of the machine, with its sign where it is one of 32 bits.
+    fn number(self, bytes: &[u8], size: u64) -> Option<u64> {
+        if size == 8 {
+            let bytes = *bytes.first_chunk()?;
+            return Some(if self.is_little { u64::from_le_bytes(bytes) } else { u64::from_be_bytes(bytes) });
+        }
+        let bytes = *bytes.first_chunk()?;
+        let number = if self.is_little { i32::from_le_bytes(bytes) } else { i32::from_be_bytes(bytes) };
+        Some(i64::from(number) as u64)
+    }
+
+    /// Code, target and key of the entry at `address`, the key with its flags.
+    fn fields(self, bytes: &[u8], address: u64) -> Option<(u64, u64, u64)> {
+        let size = if self.is_absolute { self.word() } else { 4 };
+        let field = |at: u64, size: u64| {
+            let value = self.number(bytes.get(at as usize..)?, size)?;
+            let place = if self.is_absolute { 0 } else { address.wrapping_add(at) };
+            let target = place.wrapping_add(value);
+            Some(if self.is_64 { target } else { target & u64::from(u32::MAX) })
+        };
+        // The key's flags are those of the distance, whatever its place adds.
+        let flags = self.number(bytes.get(2 * size as usize..)?, self.word())? & FLAGS;
+        let key = field(2 * size, self.word())?.wrapping_sub(flags);
+        Some((field(0, size)?, field(size, size)?, key | flags))
+    }
 }
 
 /// The areas that hold the module's sections; where areas are unknown, the records that do.
@@ -155,6 +177,24 @@ fn merge(mut ranges: Vec<Range<u64>>, memory: &MemoryRecords) -> Vec<Range<u64>>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_of_jump_tables_are_read_as_the_machine_writes_them() {
+        let big = Form::of("ppc", false, false);
+        let entry =
+            [&(-0x100_i32).to_be_bytes()[..], &0x20_i32.to_be_bytes(), &(-0x3000_0007_i32).to_be_bytes()];
+        assert_eq!((big.entry(), big.key()), (12, 8));
+        // The key at 0xc0001000 is for a branch that is usually taken.
+        assert_eq!(big.fields(&entry.concat(), 0xf000_1000), Some((0xf000_0f00, 0xf000_1024, 0xc000_1001)));
+        let little = Form::of("x86_64", true, true);
+        let entry = [&8_i32.to_le_bytes()[..], &8_i32.to_le_bytes(), &(-0x0ff6_i64).to_le_bytes()];
+        assert_eq!((little.entry(), little.key()), (16, 16));
+        assert_eq!(little.fields(&entry.concat(), 0x2000), Some((0x2008, 0x200c, 0x1010 | 2)));
+        let arm = Form::of("armv7l", false, true);
+        let entry = [0xbf00_0010_u32, 0xbf00_0020, 0xc100_0003].map(u32::to_le_bytes).concat();
+        assert_eq!(arm.entry(), 12);
+        assert_eq!(arm.fields(&entry, 0xbf00_8000), Some((0xbf00_0010, 0xbf00_0020, 0xc100_0003)));
+    }
 
     #[test]
     fn ranges_that_touch_are_joined_and_module_memory_is_not_read_twice() {

@@ -6,6 +6,46 @@ mod ranges;
 mod relocations;
 
 #[cfg(feature = "verify")]
-pub(crate) use patching::{Kernel, apply as apply_patches};
-pub(crate) use ranges::{MODULE_REGION_END, MODULE_REGION_END_KMAP_DEBUG, TEXT_PACK, module_region_start};
+use alloc::boxed::Box;
+
 pub use relocations::RELOCATIONS;
+
+use super::architecture::{Architecture, KernelPlace, Setup};
+use crate::image::elf::{ByteOrder, Class, Format, Little64};
+use crate::link::relocation::Relocations;
+use crate::link::stubs::NoStubs;
+use crate::profile::{KernelConfig, KernelVersion, MachineState, Switches};
+#[cfg(feature = "verify")]
+use crate::{
+    profile::Profile,
+    verify::{Guest, rules::Rules},
+};
+
+/// x86-64.
+#[derive(Debug)]
+pub(crate) struct X86_64;
+
+impl Architecture for X86_64 {
+    const FORMAT: Format = Format { class: Class::Elf64, order: ByteOrder::Little };
+    type Encoding = Little64;
+    const ZERO_BEFORE: bool = true;
+    type Stubs = NoStubs;
+
+    /// What Debian sets in 6.1 and 6.12; 7.2 compares no CRCs.
+    fn switches(version: KernelVersion) -> Switches {
+        Switches { modversions: version < KernelVersion::new(6, 15), ..Switches::debian() }
+    }
+
+    fn setup(version: KernelVersion, config: Option<&KernelConfig<'_>>, _: Option<KernelPlace>) -> Setup {
+        ranges::setup(version, config)
+    }
+
+    fn relocations(_: &MachineState) -> &'static Relocations {
+        RELOCATIONS
+    }
+
+    #[cfg(feature = "verify")]
+    fn rules(guest: &dyn Guest, _: &Profile) -> Box<dyn Rules> {
+        Box::new(patching::Kernel::read(guest))
+    }
+}

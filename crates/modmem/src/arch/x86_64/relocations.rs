@@ -1,22 +1,24 @@
 //! Relocations of x86-64 kernel modules.
 
-use crate::link::relocation::Check::{SignExtended, Unchecked, ZeroExtended};
+use crate::link::relocation::Check::{Signed, Unchecked, Unsigned};
 use crate::link::relocation::Expression::{Nothing, SymbolPlusAddend, SymbolPlusAddendMinusPlace};
-use crate::link::relocation::Field::{None as NoField, Word32, Word64};
-use crate::link::relocation::{Relocations, relocation};
+use crate::link::relocation::{Field, Relocations, relocation};
 
 /// Relocations that an x86-64 kernel module may carry.
 ///
 /// Values: x86-64 psABI 4.4. Accepted set and checks: Linux, arch/x86/kernel/module.c:__write_relocate_add. Linux
 /// takes PC32 and PLT32 unchecked, because everything they can reach lies in the same 2 GiB, and wants the field to
 /// be zero before it is written. There are no GOT types: modules are built without one.
-pub const RELOCATIONS: &Relocations = &Relocations::new(&[
-    //         number  name            value                       field    must be
-    relocation(0, "R_X86_64_NONE", Nothing, NoField, Unchecked),
-    relocation(1, "R_X86_64_64", SymbolPlusAddend, Word64, Unchecked),
-    relocation(2, "R_X86_64_PC32", SymbolPlusAddendMinusPlace, Word32, Unchecked),
-    relocation(4, "R_X86_64_PLT32", SymbolPlusAddendMinusPlace, Word32, Unchecked),
-    relocation(10, "R_X86_64_32", SymbolPlusAddend, Word32, ZeroExtended),
-    relocation(11, "R_X86_64_32S", SymbolPlusAddend, Word32, SignExtended),
-    relocation(24, "R_X86_64_PC64", SymbolPlusAddendMinusPlace, Word64, Unchecked),
-]);
+pub const RELOCATIONS: &Relocations = &Relocations::new(
+    0,
+    &[
+        //         number  name            value                       field    must be
+        relocation(0, "R_X86_64_NONE", Nothing, Field::NONE, Unchecked),
+        relocation(1, "R_X86_64_64", SymbolPlusAddend, Field::DOUBLE, Unchecked),
+        relocation(2, "R_X86_64_PC32", SymbolPlusAddendMinusPlace, Field::WORD, Unchecked),
+        relocation(4, "R_X86_64_PLT32", SymbolPlusAddendMinusPlace, Field::WORD, Unchecked),
+        relocation(10, "R_X86_64_32", SymbolPlusAddend, Field::WORD, Unsigned(32)),
+        relocation(11, "R_X86_64_32S", SymbolPlusAddend, Field::WORD, Signed(32)),
+        relocation(24, "R_X86_64_PC64", SymbolPlusAddendMinusPlace, Field::DOUBLE, Unchecked),
+    ],
+);

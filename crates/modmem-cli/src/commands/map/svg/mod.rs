@@ -28,6 +28,9 @@ pub(super) fn picture(map: &Map) -> String {
     let overview = overview::draw(&mut canvas, map, y + 18.0);
     y = overview.bottom;
     for (index, (window, rows)) in map.windows.iter().zip(&rows).enumerate() {
+        if let Some(kernel) = map.kernel_before(index) {
+            y = overview::kernel_between(&mut canvas, map, kernel, y);
+        }
         if !rows.rows.is_empty() {
             // A funnel from the overview to the rows, where it is clear which rows.
             let zoom = overview.taken.get(index).copied().flatten().filter(|_| map.windows.len() == 1);
@@ -116,8 +119,9 @@ mod tests {
         let svg = picture(&tests::two_windows());
         let document = parsed(&svg);
         assert!(svg.contains("784 MiB between"), "{svg}");
-        assert!(titles(&document).iter().any(|title| title.starts_with("loop Text 0x00000000b0000000")));
-        assert!(titles(&document).iter().any(|title| title.starts_with("loop Data 0x00000000f1000000")));
+        assert!(titles(&document).contains(&"the kernel, 0xc0000000-0xc0b19000; its code to 0xc061c000"));
+        assert!(titles(&document).iter().any(|title| title.starts_with("loop Text 0xb0000000")));
+        assert!(titles(&document).iter().any(|title| title.starts_with("loop Data 0xf1000000")));
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 use super::canvas::{Canvas, Rect, width};
 use super::{BAND, LEFT, MARGIN};
-use crate::commands::map::model::{Map, What, Window};
+use crate::commands::map::model::{KernelSpan, Map, What, Window};
 use crate::commands::map::text::{share, size};
 
 /// Pixels between windows, which are not to scale.
 const GAP: f64 = 150.0;
+/// The same with the kernel in the gap, and what of it the kernel takes: nothing there is to scale.
+const GAP_WITH_KERNEL: f64 = 330.0;
+const KERNEL: f64 = 170.0;
 /// Pixels of a window that is tiny beside the others.
 const LEAST: f64 = 120.0;
 const HEIGHT: f64 = 16.0;
@@ -31,7 +34,8 @@ pub(super) struct Zoom {
 pub(super) fn draw(canvas: &mut Canvas, map: &Map, top: f64) -> Overview {
     let strip = top + 22.0;
     canvas.text("b", MARGIN, strip + 12.0, "all addresses");
-    let gaps = map.windows.len().saturating_sub(1) as f64 * GAP;
+    let gap = |index: usize| if map.kernel_before(index).is_some() { GAP_WITH_KERNEL } else { GAP };
+    let gaps: f64 = (1..map.windows.len()).map(gap).sum();
     let total: f64 = map.windows.iter().map(|window| window.bytes() as f64).sum();
     let room = BAND - gaps - LEAST * map.windows.len() as f64;
     let mut x = LEFT;
@@ -39,29 +43,80 @@ pub(super) fn draw(canvas: &mut Canvas, map: &Map, top: f64) -> Overview {
     for (index, window) in map.windows.iter().enumerate() {
         let length = LEAST + room * window.bytes() as f64 / total.max(1.0);
         if let Some(before) = index.checked_sub(1).and_then(|before| map.windows.get(before)) {
-            let middle = x - GAP / 2.0;
+            x += gap(index);
+            let mut start = x - gap(index);
             let distance = size(window.range.start - before.range.end);
-            canvas.text("s dim m", middle, strip + 12.0, &format!("{distance} between"));
-            for break_x in [x - GAP + 6.0, x - 10.0] {
-                let (a, b) = (strip - 3.0, strip + HEIGHT + 3.0);
-                canvas.line("ink", (break_x, b), (break_x + 4.0, a));
+            breaks(canvas, [start + 6.0, x - 10.0], strip);
+            if let Some(kernel) = map.kernel_before(index) {
+                draw_kernel(canvas, map, kernel, start + 20.0, strip);
+                start += KERNEL + 20.0;
             }
+            let middle = (start + x) / 2.0;
+            canvas.text("s dim m", middle, strip + 12.0, &format!("{distance} between"));
         }
-        taken.push(draw_window(canvas, window, x, length, strip));
-        x += length + GAP;
+        taken.push(draw_window(canvas, map, window, x, length, strip));
+        x += length;
     }
     Overview { bottom: strip + HEIGHT + 24.0, taken }
 }
 
-fn draw_window(canvas: &mut Canvas, window: &Window, x: f64, length: f64, strip: f64) -> Option<Zoom> {
+/// Marks that say that something is not to scale.
+fn breaks(canvas: &mut Canvas, places: [f64; 2], strip: f64) {
+    for x in places {
+        canvas.line("ink", (x, strip + HEIGHT + 3.0), (x + 4.0, strip - 3.0));
+    }
+}
+
+/// The kernel in the gap of the strip.
+fn draw_kernel(canvas: &mut Canvas, map: &Map, kernel: &KernelSpan, x: f64, strip: f64) {
+    canvas.text("a", x, strip - 6.0, &map.address(kernel.range.start));
+    canvas.text("a e", x + KERNEL, strip - 6.0, &map.address(kernel.range.end));
+    let label = format!("the kernel, {}", size(kernel.range.end - kernel.range.start));
+    kernel_box(canvas, map, kernel, Rect { x, y: strip, width: KERNEL, height: HEIGHT }, &label);
+}
+
+/// The kernel between the rows of two windows; returns where it ends.
+pub(super) fn kernel_between(canvas: &mut Canvas, map: &Map, kernel: &KernelSpan, top: f64) -> f64 {
+    let (start, end) = (map.address(kernel.range.start), map.address(kernel.range.end));
+    let bytes = size(kernel.range.end - kernel.range.start);
+    let rect = Rect { x: LEFT, y: top + 16.0, width: BAND, height: HEIGHT + 4.0 };
+    canvas.text("a", MARGIN, rect.y + 14.0, &start);
+    kernel_box(canvas, map, kernel, rect, &format!("the kernel: {start}-{end}, {bytes}, not to scale"));
+    rect.y + rect.height
+}
+
+/// A box with the part that is code.
+fn kernel_box(canvas: &mut Canvas, map: &Map, kernel: &KernelSpan, whole: Rect, label: &str) {
+    let KernelSpan { range, text_end } = kernel;
+    let (start, end) = (map.address(range.start), map.address(range.end));
+    let bytes = (range.end - range.start) as f64;
+    let code = text_end.filter(|end| range.contains(end)).map_or(0.0, |end| (end - range.start) as f64);
+    canvas.open("");
+    canvas.title(&match text_end {
+        Some(text_end) => format!("the kernel, {start}-{end}; its code to {}", map.address(*text_end)),
+        None => format!("the kernel, {start}-{end}"),
+    });
+    canvas.rect("kd", whole);
+    canvas.rect("kt", Rect { width: whole.width * code / bytes.max(1.0), ..whole });
+    canvas.text("s m kl", whole.x + whole.width / 2.0, whole.y + whole.height / 2.0 + 4.0, label);
+    canvas.close();
+}
+
+fn draw_window(
+    canvas: &mut Canvas,
+    map: &Map,
+    window: &Window,
+    x: f64,
+    length: f64,
+    strip: f64,
+) -> Option<Zoom> {
     let scale = length / (window.bytes() as f64).max(1.0);
     let place = |address: u64| x + (address - window.range.start) as f64 * scale;
     canvas.rect("track", Rect { x, y: strip, width: length, height: HEIGHT });
-    let start = format!("{:#018x}", window.range.start);
-    let end = format!("{:#018x}", window.range.end);
+    let (start, end) = (map.address(window.range.start), map.address(window.range.end));
     let title = format!("{}: {}", window.title, size(window.bytes()));
     // Monospaced digits are 0.61 em wide.
-    let addresses = 18.0 * 11.0 * 0.61;
+    let addresses = map.address_width() as f64 * 11.0 * 0.61;
     canvas.text("a", x, strip - 6.0, &start);
     if length > 2.0 * addresses + width(&title, 12.0) + 24.0 {
         canvas.text("m", x + length / 2.0, strip - 6.0, &format!("range for {title}"));

@@ -138,7 +138,7 @@ impl Panel<'_> {
                 self.canvas.text("s dim halo", LEFT + 8.0, y + 1.0, &text);
                 continue;
             }
-            self.canvas.text("a", MARGIN, y + self.pitch.band / 2.0 + 4.0, &format!("{:#018x}", row.start));
+            self.canvas.text("a", MARGIN, y + self.pitch.band / 2.0 + 4.0, &self.map.address(row.start));
             let inside = row.start.max(window.range.start)..row.end.min(window.range.end);
             let track = self.rects(&inside);
             self.canvas.shape("track", &track);
@@ -160,9 +160,13 @@ impl Panel<'_> {
             What::Free => {
                 let (start, end) = (span.range.start, span.range.end);
                 let mut text = format!("free: {}", size(span.bytes()));
-                self.titled("f", &rects, &format!("{text}, {start:#018x}-{end:#018x}"));
+                self.titled(
+                    "f",
+                    &rects,
+                    &format!("{text}, {}-{}", self.map.address(start), self.map.address(end)),
+                );
                 if self.rows.rows.last().is_some_and(|row| end > row.end) {
-                    text = format!("{text}, up to {end:#018x}");
+                    text = format!("{text}, up to {}", self.map.address(end));
                 }
                 self.note(&rects, &text);
             }
@@ -171,7 +175,11 @@ impl Panel<'_> {
                 self.titled(
                     "x",
                     &rects,
-                    &format!("{text}, {:#018x}-{:#018x}", span.range.start, span.range.end),
+                    &format!(
+                        "{text}, {}-{}",
+                        self.map.address(span.range.start),
+                        self.map.address(span.range.end)
+                    ),
                 );
                 self.note(&rects, &text);
             }
@@ -199,10 +207,10 @@ impl Panel<'_> {
     fn memory(&mut self, memory: &Memory, rects: &[Rect]) {
         let Memory { kind, range, .. } = memory;
         let mut title = format!(
-            "{} {kind} {:#018x}-{:#018x}, {} of {} bytes used, {}",
+            "{} {kind} {}-{}, {} of {} bytes used, {}",
             self.map.name_of(memory.module),
-            range.start,
-            range.end,
+            self.map.address(range.start),
+            self.map.address(range.end),
             grouped(memory.used),
             grouped(memory.allocated()),
             memory.protection

@@ -53,7 +53,8 @@ pub(super) fn define(canvas: &mut Canvas) {
          .grid{stroke:#d1d9e0;stroke-width:1;fill:none}.ink{stroke:#1f2328;stroke-width:1.2;fill:none}\n\
          .halo{stroke:#fff;stroke-width:5px;stroke-linejoin:round;paint-order:stroke}\n         .zoom{fill:#1f2328;fill-opacity:.07}.taken{fill:#1f2328}\n\
          .gl{stroke:#8c959f;stroke-width:1.1}.gb{fill:#eaeef2}.xl{stroke:#8c959f;stroke-width:.8;fill:none}.xb{fill:#f3f0f8}\n\
-         .hl{stroke:#fff;stroke-opacity:.75;stroke-width:1.3}\n",
+         .hl{stroke:#fff;stroke-opacity:.75;stroke-width:1.3}\n\
+         .kd{fill:#8c6bb1}.kt{fill:#6a3d9a}.kl{fill:#fff}\n",
     );
     for kind in MemoryKind::ALL {
         let Colours { used, padding, text, .. } = colours(kind);

@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
+use super::Subject;
 use super::features::{Choice, decide};
 use super::insn::{CALL, Code, INT3, Insn, JMP8, JMP32, NOP, signed};
 use super::{nops, paravirt};
 use crate::address::RunAddr;
 use crate::profile::AlternativeStyle;
-use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 

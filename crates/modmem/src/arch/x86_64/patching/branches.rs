@@ -1,15 +1,14 @@
 //! Code that is patched while the machine runs: function entries, jump labels, static calls.
 
+use super::Subject;
 use super::call_thunks::counted_target;
 use super::features::{CALL_DEPTH, RETHUNK, leaning};
 use super::insn::{CALL, Code, INT3, JMP8, JMP32, NOP5, RET, branch, branch_target};
 use super::{nops, returns};
 use crate::address::RunAddr;
-use crate::image::SymbolPlace;
 use crate::name::Name;
 use crate::verify::evidence::Variable;
-use crate::verify::subject::Subject;
-use crate::verify::tables::{JumpEntry, StaticCallSite, is_taken};
+use crate::verify::tables::{self, JumpEntry, StaticCallSite, is_taken};
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 
@@ -98,51 +97,26 @@ pub(super) fn static_calls(
             transform(subject, site.code, site.key, site.tail);
         }
     }
-    trampolines(subject);
-    Ok(())
+    trampolines(subject)
 }
 
-/// Trampolines of the static calls that the module defines: `__SCT__NAME` for the key `__SCK__NAME`.
-fn trampolines(subject: &mut Subject<'_, '_>) {
-    let image = subject.image;
-    let section = image.sections().iter().find(|section| section.name() == ".static_call.text");
-    let Some(section) = section.map(|section| section.index()) else { return };
-    let place = |subject: &Subject<'_, '_>, symbol: &crate::image::Symbol<'_>| match symbol.place {
-        SymbolPlace::Section(index) => subject.section_address(index).map(|start| start + symbol.value),
-        _ => None,
-    };
-    let is_key = |name: &[u8]| name.strip_prefix(b"__SCK__").map(<[u8]>::len).is_some();
-    let mut keys: alloc::vec::Vec<(&[u8], RunAddr)> = alloc::vec::Vec::new();
-    for symbol in image.symbols().iter().filter(|symbol| is_key(symbol.name.bytes())) {
-        if let Some(address) = place(subject, &symbol)
-            && keys.try_reserve(1).is_ok()
-        {
-            keys.push((&symbol.name.bytes()[7..], address));
-        }
-    }
-    keys.sort_unstable();
-    for symbol in image.symbols().iter() {
-        let Some(name) = symbol.name.bytes().strip_prefix(b"__SCT__") else { continue };
-        if symbol.place != SymbolPlace::Section(section) {
-            continue;
-        }
-        let Some(address) = place(subject, &symbol).filter(|&address| subject.twin.has_text(address)) else {
-            continue;
-        };
-        let Ok(at) = keys.binary_search_by_key(&name, |(name, _)| name) else { continue };
+/// Trampolines of the static calls that the module defines.
+fn trampolines(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
+    for (address, key) in tables::trampolines(subject)? {
         let marked = subject.twin.ours(address + 5, 3) == Some(&returns::TRAMPOLINE_MARK);
         let found = subject.twin.found(address, 5);
         // One that was never updated is as it was built.
         if marked && found != subject.twin.ours(address, 5) {
-            transform(subject, address, keys[at].1, true);
+            transform(subject, address, key, true);
         }
     }
+    Ok(())
 }
 
 fn transform(subject: &mut Subject<'_, '_>, site: RunAddr, key: RunAddr, tail: bool) {
     let variable = Variable::StaticCall(key);
     if !subject.evidence.knows(variable) {
-        let word = subject.guest.word(key);
+        let word = subject.guest_word(key);
         subject.evidence.pin(variable, word);
     }
     let original = Code::of(subject.twin.ours_up_to(site, 6));

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use super::Subject;
 use super::features::{CALL_DEPTH, leaning};
 use super::insn::{CALL, Code, Insn, NOP, branch, branch_target};
 use crate::address::RunAddr;
@@ -10,7 +11,6 @@ use crate::image::SymbolPlace;
 use crate::image::elf::symbol_type;
 use crate::layout::MemoryKind;
 use crate::verify::evidence::Variable;
-use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 

@@ -1,12 +1,13 @@
 //! CPU features: what the kernel's own words say, and what sites that depend on them show.
 
+use super::Subject;
 use super::insn::Code;
 use super::looks_like;
 use crate::address::RunAddr;
 use crate::name::Name;
 use crate::verify::Guest;
+use crate::verify::choice;
 use crate::verify::evidence::{Evidence, Variable};
-use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 
 /// Words of features and bugs in `boot_cpu_data` (NCAPINTS + NBUGINTS; 6.1 to 7.2).
@@ -18,9 +19,6 @@ pub(super) const RETHUNK: u16 = 11 * 32 + 14;
 pub(super) const CALL_DEPTH: u16 = 11 * 32 + 19;
 /// X86_FEATURE_ALWAYS
 const ALWAYS: u16 = 3 * 32 + 21;
-
-/// Most features that one site can depend on without a value of their own.
-const MOST: usize = 6;
 
 /// Vendor strings of x86 processors that Linux knows; one follows the feature words in `struct cpuinfo_x86`.
 const VENDORS: &[&[u8; 12]] =
@@ -85,59 +83,14 @@ pub(super) fn decide(
     features: &[u16],
     mut build: impl FnMut(Choice<'_>) -> Code,
 ) -> (Code, Standing) {
-    let features = &features[..features.len().min(MOST)];
-    let evidence = &mut *subject.evidence;
-    let (mut certain, mut lean) = (0, 0);
-    for (at, &feature) in features.iter().enumerate() {
-        ask(evidence, subject.kernel.words.as_ref(), feature);
-        let variable = Variable::Feature(feature);
-        certain |= u32::from(evidence.certain(variable).is_some()) << at;
-        lean |= u32::from(evidence.leaning(variable) == Some(1)) << at;
+    let features = &features[..features.len().min(choice::MOST)];
+    let mut variables = [Variable::Feature(0); choice::MOST];
+    for (variable, &feature) in variables.iter_mut().zip(features) {
+        ask(subject.evidence, subject.kernel.words.as_ref(), feature);
+        *variable = Variable::Feature(feature);
     }
-    let all = (1 << features.len()) - 1;
-    let mut fits = |bits: u32| {
-        let code = build(Choice { features, bits });
-        let found = subject.twin.found(address, code.bytes().len());
-        (code, found.is_some_and(|found| looks_like(code.bytes(), found)))
-    };
-    let (leaning, fit) = fits(lean);
-    if certain == all {
-        if fit {
-            return (leaning, Standing::Certain);
-        }
-        // One feature that were otherwise would make it right?
-        let other = (0..features.len()).find(|at| fits(lean ^ 1 << at).1);
-        let standing =
-            other.map_or(Standing::Certain, |at| Standing::OutOfStep(Variable::Feature(features[at])));
-        return (leaning, standing);
-    }
-    let mut matched = None;
-    let (mut always, mut ever) = (all, 0);
-    for bits in 0..=all {
-        if (bits ^ lean) & certain != 0 {
-            continue;
-        }
-        let (code, fit) = fits(bits);
-        if fit {
-            (always, ever) = (always & bits, ever | bits);
-            // Of several, the one that agrees most with what is thought so far.
-            let distance = (bits ^ lean).count_ones();
-            if matched.as_ref().is_none_or(|&(_, best, _)| distance < best) {
-                matched = Some((code, distance, bits));
-            }
-        }
-    }
-    for (at, &feature) in features.iter().enumerate() {
-        let variable = Variable::Feature(feature);
-        let taken = matched.as_ref().map_or(lean, |&(_, _, bits)| bits);
-        match (always >> at & 1, ever >> at & 1) {
-            (1, 1) if matched.is_some() => evidence.vote(variable, 1),
-            (_, 0) if matched.is_some() => evidence.vote(variable, 0),
-            // Either value can make this code, but perhaps not with the values that others turn out to have.
-            _ => evidence.rely(variable, u64::from(taken >> at & 1)),
-        }
-    }
-    (matched.map_or(leaning, |(code, ..)| code), Standing::Certain)
+    let variables = &variables[..features.len()];
+    choice::decide(subject, address, variables, |bits| build(Choice { features, bits }), looks_like)
 }
 
 /// Whether a feature is on, as far as is known, for rules that cannot ask a single site.

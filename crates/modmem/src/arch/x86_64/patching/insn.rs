@@ -49,6 +49,12 @@ impl Code {
     }
 }
 
+impl AsRef<[u8]> for Code {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
 pub(super) const CALL: u8 = 0xe8;
 pub(super) const JMP32: u8 = 0xe9;
 pub(super) const JMP8: u8 = 0xeb;

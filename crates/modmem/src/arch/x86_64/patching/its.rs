@@ -4,9 +4,9 @@
 //! A module's thunks lie in pages that only its code points to. Their addresses are taken from the first branch into
 //! each; where in the page a thunk must be follows from those before it, and the page's contents from all of them.
 
+use super::Subject;
 use super::insn::{CALL, INT3, JMP32, branch_target};
 use crate::address::RunAddr;
-use crate::verify::subject::Subject;
 use crate::verify::{Rule, Why};
 
 const PAGE: u64 = 4096;

@@ -24,12 +24,30 @@ pub(crate) use kernel::Kernel;
 
 use crate::address::RunAddr;
 use crate::profile::AlternativeStyle;
-use crate::verify::VerifyError;
-use crate::verify::subject::Subject;
+use crate::verify::rules::Rules;
 use crate::verify::tables;
+use crate::verify::{VerifyError, subject};
+
+/// A module that these rules are applied to.
+type Subject<'s, 'g> = subject::Subject<'s, 'g, Kernel>;
+
+impl Rules for Kernel {
+    fn apply<'s, 'g>(
+        &'s self,
+        subject: subject::Subject<'s, 'g>,
+    ) -> Result<subject::Subject<'s, 'g>, VerifyError> {
+        let mut subject = subject.knowing(self);
+        apply(&mut subject)?;
+        Ok(subject.knowing(&()))
+    }
+
+    fn has_cpu_words(&self) -> bool {
+        self.words.is_some()
+    }
+}
 
 /// Applies all rules to a module.
-pub(crate) fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
+fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
     let style = subject.profile.patching.alternatives;
     paravirt::apply(subject);
     retpolines::apply(subject)?;
@@ -52,8 +70,8 @@ pub(crate) fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
     small::seal_endbr(subject)?;
     small::locks(subject)?;
     orc::sort(subject)?;
-    tables::exceptions(subject)?;
-    let functions = tables::function_entries(subject)?;
+    tables::exceptions(subject, 12)?;
+    let functions = tables::function_entries(subject, "__mcount_loc")?;
     branches::trace(subject, &functions);
     let labels = tables::jump_labels(subject)?;
     branches::jump_labels(subject, &labels);

@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
+use super::Subject;
 use crate::profile::OrcStyle;
 use crate::verify::kernel_sort::kernel_sort;
-use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 

@@ -1,12 +1,12 @@
 //! Calls through `pv_ops`, made direct (6.1: arch/x86/kernel/alternative.c:apply_paravirt; later: alt_replace_call).
 
+use super::Subject;
 use super::call_thunks::COUNT_LENGTH;
 use super::insn::{CALL, Code, branch, branch_target, signed};
 use super::nops;
 use crate::address::RunAddr;
 use crate::verify::Rule;
 use crate::verify::evidence::Variable;
-use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 
 /// Bytes of an entry of `.parainstructions`: address, type, length, padding.
@@ -27,7 +27,7 @@ pub(super) fn direct_call(
 fn slot(subject: &mut Subject<'_, '_>, site: RunAddr, slot: RunAddr) -> (Option<u64>, Standing) {
     let variable = Variable::ParavirtCall(slot);
     if !subject.evidence.knows(variable) {
-        let word = subject.guest.word(slot);
+        let word = subject.guest_word(slot);
         subject.evidence.pin(variable, word);
     }
     let nop = subject.kernel.nop_function;
@@ -67,7 +67,7 @@ pub(super) fn apply(subject: &mut Subject<'_, '_>) {
     let Some(pv_ops) = subject.kernel.pv_ops else { return };
     for index in 0..size / ENTRY {
         let at = table + index * ENTRY;
-        let Some(site) = subject.twin.word64(at).map(RunAddr) else { return };
+        let Some(site) = subject.twin.word(at).map(RunAddr) else { return };
         let Some(&[kind, length]) = subject.twin.ours(at + 8, 2).and_then(|bytes| bytes.first_chunk::<2>())
         else {
             return;

@@ -1,12 +1,12 @@
 //! `.retpoline_sites`: calls and jumps through registers (arch/x86/kernel/alternative.c:apply_retpolines).
 
+use super::Subject;
 use super::features::{CALL_DEPTH, Choice, RETPOLINE, RETPOLINE_LFENCE, decide};
 use super::insn::{CALL, Code, INT3, Insn, JMP32, NOP, signed};
 use super::its::Thunks;
 use super::nops;
 use crate::address::RunAddr;
 use crate::profile::IndirectPadding;
-use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 

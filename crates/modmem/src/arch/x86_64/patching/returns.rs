@@ -1,10 +1,10 @@
 //! `.return_sites`: returns (arch/x86/kernel/alternative.c:apply_returns).
 
+use super::Subject;
 use super::features::{RETHUNK, leaning};
 use super::insn::{Code, INT3, JMP32, RET, branch, branch_target};
 use crate::address::RunAddr;
 use crate::verify::evidence::Variable;
-use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 
@@ -35,7 +35,7 @@ fn patch(subject: &mut Subject<'_, '_>, address: RunAddr) {
 /// The thunk that returns jump to, as far as is known, where they jump to one.
 pub(super) fn thunk(subject: &mut Subject<'_, '_>) -> Option<u64> {
     if !subject.evidence.knows(Variable::ReturnThunk) {
-        let word = subject.kernel.return_thunk.and_then(|address| subject.guest.word(address));
+        let word = subject.kernel.return_thunk.and_then(|address| subject.guest_word(address));
         subject.evidence.pin(Variable::ReturnThunk, word);
     }
     subject.evidence.leaning(Variable::ReturnThunk)

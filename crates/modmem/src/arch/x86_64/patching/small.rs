@@ -1,9 +1,9 @@
 //! Rules of a few lines: sealed ENDBRs, lock prefixes, declared probes.
 
+use super::Subject;
 use super::insn::{INT3, JMP32, LOCK, NO_LOCK, branch_target};
 use crate::address::RunAddr;
 use crate::verify::evidence::Variable;
-use crate::verify::subject::Subject;
 use crate::verify::twin::Standing;
 use crate::verify::{Rule, VerifyError};
 

@@ -1,46 +1,20 @@
-//! Kernel images: from what boots to the ELF file inside.
+//! The x86 `bzImage`: a boot sector, a setup program and a decompressor with the compressed `vmlinux` as its payload.
 //!
-//! An x86 `bzImage` is a boot sector, a setup program and a decompressor with the compressed `vmlinux` as its payload;
-//! the setup header says where the payload is (Documentation/arch/x86/boot.rst).
+//! The setup header says where the payload is (Documentation/arch/x86/boot.rst).
 
+use super::is_elf;
 use crate::{
     Error,
     compress::{self, Format, LIMIT},
 };
-use std::ops::Range;
-
-/// What a kernel's ELF file says about the kernel's own place in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ImageFacts {
-    /// Addresses of the `.data..percpu` section: from 0 on x86-64 until Linux 6.14, where other symbols are since.
-    pub percpu: Option<Range<u64>>,
-    /// The lowest address of the kernel proper: `_text` as it was linked, `0xffffffff81000000` on x86-64.
-    pub text: u64,
-    /// The address behind the kernel's last byte.
-    pub end: u64,
-}
 
 /// Is this an x86 `bzImage`?
-pub(crate) fn is_bzimage(bytes: &[u8]) -> bool {
+pub(super) fn is_bzimage(bytes: &[u8]) -> bool {
     bytes.get(0x202..0x206) == Some(b"HdrS")
 }
 
-pub(crate) fn is_elf(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\x7fELF")
-}
-
-/// The ELF file `vmlinux` from an x86-64 `bzImage`; an ELF file is given back as it is, and a compressed one unpacked.
-///
-/// `file` names the image in errors.
-pub fn kernel_elf(file: &str, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
-    let elf = if is_bzimage(&bytes) { payload(file, &bytes)? } else { compress::decompress(file, bytes)? };
-    if is_elf(&elf) {
-        return Ok(elf);
-    }
-    Err(Error::malformed(file, "not a kernel image (neither an x86 bzImage nor an ELF file)"))
-}
-
-fn payload(file: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+/// The unpacked payload.
+pub(super) fn payload(file: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
     let bad = |problem: &str| Error::malformed(file, problem);
     let u16_at = |at: usize| bytes.get(at..)?.first_chunk().map(|bytes| u16::from_le_bytes(*bytes));
     let u32_at = |at: usize| bytes.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
@@ -80,7 +54,7 @@ fn payload(file: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::elf_of;
     use std::io::Write;
 
     fn bzimage(payload: &[u8]) -> Vec<u8> {
@@ -121,24 +95,24 @@ mod tests {
         let zstd = zstd::encode_all(&elf[..], 1).unwrap();
         for packed in [xz.finish().unwrap(), zstd, lzma(&elf)] {
             let image = bzimage(&[&packed[..], &size].concat());
-            assert!(kernel_elf("vmlinuz", image).unwrap() == elf);
+            assert!(elf_of("vmlinuz", image).unwrap() == elf);
         }
-        assert!(kernel_elf("vmlinuz", bzimage(&gzip.finish().unwrap())).unwrap() == elf);
-        assert!(kernel_elf("vmlinuz", bzimage(&elf)).unwrap() == elf);
-        assert!(kernel_elf("vmlinux", elf.clone()).unwrap() == elf);
+        assert!(elf_of("vmlinuz", bzimage(&gzip.finish().unwrap())).unwrap() == elf);
+        assert!(elf_of("vmlinuz", bzimage(&elf)).unwrap() == elf);
+        assert!(elf_of("vmlinux", elf.clone()).unwrap() == elf);
     }
 
     #[test]
     fn an_image_cut_anywhere_is_an_error() {
         let image = bzimage(&zstd::encode_all(&elf()[..], 1).unwrap());
         for length in (0..image.len() - 8).step_by(61) {
-            assert!(kernel_elf("vmlinuz", image[..length].to_vec()).is_err(), "{length}");
+            assert!(elf_of("vmlinuz", image[..length].to_vec()).is_err(), "{length}");
         }
     }
 
     #[test]
     fn unsupported_compression_is_named() {
-        let error = kernel_elf("vmlinuz", bzimage(b"\x89LZO\0\r\n")).unwrap_err().to_string();
+        let error = elf_of("vmlinuz", bzimage(b"\x89LZO\0\r\n")).unwrap_err().to_string();
         assert!(error.contains("compressed with lzo"), "{error}");
     }
 }

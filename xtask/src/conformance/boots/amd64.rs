@@ -1,134 +1,14 @@
-//! The states in which kernels are booted: a table.
+//! x86-64: the states of CPUs, mitigations and tracing that change its code.
 
-/// One kernel, one machine, one state.
-#[derive(Debug)]
-pub(super) struct Boot {
-    /// What `--boot` calls it.
-    pub(super) name: &'static str,
-    /// What it is for, in a line.
-    pub(super) about: &'static str,
-    /// The kernel, as modmem's `--kernel` takes it.
-    pub(super) kernel: &'static str,
-    /// The model of CPU, as QEMU's `-cpu` takes it.
-    pub(super) cpu: &'static str,
-    /// How many of them.
-    pub(super) cpus: u32,
-    /// What is added to the kernel's command line.
-    pub(super) append: &'static str,
-    /// Commands for the guest, run when all modules are loaded.
-    pub(super) setup: &'static str,
-    /// What the guest must report afterwards: without it, the state is not the one that the boot is named for.
-    pub(super) expect: &'static [Expected],
-    /// The modules; what they need comes with them.
-    pub(super) modules: &'static [&'static str],
-    /// So many modules must have been loaded, else nothing is proven.
-    pub(super) least: usize,
-    /// Does a difference fail the chore? A kernel that others upload must not block anybody.
-    pub(super) gates: bool,
-}
-
-/// A line that a file of the guest's must have.
-#[derive(Debug)]
-pub(super) struct Expected {
-    /// The file, below the guest's `/out`.
-    pub(super) file: &'static str,
-    /// A part of the line.
-    pub(super) line: &'static str,
-}
-
-const KERNEL: &str = "debian:6.12";
-const NO_KASLR: &str = "nokaslr";
-
-/// File systems, networks, devices, a hypervisor, libraries. With what they need, about seventy.
-const MODULES: &[&str] = &[
-    "ext4",
-    "xfs",
-    "btrfs",
-    "vfat",
-    "overlay",
-    "nfs",
-    "cifs",
-    "zram",
-    "loop",
-    "dm_crypt",
-    "bridge",
-    "veth",
-    "tun",
-    "nf_tables",
-    "nf_conntrack",
-    "wireguard",
-    "sctp",
-    "virtio_net",
-    "e1000e",
-    "kvm",
-    "drm",
-    "snd_hda_intel",
-];
-
-/// The largest, and many more.
-const MANY: &[&str] = &[
-    "ext4",
-    "xfs",
-    "btrfs",
-    "f2fs",
-    "gfs2",
-    "ocfs2",
-    "vfat",
-    "overlay",
-    "nfs",
-    "nfsd",
-    "cifs",
-    "ceph",
-    "zram",
-    "loop",
-    "dm_crypt",
-    "dm_thin_pool",
-    "raid456",
-    "nvme",
-    "ahci",
-    "mpt3sas",
-    "qla2xxx",
-    "target_core_mod",
-    "bridge",
-    "veth",
-    "tun",
-    "vxlan",
-    "nf_tables",
-    "nf_conntrack",
-    "openvswitch",
-    "wireguard",
-    "sctp",
-    "tipc",
-    "rds",
-    "9p",
-    "virtio_net",
-    "e1000e",
-    "ixgbe",
-    "i40e",
-    "mlx4_core",
-    "mlx5_core",
-    "iwlmvm",
-    "ath11k",
-    "bluetooth",
-    "kvm",
-    "vfio_pci",
-    "drm",
-    "i915",
-    "nouveau",
-    "amdgpu",
-    "snd_hda_intel",
-    "xhci_hcd",
-    "usb_storage",
-];
-
-/// Enough where another state is what matters.
-const FEWER: &[&str] =
-    &["ext4", "xfs", "btrfs", "nfs", "bridge", "nf_tables", "wireguard", "sctp", "e1000e", "kvm"];
+use super::modules::{FEWER, MANY, MODULES};
+use super::{Boot, Expected, KernelFrom, NO_KASLR};
+use crate::conformance::arch::AMD64;
 
 const DEFAULT: Boot = Boot {
     name: "default",
     about: "one CPU, addresses as linked: what the gate boots",
-    kernel: KERNEL,
+    arch: &AMD64,
+    kernel: KernelFrom::Archive("debian:6.12"),
     cpu: "max",
     cpus: 1,
     append: NO_KASLR,
@@ -218,23 +98,10 @@ cd /",
     Boot {
         name: "newest",
         about: "the newest kernel of Debian's unstable suite; only reports",
-        kernel: "debian:sid",
+        kernel: KernelFrom::Archive("debian:sid"),
         append: "",
         cpus: 2,
         gates: false,
         ..DEFAULT
     },
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_unique_and_the_gate_comes_first() {
-        assert_eq!(BOOTS[0].name, "default");
-        for (at, boot) in BOOTS.iter().enumerate() {
-            assert!(BOOTS[..at].iter().all(|other| other.name != boot.name), "{}", boot.name);
-        }
-    }
-}

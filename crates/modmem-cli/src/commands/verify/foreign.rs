@@ -1,0 +1,175 @@
+//! Changed code of machines other than x86-64, as a disassembly of both sides.
+
+use std::ops::Range;
+
+use capstone::arch::{self, BuildsCapstone as _, BuildsCapstoneEndian as _};
+use capstone::{Capstone, Endian, InsnGroupId, InsnGroupType};
+use modmem::RunAddr;
+use modmem::arch::Machine;
+
+use super::atlas::Atlas;
+use super::file_map::FileMap;
+use super::finding::{Line, Mark, Shown};
+use super::window::Window;
+use crate::output::json::Address;
+
+/// Instructions shown before and behind those that differ.
+const BEFORE: usize = 3;
+const BEHIND: usize = 2;
+/// Most lines of one comparison.
+const MOST_LINES: usize = 64;
+
+/// One side's instruction.
+#[derive(Debug)]
+struct Insn {
+    range: Range<u64>,
+    bytes: Vec<u8>,
+    text: String,
+    /// What kind of branch it is, if it is one.
+    branch: Option<&'static str>,
+    /// Where it leads, if it says so itself.
+    target: Option<u64>,
+}
+
+/// The instructions that differ, side by side; bytes alone where nothing can read them.
+pub(super) fn compare(machine: Machine, atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Shown {
+    let disassembler = disassembler(machine);
+    let decode = |bytes: &[u8]| insns(disassembler.as_ref(), machine, bytes, window.start);
+    let (expected, found) = (decode(&window.expected), decode(&window.found));
+    let first = expected.partition_point(|insn| insn.range.end <= window.span.start);
+    let mut shown = Shown::default();
+    let push = |shown: &mut Shown, mark, insn: &Insn| {
+        let target = insn.target.map(|target| atlas.look(target, map).name());
+        let bytes = insn.bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+        let address = Address(RunAddr(insn.range.start));
+        shown.lines.push(Line { mark, address, bytes, text: insn.text.clone(), target });
+    };
+    for insn in &expected[first.saturating_sub(BEFORE).min(expected.len())..first] {
+        push(&mut shown, Mark::Same, insn);
+    }
+    let mut at = first;
+    while let Some(ours) = expected.get(at).filter(|insn| insn.range.start < window.span.end) {
+        at += 1;
+        let theirs: Vec<&Insn> = found.iter().filter(|insn| overlap(&insn.range, &ours.range)).collect();
+        if let [same] = theirs[..]
+            && same.bytes == ours.bytes
+        {
+            push(&mut shown, Mark::Same, ours);
+            continue;
+        }
+        push(&mut shown, Mark::Expected, ours);
+        for theirs in theirs.iter().filter(|insn| insn.range.start >= ours.range.start) {
+            push(&mut shown, Mark::Found, theirs);
+            if let (Some(kind), Some(target)) = (theirs.branch, theirs.target) {
+                let entry = window.at_symbol && ours.range.start == window.start;
+                let entry = if entry { " at the function's entry" } else { "" };
+                shown.looks_like.push(format!("{kind}{entry} {}", atlas.look(target, map)));
+            }
+        }
+    }
+    for insn in expected.iter().skip(at).take(if window.cut { 0 } else { BEHIND }) {
+        push(&mut shown, Mark::Same, insn);
+    }
+    shown.looks_like.dedup();
+    shown.lines.truncate(MOST_LINES);
+    shown
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+fn disassembler(machine: Machine) -> Option<Capstone> {
+    let all = Capstone::new();
+    let built = match machine {
+        Machine::Arm64 => all.arm64().mode(arch::arm64::ArchMode::Arm).detail(true).build(),
+        Machine::S390 => all.sysz().mode(arch::sysz::ArchMode::Default).detail(true).build(),
+        Machine::PowerPc => {
+            all.ppc().mode(arch::ppc::ArchMode::Mode32).endian(Endian::Big).detail(true).build()
+        }
+        _ => return None,
+    };
+    built.ok()
+}
+
+/// Bytes of the instruction that `bytes` begin with.
+fn length(machine: Machine, bytes: &[u8]) -> usize {
+    let length = match (machine, bytes.first()) {
+        // The first two bits of an instruction tell (z/Architecture Principles of Operation, chapter 5).
+        (Machine::S390, Some(first)) => [2, 4, 4, 6][usize::from(first >> 6)],
+        _ => 4,
+    };
+    length.min(bytes.len())
+}
+
+fn insns(disassembler: Option<&Capstone>, machine: Machine, bytes: &[u8], start: u64) -> Vec<Insn> {
+    let (mut rest, mut address) = (bytes, start);
+    let mut insns = Vec::new();
+    while !rest.is_empty() {
+        let (bytes, behind) = rest.split_at(length(machine, rest));
+        let end = address.saturating_add(bytes.len() as u64);
+        insns.push(insn(disassembler, bytes, address..end));
+        (rest, address) = (behind, end);
+    }
+    insns
+}
+
+fn insn(disassembler: Option<&Capstone>, bytes: &[u8], range: Range<u64>) -> Insn {
+    let mut insn = Insn { bytes: bytes.to_vec(), text: String::new(), branch: None, target: None, range };
+    let decoded = disassembler.and_then(|cs| Some((cs, cs.disasm_count(bytes, insn.range.start, 1).ok()?)));
+    let Some((cs, decoded)) = decoded else { return insn };
+    let Some(decoded) = decoded.first() else {
+        insn.text = "(no valid instruction)".to_owned();
+        return insn;
+    };
+    let operands = decoded.op_str().unwrap_or_default();
+    insn.text = format!("{:<7} {operands}", decoded.mnemonic().unwrap_or_default()).trim_end().to_owned();
+    let in_group = |group: u32| {
+        let group = InsnGroupId(group as u8);
+        cs.insn_detail(decoded).is_ok_and(|detail| detail.groups().contains(&group))
+    };
+    let mnemonic = decoded.mnemonic().unwrap_or_default();
+    // Not every machine's branches that set the link are known as calls.
+    let is_call = in_group(InsnGroupType::CS_GRP_CALL) || ["bl", "brasl", "bras"].contains(&mnemonic);
+    let is_jump = in_group(InsnGroupType::CS_GRP_JUMP);
+    insn.branch = match (is_call, is_jump) {
+        (true, _) => Some("a call of"),
+        (false, true) => Some("a jump to"),
+        _ => None,
+    };
+    let named = operands.rsplit([' ', ',', '#']).next().and_then(|last| last.strip_prefix("0x"));
+    let named = named.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    insn.target = named.filter(|_| insn.branch.is_some());
+    insn
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(machine: Machine, bytes: &[u8]) -> Vec<(String, Option<u64>)> {
+        let insns = insns(disassembler(machine).as_ref(), machine, bytes, 0x1000);
+        insns.into_iter().map(|insn| (insn.text, insn.target)).collect()
+    }
+
+    #[test]
+    fn branches_of_each_machine_say_where_they_lead() {
+        let shown = texts(Machine::Arm64, &[0x1f, 0x20, 0x03, 0xd5, 0x10, 0x00, 0x00, 0x94]);
+        assert_eq!(shown, [("nop".to_owned(), None), ("bl      #0x1044".to_owned(), Some(0x1044))]);
+        let shown = texts(Machine::S390, &[0x07, 0xfe, 0xc0, 0xe5, 0x00, 0x00, 0x00, 0x08]);
+        assert_eq!(shown[0].1, None);
+        assert_eq!(shown[1].1, Some(0x1012), "{shown:?}");
+        let shown = texts(Machine::PowerPc, &[0x60, 0x00, 0x00, 0x00, 0x48, 0x00, 0x00, 0x11]);
+        assert_eq!(shown, [("nop".to_owned(), None), ("bl      0x1014".to_owned(), Some(0x1014))]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_instruction_are_shown_all_the_same() {
+        let shown = texts(Machine::Arm64, &[0xff, 0xff, 0xff, 0xff, 0x1f]);
+        assert_eq!(shown.len(), 2);
+        assert!(
+            shown.iter().all(|(text, target)| text.contains("no valid") && target.is_none()),
+            "{shown:?}"
+        );
+    }
+}

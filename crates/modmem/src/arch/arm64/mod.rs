@@ -1,0 +1,63 @@
+//! arm64: a PLT in two sections that the loader sizes, for branches that do not reach.
+
+mod insn;
+#[cfg(feature = "verify")]
+mod patching;
+mod ranges;
+mod relocations;
+mod shapes;
+mod stubs;
+
+#[cfg(feature = "verify")]
+use alloc::boxed::Box;
+
+pub use relocations::RELOCATIONS;
+
+use super::architecture::{Architecture, KernelPlace, Setup};
+use crate::image::Image;
+use crate::image::elf::{ByteOrder, Class, Format, Little64};
+use crate::layout::{LayoutError, Shapes};
+use crate::link::relocation::Relocations;
+use crate::profile::{KernelConfig, KernelVersion, MachineState, Profile, Ranges, Switches};
+#[cfg(feature = "verify")]
+use crate::verify::{Guest, rules::Rules};
+
+/// Arm64.
+#[derive(Debug)]
+pub(crate) struct Arm64;
+
+impl Architecture for Arm64 {
+    const FORMAT: Format = Format { class: Class::Elf64, order: ByteOrder::Little };
+    type Encoding = Little64;
+    type Stubs = stubs::Plts;
+    const STATES: &'static [MachineState] = &[MachineState { erratum_843419: true, expolines: false }];
+
+    fn switches(_: KernelVersion) -> Switches {
+        Switches::debian()
+    }
+
+    fn setup(version: KernelVersion, config: Option<&KernelConfig<'_>>, place: Option<KernelPlace>) -> Setup {
+        ranges::setup(version, config, place)
+    }
+
+    fn shift(ranges: &mut Ranges, bytes: u64) {
+        ranges::shift(ranges, bytes);
+    }
+
+    fn vermagic(_: &KernelConfig<'_>) -> &'static str {
+        "aarch64"
+    }
+
+    fn relocations(state: &MachineState) -> &'static Relocations {
+        if state.erratum_843419 { relocations::WITH_ERRATUM } else { RELOCATIONS }
+    }
+
+    fn shapes(image: &Image<'_>, profile: &Profile) -> Result<Shapes, LayoutError> {
+        shapes::shapes(image, profile)
+    }
+
+    #[cfg(feature = "verify")]
+    fn rules(guest: &dyn Guest, _: &Profile) -> Box<dyn Rules> {
+        Box::new(patching::Kernel::read(guest))
+    }
+}

@@ -1,0 +1,84 @@
+//! The trampolines of a module's function entries (arch/s390/kernel/ftrace.c:ftrace_init_nop): code that the kernel
+//! makes for the module, in pages of their own.
+
+use alloc::vec::Vec;
+
+use super::Subject;
+use super::insn::{BRANCH, BRASL_R1, branch, decode};
+use super::tracing::{Entry, is_tracer};
+use crate::address::{RunAddr, align_up};
+use crate::verify::{Rule, VerifyError, Why};
+
+/// Bytes of a trampoline (`struct ftrace_hotpatch_trampoline`): a call of code that all share, two bytes that nobody
+/// writes, where the function goes on, and what is called.
+pub(super) const TRAMPOLINE: u64 = 24;
+const UNWRITTEN: usize = 6;
+const REST: usize = 8;
+const INTERCEPTOR: usize = 16;
+
+/// Compares the trampolines at `area`, one an entry, as far as the guest's memory has them. `count` is how many there is
+/// room for.
+pub(super) fn check(
+    subject: &mut Subject<'_, '_>,
+    area: RunAddr,
+    count: u64,
+    entries: &[Entry],
+) -> Result<(), VerifyError> {
+    let length = count * TRAMPOLINE;
+    let end = align_up(length, subject.profile.page_size).and_then(|size| area.0.checked_add(size));
+    let Some(end) = end else { return Ok(()) };
+    subject.areas.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
+    subject.areas.push(area..RunAddr(end));
+    let guest = subject.guest;
+    let Some(bytes) = guest.bytes(area, length as usize) else { return Ok(()) };
+    let mut shared = subject.kernel.shared_trampoline;
+    for ((found, entry), index) in bytes.chunks_exact(TRAMPOLINE as usize).zip(entries).zip(0..) {
+        let at = area + index * TRAMPOLINE;
+        if !entry.is_sound || found.len() < TRAMPOLINE as usize {
+            continue;
+        }
+        // Where nothing tells what they share, the first one does.
+        let to = shared.or_else(|| decode(found, at).map(|(_, target)| target.0)).unwrap_or(0);
+        shared = Some(to);
+        let (expected, why) = expect(subject, at, entry.address, RunAddr(to), found);
+        if expected != *found {
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(found.len()).map_err(|_| VerifyError::OutOfMemory)?;
+            copy.extend_from_slice(found);
+            subject.outside(at, &expected, &copy, why);
+        }
+    }
+    Ok(())
+}
+
+/// A trampoline as it must be, and what to say where it is not.
+fn expect(
+    subject: &Subject<'_, '_>,
+    at: RunAddr,
+    entry: RunAddr,
+    shared: RunAddr,
+    found: &[u8],
+) -> ([u8; TRAMPOLINE as usize], Why) {
+    let rule = Rule::Ftrace;
+    let mut code = [0; TRAMPOLINE as usize];
+    code[..BRANCH].copy_from_slice(&branch(BRASL_R1, at, shared));
+    if !subject.kernel.clears_stack {
+        code[UNWRITTEN..REST].copy_from_slice(&found[UNWRITTEN..REST]);
+    }
+    let rest = entry.0.wrapping_add(BRANCH as u64);
+    code[REST..INTERCEPTOR].copy_from_slice(&rest.to_be_bytes());
+    let word =
+        |at: usize| found.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_be_bytes(*word));
+    let called = word(INTERCEPTOR);
+    let allowed = is_tracer(subject, RunAddr(called));
+    let interceptor = if allowed { called } else { subject.kernel.tracer().unwrap_or(called) };
+    code[INTERCEPTOR..].copy_from_slice(&interceptor.to_be_bytes());
+    let wrong = |target| Why::WrongTarget { rule, target };
+    let why = match decode(found, at) {
+        _ if interceptor != called => wrong(RunAddr(called)),
+        Some((BRASL_R1, target)) if target != shared => wrong(target),
+        _ if word(REST) != rest => wrong(RunAddr(word(REST))),
+        _ => Why::NotAsRule(rule),
+    };
+    (code, why)
+}

@@ -1,0 +1,96 @@
+//! Which modules are loaded, and what else is done in the guest: what several boots share.
+
+/// File systems, networks, devices, a hypervisor, libraries. With what they need, about seventy.
+pub(super) const MODULES: &[&str] = &[
+    "ext4",
+    "xfs",
+    "btrfs",
+    "vfat",
+    "overlay",
+    "nfs",
+    "cifs",
+    "zram",
+    "loop",
+    "dm_crypt",
+    "bridge",
+    "veth",
+    "tun",
+    "nf_tables",
+    "nf_conntrack",
+    "wireguard",
+    "sctp",
+    "virtio_net",
+    "e1000e",
+    "kvm",
+    "drm",
+    "snd_hda_intel",
+];
+
+/// The largest, and many more.
+pub(super) const MANY: &[&str] = &[
+    "ext4",
+    "xfs",
+    "btrfs",
+    "f2fs",
+    "gfs2",
+    "ocfs2",
+    "vfat",
+    "overlay",
+    "nfs",
+    "nfsd",
+    "cifs",
+    "ceph",
+    "zram",
+    "loop",
+    "dm_crypt",
+    "dm_thin_pool",
+    "raid456",
+    "nvme",
+    "ahci",
+    "mpt3sas",
+    "qla2xxx",
+    "target_core_mod",
+    "bridge",
+    "veth",
+    "tun",
+    "vxlan",
+    "nf_tables",
+    "nf_conntrack",
+    "openvswitch",
+    "wireguard",
+    "sctp",
+    "tipc",
+    "rds",
+    "9p",
+    "virtio_net",
+    "e1000e",
+    "ixgbe",
+    "i40e",
+    "mlx4_core",
+    "mlx5_core",
+    "iwlmvm",
+    "ath11k",
+    "bluetooth",
+    "kvm",
+    "vfio_pci",
+    "drm",
+    "i915",
+    "nouveau",
+    "amdgpu",
+    "snd_hda_intel",
+    "xhci_hcd",
+    "usb_storage",
+];
+
+/// Enough where another state is what matters.
+pub(super) const FEWER: &[&str] =
+    &["ext4", "xfs", "btrfs", "nfs", "bridge", "nf_tables", "wireguard", "sctp", "e1000e", "kvm"];
+
+/// Traces all functions, and tracepoints of some modules. The sites are patched whether anything is recorded or not, and
+/// without it the guest stays quick.
+pub(super) const TRACED: &str = "cd /sys/kernel/tracing
+for events in ext4 xfs btrfs jbd2 module; do echo 1 > events/$events/enable; done
+echo 0 > tracing_on
+echo function > current_tracer
+echo tracer $(cat current_tracer), functions of ext4 $(grep -c '\\[ext4\\]' enabled_functions)
+cd /";
