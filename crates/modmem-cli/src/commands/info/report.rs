@@ -33,6 +33,8 @@ pub(crate) struct FileReport {
     pub(crate) memories: Vec<MemoryReport>,
     pub(crate) blocks: usize,
     pub(crate) percpu_size: u64,
+    /// Bytes of tables that Text begins with, made by the loader.
+    pub(crate) text_head: u64,
     pub(crate) sections: Vec<SectionReport>,
     pub(crate) relocations: Vec<RelocationReport>,
     pub(crate) imports: Vec<Import>,
@@ -137,6 +139,7 @@ impl FileReport {
             modinfo: modinfo(image),
             memories: layout.as_ref().map(|layout| memories(layout, &sections)).unwrap_or_default(),
             blocks: layout.as_ref().map_or(0, |layout| layout.blocks().len()),
+            text_head: layout.as_ref().map_or(0, Layout::text_head),
             percpu_size: layout.as_ref().and_then(Layout::percpu).map_or(0, |percpu| percpu.size),
             relocations: relocations(image),
             imports: imports(image),

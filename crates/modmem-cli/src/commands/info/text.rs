@@ -79,6 +79,9 @@ fn memories(page: &mut Page, report: &FileReport) {
         // Writing to a string cannot fail.
         let _ = write!(line, ", {} kept after init", grouped(core));
     }
+    if report.text_head > 0 {
+        let _ = write!(line, "; Text begins with {} bytes of GOT and PLT", grouped(report.text_head));
+    }
     if report.percpu_size > 0 {
         let _ = write!(line, "; {} percpu bytes", grouped(report.percpu_size));
     }
