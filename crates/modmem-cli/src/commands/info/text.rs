@@ -12,7 +12,7 @@ pub(crate) fn page(report: &FileReport) -> String {
     page.line(&format!("  {machine}, {class}, {byte_order} endian, {} bytes", grouped(report.size as u64)));
     let proven = if report.proven { "" } else { " (unproven)" };
     page.line(&format!("  laid out for {}{proven}", report.profile));
-    if let Some(caveat) = report.caveat {
+    if let Some(caveat) = &report.caveat {
         page.line(&format!("  note: {caveat}"));
     }
     if let Some(error) = &report.layout_error {
