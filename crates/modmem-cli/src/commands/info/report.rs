@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use modmem::Layout;
+use modmem::arch::Machine;
 use modmem::image::elf::{ByteOrder, Class, section_flag, section_type};
 use modmem::image::{Image, Section, SymbolPlace};
 use modmem::layout::{MemoryKind, Shape, classify};
@@ -26,13 +27,15 @@ pub(crate) struct FileReport {
     pub(crate) profile: String,
     pub(crate) proven: bool,
     /// Why types and sizes are not the whole truth, if they are not.
-    pub(crate) caveat: Option<&'static str>,
+    pub(crate) caveat: Option<String>,
     /// Why the module cannot be laid out, if it cannot.
     pub(crate) layout_error: Option<String>,
     pub(crate) modinfo: Vec<Field>,
     pub(crate) memories: Vec<MemoryReport>,
     pub(crate) blocks: usize,
     pub(crate) percpu_size: u64,
+    /// Bytes of tables that Text begins with, made by the loader.
+    pub(crate) text_head: u64,
     pub(crate) sections: Vec<SectionReport>,
     pub(crate) relocations: Vec<RelocationReport>,
     pub(crate) imports: Vec<Import>,
@@ -129,18 +132,19 @@ impl FileReport {
             byte_order: if format.order == ByteOrder::Little { "little" } else { "big" },
             profile: format!("Linux {}", profile.version),
             proven: profile.standing == Standing::Proven && !foreign,
-            caveat: foreign.then_some(
-                "the module is for another machine than the kernel: types follow the rules that all machines share, \
-                 without PLT, GOT and the machine's own exceptions, and there are no sizes",
-            ),
+            caveat: foreign.then(|| caveat(image.machine())),
             layout_error,
             modinfo: modinfo(image),
             memories: layout.as_ref().map(|layout| memories(layout, &sections)).unwrap_or_default(),
             blocks: layout.as_ref().map_or(0, |layout| layout.blocks().len()),
+            text_head: layout.as_ref().map_or(0, Layout::text_head),
             percpu_size: layout.as_ref().and_then(Layout::percpu).map_or(0, |percpu| percpu.size),
             relocations: relocations(image),
             imports: imports(image),
-            exports: image.exports().map(|(name, gpl_only)| ExportReport { name: name.to_text(), gpl_only }).collect(),
+            exports: image
+                .exports()
+                .map(|(name, gpl_only)| ExportReport { name: name.to_text(), gpl_only })
+                .collect(),
             parameters: parameters(image),
             symbols: image.symbols().len(),
             core_symbols: layout.as_ref().and_then(Layout::kallsyms).map(|kallsyms| kallsyms.core_count),
@@ -172,6 +176,18 @@ fn memories(layout: &Layout, sections: &[SectionReport]) -> Vec<MemoryReport> {
         })
     };
     MemoryKind::ALL.into_iter().filter_map(memory).collect()
+}
+
+/// What is missing for a module that is not for the kernel's machine.
+fn caveat(machine: Machine) -> String {
+    let reason = match machine.format() {
+        Ok(_) => "the module is for another machine than the kernel".to_owned(),
+        Err(not_built) => not_built.to_string(),
+    };
+    format!(
+        "{reason}; types follow the rules that all machines share, without PLT, GOT and the machine's own exceptions, \
+         and there are no sizes"
+    )
 }
 
 fn sections(image: &Image<'_>, profile: &Profile, layout: Option<&Layout>) -> Vec<SectionReport> {

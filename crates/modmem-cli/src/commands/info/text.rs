@@ -12,7 +12,7 @@ pub(crate) fn page(report: &FileReport) -> String {
     page.line(&format!("  {machine}, {class}, {byte_order} endian, {} bytes", grouped(report.size as u64)));
     let proven = if report.proven { "" } else { " (unproven)" };
     page.line(&format!("  laid out for {}{proven}", report.profile));
-    if let Some(caveat) = report.caveat {
+    if let Some(caveat) = &report.caveat {
         page.line(&format!("  note: {caveat}"));
     }
     if let Some(error) = &report.layout_error {
@@ -78,6 +78,9 @@ fn memories(page: &mut Page, report: &FileReport) {
     if let Some(core) = report.core_symbols {
         // Writing to a string cannot fail.
         let _ = write!(line, ", {} kept after init", grouped(core));
+    }
+    if report.text_head > 0 {
+        let _ = write!(line, "; Text begins with {} bytes of GOT and PLT", grouped(report.text_head));
     }
     if report.percpu_size > 0 {
         let _ = write!(line, "; {} percpu bytes", grouped(report.percpu_size));
