@@ -78,66 +78,16 @@ impl Task<'_, '_, '_> {
         target: &mut [u8],
         entries: &[u64],
     ) -> Option<Relocation> {
+        // Written out of `self`, whose fields the compiler would read again after each write to `target`.
+        let Task { table, values, address, .. } = *self;
         for record in records.by_ref() {
             let relocation = Relocation::decode::<A::Encoding, true>(record);
-            if self.take_step::<A>(relocation, target, entries).is_none() {
+            let tables = (values, entries);
+            if take_step::<A>(table, tables, address.0, relocation, target).is_none() {
                 return Some(relocation);
             }
         }
         None
-    }
-
-    #[inline(always)]
-    fn take_step<A: Architecture>(
-        &self,
-        relocation: Relocation,
-        target: &mut [u8],
-        entries: &[u64],
-    ) -> Option<()> {
-        let step = self.table.step(relocation.kind)?;
-        let values = if A::Stubs::ENTRIES && step.entry { entries } else { self.values };
-        let symbol = *values.get(relocation.symbol as usize)?;
-        let place = self.address.0.wrapping_add(relocation.offset);
-        if A::Stubs::REACH && !step.reach.contains(symbol.wrapping_sub(place)) {
-            return None;
-        }
-        let sum = symbol.wrapping_add(relocation.addend as u64).wrapping_add(step.added) & step.sum;
-        let value = in_width::<A::Encoding>(sum.wrapping_sub(place & step.place));
-        if value.wrapping_add(step.bias) & step.reject != 0 {
-            return None;
-        }
-        let start = relocation.offset & !step.unaligned;
-        let field = target.get_mut(usize::try_from(start).ok()?..)?;
-        if A::ZERO_BEFORE {
-            // All fields are whole words.
-            match step.bytes {
-                4 => {
-                    let field = field.first_chunk_mut::<4>().filter(|field| **field == [0; 4])?;
-                    A::Encoding::put_u32(field, 0, value as u32);
-                }
-                8 => {
-                    let field = field.first_chunk_mut::<8>().filter(|field| **field == [0; 8])?;
-                    A::Encoding::put_u64(field, 0, value);
-                }
-                _ => return None,
-            }
-            return Some(());
-        }
-        match step.bytes {
-            4 => {
-                let field = field.first_chunk_mut::<4>()?;
-                let word = u64::from(A::Encoding::u32(field, 0));
-                A::Encoding::put_u32(field, 0, step.set(word, value) as u32);
-            }
-            8 => A::Encoding::put_u64(field.first_chunk_mut::<8>()?, 0, value),
-            2 => {
-                let field = field.first_chunk_mut::<2>()?;
-                let word = u64::from(A::Encoding::u16(field, 0));
-                A::Encoding::put_u16(field, 0, step.set(word, value) as u16);
-            }
-            _ => return None,
-        }
-        Some(())
     }
 
     /// The same for any relocation, one decision at a time, to apply it or to say what is wrong with it.
@@ -196,6 +146,64 @@ impl Task<'_, '_, '_> {
             .into(),
         )
     }
+}
+
+/// Applies one relocation if there is nothing special about it. `values` has the value of each symbol, `entries` the
+/// address of its entry in the table of addresses.
+#[inline(always)]
+fn take_step<A: Architecture>(
+    table: &Relocations,
+    (values, entries): (&[u64], &[u64]),
+    address: u64,
+    relocation: Relocation,
+    target: &mut [u8],
+) -> Option<()> {
+    let step = table.step(relocation.kind)?;
+    let values = if A::Stubs::ENTRIES && step.entry { entries } else { values };
+    let symbol = *values.get(relocation.symbol as usize)?;
+    let place = address.wrapping_add(relocation.offset);
+    if A::Stubs::REACH && !step.reach.contains(symbol.wrapping_sub(place)) {
+        return None;
+    }
+    let sum = symbol.wrapping_add(relocation.addend as u64);
+    // Where fields are whole words nothing is rounded, and they begin at the place.
+    let sum = if A::ZERO_BEFORE { sum } else { sum.wrapping_add(step.added) & step.sum };
+    let value = in_width::<A::Encoding>(sum.wrapping_sub(place & step.place));
+    if value.wrapping_add(step.bias) & step.reject != 0 {
+        return None;
+    }
+    let start = if A::ZERO_BEFORE { relocation.offset } else { relocation.offset & !step.unaligned };
+    let field = target.get_mut(usize::try_from(start).ok()?..)?;
+    if A::ZERO_BEFORE {
+        // All fields are whole words.
+        match step.bytes {
+            4 => {
+                let field = field.first_chunk_mut::<4>().filter(|field| **field == [0; 4])?;
+                A::Encoding::put_u32(field, 0, value as u32);
+            }
+            8 => {
+                let field = field.first_chunk_mut::<8>().filter(|field| **field == [0; 8])?;
+                A::Encoding::put_u64(field, 0, value);
+            }
+            _ => return None,
+        }
+        return Some(());
+    }
+    match step.bytes {
+        4 => {
+            let field = field.first_chunk_mut::<4>()?;
+            let word = u64::from(A::Encoding::u32(field, 0));
+            A::Encoding::put_u32(field, 0, step.set(word, value) as u32);
+        }
+        8 => A::Encoding::put_u64(field.first_chunk_mut::<8>()?, 0, value),
+        2 => {
+            let field = field.first_chunk_mut::<2>()?;
+            let word = u64::from(A::Encoding::u16(field, 0));
+            A::Encoding::put_u16(field, 0, step.set(word, value) as u16);
+        }
+        _ => return None,
+    }
+    Some(())
 }
 
 /// A value as the machine computes it: with 32-bit addresses, differences wrap at 4 GiB.

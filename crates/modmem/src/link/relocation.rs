@@ -299,6 +299,7 @@ pub struct Relocations {
 /// What the engine does for a relocation without looking closer. Types follow each other without a pattern that a
 /// branch could be predicted by, so as much as possible of what differs between them is in masks.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Step {
     /// Bytes of the field; 0 for types that are rare, and numbers that are no type: these need a closer look.
     pub(crate) bytes: u32,
