@@ -8,7 +8,7 @@ use super::{
     Snapshot, areas, kprobes,
     lines::{broken, text},
     members::{MEMORY, Members, NOTES, SYMBOLS, TEXT_MEMBERS, member},
-    modules, notes,
+    modules, notes, ranges,
 };
 use crate::Error;
 
@@ -171,6 +171,8 @@ fn text_member(snapshot: &Snapshot, name: &str) -> Option<String> {
         "modinfo" => list(modules::write_sizes(&snapshot.modules)),
         "vmallocinfo" => list(areas::write(&snapshot.areas)),
         "kprobes" => snapshot.kprobes.as_deref().map(kprobes::write),
+        "scanned" => list(ranges::write(snapshot.memory.scanned())),
+        "torn" => list(ranges::write(&snapshot.torn)),
         "missing" => list(snapshot.missing.iter().map(|line| format!("{line}\n")).collect()),
         _ => None,
     }

@@ -4,6 +4,7 @@
 use std::{
     fmt,
     io::{BufRead, BufReader, Read},
+    ops::Range,
     path::{Component, Path},
 };
 
@@ -51,6 +52,9 @@ struct Machine {
     areas: Option<Areas>,
     #[serde(default)]
     memory: Files,
+    /// What was read throughout: where no record is, there is nothing.
+    #[serde(default)]
+    scanned: Vec<Scanned>,
     #[serde(default)]
     module_files: Option<String>,
     #[serde(default)]
@@ -136,6 +140,13 @@ struct OneArea {
     caller: String,
     #[serde(default)]
     pages: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scanned {
+    start: Address,
+    end: Address,
 }
 
 #[derive(Deserialize)]
@@ -276,6 +287,10 @@ pub(crate) fn read(
     for file in files {
         read_records(&file, open(&file)?, &mut records, &mut total)?;
     }
+    let scanned: Vec<Range<u64>> = machine.scanned.iter().map(|range| range.start.0..range.end.0).collect();
+    if scanned.iter().any(|range| range.start >= range.end) {
+        return Err(wrong("a range that was scanned ends before it starts".to_owned()));
+    }
     let mut name = machine.machine;
     if name.is_empty() {
         name = config.as_deref().and_then(machine_of).unwrap_or_default().to_owned();
@@ -289,7 +304,7 @@ pub(crate) fn read(
         modules,
         symbols,
         areas,
-        memory: MemoryRecords::new(records).map_err(&wrong)?,
+        memory: MemoryRecords::new(records).map_err(&wrong)?.with_scanned(scanned),
         missing: machine.missing,
         module_files: machine.module_files.map(|file| ModuleFiles::at(file.into())),
         ..Snapshot::default()

@@ -1,6 +1,6 @@
 //! The members of a snapshot: what each is called, how large it may be, and how they become one value.
 
-use std::{collections::HashMap, io::BufRead};
+use std::{collections::HashMap, io::BufRead, ops::Range};
 
 use modmem::arch::Machine;
 
@@ -11,13 +11,13 @@ use super::{
     lines::{bytes, each_line, text},
     memory::{MemoryRecord, MemoryRecords, read_records},
     modules::{self, SectionAddress, Sizes},
-    notes,
+    notes, ranges,
     symbols::SymbolTable,
 };
 use crate::Error;
 
 /// Members that hold a text for people or a list of modest size, in the order in which they are written.
-pub(crate) const TEXT_MEMBERS: [&str; 13] = [
+pub(crate) const TEXT_MEMBERS: [&str; 15] = [
     "kernel",
     "machine",
     "version",
@@ -30,6 +30,8 @@ pub(crate) const TEXT_MEMBERS: [&str; 13] = [
     "modinfo",
     "vmallocinfo",
     "kprobes",
+    "scanned",
+    "torn",
     "missing",
 ];
 /// The symbols.
@@ -55,6 +57,7 @@ pub(crate) struct Members {
     notes: HashMap<String, Vec<u8>>,
     records: Vec<MemoryRecord>,
     recorded: u64,
+    scanned: Vec<Range<u64>>,
 }
 
 impl Members {
@@ -82,6 +85,8 @@ impl Members {
                 Areas::Hidden => self.note("vmallocinfo: its addresses are hidden or hashed"),
             },
             "kprobes" => snapshot.kprobes = Some(kprobes::parse(shown, input)?),
+            "scanned" => self.scanned = ranges::parse(shown, input)?,
+            "torn" => snapshot.torn = ranges::parse(shown, input)?,
             "missing" => {
                 let missing = &mut snapshot.missing;
                 each_line(shown, input, |line| {
@@ -130,7 +135,8 @@ impl Members {
             ));
         }
         snapshot.memory = MemoryRecords::new(self.records)
-            .map_err(|problem| Error::malformed(member(shown, MEMORY), problem))?;
+            .map_err(|problem| Error::malformed(member(shown, MEMORY), problem))?
+            .with_scanned(self.scanned);
         for module in &mut snapshot.modules {
             let name = &module.name;
             module.sections = self.sections.remove(name).unwrap_or_default();

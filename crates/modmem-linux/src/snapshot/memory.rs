@@ -18,10 +18,16 @@ const LONGEST_LINE: u64 = 34;
 /// Bytes that are reserved before any of a record's were seen.
 const FIRST_RESERVE: usize = 4 << 20;
 
-/// Memory as it was read: records by address, none of which overlap.
+/// What pages without a record hold where all addresses were read.
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+/// Memory as it was read: records by address, none of which overlap, and the ranges that were read throughout, whose
+/// pages of zeros have no record: that is how a kernel shows what is not mapped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryRecords {
     records: Vec<MemoryRecord>,
+    /// By address, none touching another.
+    scanned: Vec<Range<u64>>,
 }
 
 /// The bytes from one address on.
@@ -67,7 +73,19 @@ impl MemoryRecords {
                 second.bytes.len()
             ));
         }
-        Ok(MemoryRecords { records })
+        Ok(MemoryRecords { records, scanned: Vec::new() })
+    }
+
+    /// Says which ranges were read throughout: what of them is in no record holds zeros.
+    #[must_use]
+    pub fn with_scanned(mut self, ranges: impl IntoIterator<Item = Range<u64>>) -> MemoryRecords {
+        self.scanned = merged(ranges.into_iter().collect());
+        self
+    }
+
+    /// The ranges that were read throughout, by address.
+    pub fn scanned(&self) -> &[Range<u64>] {
+        &self.scanned
     }
 
     /// Reads records: each a text line "address length" in hexadecimal, and that many bytes.
@@ -93,18 +111,29 @@ impl MemoryRecords {
         self.records.is_empty()
     }
 
-    /// The `length` bytes at `address`, if one record holds them all.
+    /// The `length` bytes at `address`, if one record holds them all, or if they are few and there are zeros.
     pub fn bytes(&self, address: u64, length: usize) -> Option<&[u8]> {
-        let record = self.records.get(self.after(address).checked_sub(1)?)?;
-        let offset = usize::try_from(address - record.address).ok()?;
-        record.bytes.get(offset..offset.checked_add(length)?)
+        self.bytes_from(address).get(..length)
     }
 
-    /// As many bytes from `address` on as its record holds; none if no record does.
+    /// As many bytes from `address` on as its record holds, or some of the zeros where there is no record but all was
+    /// read; none if nobody knows them.
     pub fn bytes_from(&self, address: u64) -> &[u8] {
         let record = self.after(address).checked_sub(1).and_then(|at| self.records.get(at));
         let offset = |record: &MemoryRecord| usize::try_from(address - record.address).ok();
-        record.and_then(|record| record.bytes.get(offset(record)?..)).unwrap_or_default()
+        match record.and_then(|record| record.bytes.get(offset(record)?..)) {
+            Some(bytes) if !bytes.is_empty() => bytes,
+            _ => self.zeros_from(address),
+        }
+    }
+
+    /// Some of the zeros from `address` on, which is in no record.
+    fn zeros_from(&self, address: u64) -> &'static [u8] {
+        let behind = self.scanned.partition_point(|range| range.end <= address);
+        let Some(range) = self.scanned.get(behind).filter(|range| range.start <= address) else { return &[] };
+        let next = self.records.get(self.after(address)).map_or(u64::MAX, |record| record.address);
+        let length = (range.end.min(next) - address).min(ZEROS.len() as u64);
+        &ZEROS[..length as usize]
     }
 
     /// Copies the bytes at `address`, from several records if they follow each other; `None` if any is not there.
@@ -152,6 +181,20 @@ impl MemoryRecords {
     pub(crate) fn stream(&self) -> impl Read + '_ {
         Stream { records: self.records.iter(), header: io::Cursor::default(), bytes: &[] }
     }
+}
+
+/// Ranges by address, those that touch joined and those that are empty left out.
+pub(crate) fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| range.start < range.end);
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut().filter(|last| range.start <= last.end) {
+            Some(last) => last.end = last.end.max(range.end),
+            None => merged.push(range),
+        }
+    }
+    merged
 }
 
 fn header(record: &MemoryRecord) -> String {
@@ -259,6 +302,21 @@ mod tests {
         assert_eq!(again, b"1000 4\nwxyz1004 2\n\n\n2000 3\nabc");
         assert_eq!(memory.stream_len(), again.len() as u64);
         assert_eq!(read(&again).unwrap(), memory);
+    }
+
+    #[test]
+    fn what_was_read_throughout_holds_zeros_where_no_record_is() {
+        let memory = read(b"1000 4\nwxyz1008 2\nab").unwrap();
+        let memory = memory.with_scanned([0x1004..0x1009, 0x1009..0x1010, 0x3000..0x3000]);
+        assert_eq!(memory.scanned(), [0x1004..0x1010]);
+        let mut bytes = [1; 16];
+        assert_eq!(memory.copy(0x1000, &mut bytes), Some(()));
+        assert_eq!(&bytes, b"wxyz\0\0\0\0ab\0\0\0\0\0\0");
+        assert_eq!(memory.copy(0x1001, &mut bytes), None);
+        assert_eq!(memory.bytes(0x1004, 4), Some(&[0; 4][..]));
+        assert_eq!(memory.bytes(0x1004, 5), None);
+        assert_eq!(memory.bytes(0x100f, 2), None);
+        assert_eq!(memory.bytes_from(0x3000), &[0; 0]);
     }
 
     #[test]

@@ -31,13 +31,16 @@ mod lines;
 mod locate;
 mod members;
 mod memory;
+mod module_ranges;
 mod modules;
 mod notes;
+mod ranges;
 mod symbols;
 
 use std::{
     fs,
     io::{BufRead, Read},
+    ops::Range,
     path::Path,
 };
 
@@ -58,6 +61,7 @@ pub use self::{
     modules::{ModuleRecord, ModuleState, SectionAddress},
     symbols::{Nearest, Symbol, SymbolTable},
 };
+pub(crate) use self::{memory::merged, module_ranges::uncovered};
 use crate::{Error, compress::Format, image};
 
 /// One machine's module memory and what the machine says about it.
@@ -87,6 +91,8 @@ pub struct Snapshot {
     pub areas: Vec<Area>,
     /// The bytes of module memory, and of the kernel's own words that decide about patched code.
     pub memory: MemoryRecords,
+    /// Pages that changed while they were read, each time that they were read: what they hold is of no one moment.
+    pub torn: Vec<Range<u64>>,
     /// The kprobes that are set, if the list could be read.
     pub kprobes: Option<Vec<Kprobe>>,
     /// What could not be read, and why: a line each.

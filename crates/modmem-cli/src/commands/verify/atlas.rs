@@ -103,6 +103,11 @@ impl fmt::Display for Target {
 }
 
 impl<'s> Atlas<'s> {
+    /// Whether any of these addresses changed while they were read.
+    pub(super) fn is_torn(&self, range: &Range<u64>) -> bool {
+        self.snapshot.torn.iter().any(|torn| torn.start < range.end && range.start < torn.end)
+    }
+
     pub(super) fn new(snapshot: &'s Snapshot, verification: &'s Verification) -> Atlas<'s> {
         let mut memories: Vec<(Range<u64>, &str)> = Vec::new();
         let mut compared = HashSet::new();

@@ -20,6 +20,9 @@ const NEAR_DATA: u64 = 16;
 /// Spans shown together at most.
 const MOST_SPANS: usize = 16;
 
+/// Why bytes differ that are of no one moment.
+const TORN: &str = "this page changed each time that it was read: take the snapshot again";
+
 /// Unexplained bytes of one place.
 #[derive(Debug, Serialize)]
 pub(super) struct Finding {
@@ -42,7 +45,7 @@ pub(super) struct Finding {
 /// Why nothing explains bytes.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Reason {
-    /// `no-rule`, `not-as-rule`, `out-of-step` or `wrong-target`.
+    /// `no-rule`, `not-as-rule`, `out-of-step`, `wrong-target` or `torn`.
     pub(super) kind: &'static str,
     /// The rule that is about these bytes.
     pub(super) rule: Option<&'static str>,
@@ -132,9 +135,14 @@ fn finding(
         (true, machine) => foreign::compare(machine, atlas, map, &window),
         (false, _) => data::compare(atlas, map, &window),
     };
+    // Half of a change is no hook: what it looks like misleads.
+    let is_torn = spans.iter().any(|span| atlas.is_torn(&(span.address.0..end_of(span))));
     let mut why: Vec<Reason> = Vec::new();
     for span in spans {
-        let reason = reason(&span.why, atlas, map, profile);
+        let reason = match is_torn {
+            true => Reason { kind: "torn", rule: None, text: TORN.into() },
+            false => reason(&span.why, atlas, map, profile),
+        };
         if !why.contains(&reason) {
             why.push(reason);
         }
@@ -152,7 +160,7 @@ fn finding(
         section: map.section(address.0).map(inside),
         symbol: map.symbol(address.0).as_ref().map(inside),
         why,
-        looks_like: shown.looks_like,
+        looks_like: if is_torn { Vec::new() } else { shown.looks_like },
         lines: shown.lines,
     }
 }

@@ -3,7 +3,7 @@
 use modmem::layout::MemoryKind;
 use modmem::profile::Standing;
 use modmem::verify::{NotCompared, Rule, Tally};
-use modmem_linux::verify::{Checked, Outcome, Stray, Verification};
+use modmem_linux::verify::{Checked, Outcome, Stray, StrayKind, Verification};
 use serde::Serialize;
 
 use super::atlas::Atlas;
@@ -51,6 +51,8 @@ pub(super) struct Verdict {
     /// Bytes that ought to be in the snapshot.
     pub(super) missing: u64,
     pub(super) unexplained_strays: usize,
+    /// Bytes of addresses where modules may lie and nobody looked.
+    pub(super) unseen: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -235,8 +237,14 @@ impl Verdict {
             unexplained_strays: verification
                 .strays
                 .iter()
-                .filter(|s: &&Stray| s.kind.is_unexplained())
+                .filter(|s: &&Stray| s.kind.is_unexplained() && s.kind != StrayKind::Unseen)
                 .count(),
+            unseen: verification
+                .strays
+                .iter()
+                .filter(|stray| stray.kind == StrayKind::Unseen)
+                .map(|stray| stray.range.end - stray.range.start)
+                .sum(),
         }
     }
 }

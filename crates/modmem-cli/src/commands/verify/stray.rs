@@ -11,7 +11,7 @@ use crate::output::json::Address;
 pub(super) struct StrayReport {
     pub(super) start: Address,
     pub(super) end: Address,
-    /// `known`, `late-init`, `not-compared`, `no-owner`, `between` or `unlisted`.
+    /// `known`, `late-init`, `not-compared`, `no-owner`, `between`, `unlisted` or `unseen`.
     pub(super) kind: &'static str,
     pub(super) unexplained: bool,
     /// Whose it is: the kind of code, or a module's name.
@@ -32,7 +32,7 @@ impl StrayReport {
         for symbol in snapshot.symbols.iter() {
             let after = reports.partition_point(|report| report.start.0.0 <= symbol.address);
             let Some(report) = after.checked_sub(1).and_then(|at| reports.get_mut(at)) else { continue };
-            if symbol.address < report.end.0.0 {
+            if symbol.address < report.end.0.0 && report.kind != "unseen" {
                 report.symbols += 1;
                 report.first_symbol.get_or_insert_with(|| symbol.name.to_owned());
             }
@@ -49,6 +49,7 @@ impl StrayReport {
             StrayKind::NoOwner => ("no-owner", None),
             StrayKind::Between => ("between", None),
             StrayKind::Unlisted(module) => ("unlisted", Some(module.clone())),
+            StrayKind::Unseen => ("unseen", None),
         };
         StrayReport {
             start: Address(RunAddr(stray.range.start)),
@@ -70,6 +71,7 @@ impl StrayReport {
             "late-init" => format!("init memory of {owner}, not yet given back"),
             "not-compared" => format!("memory of {owner}, which could not be compared"),
             "unlisted" => format!("module {owner} has symbols but is not in the list of modules: HIDDEN?"),
+            "unseen" => "modules may lie here, and nobody looked: neither listed nor read".to_owned(),
             "between" => "code or data between modules that belongs to none of them".to_owned(),
             _ => "memory for a module that is in no list: a HIDDEN MODULE?".to_owned(),
         }

@@ -1,29 +1,24 @@
-//! Module memory where the kernel does not list its areas, which is what most machines do: `/proc/vmallocinfo` prints
-//! hashed addresses unless `kernel.kptr_restrict` is 1.
+//! Module memory outside the range of modules where the kernel does not list its areas, which is what most machines do:
+//! `/proc/vmallocinfo` prints hashed addresses unless `kernel.kptr_restrict` is 1. Some machines keep the data of modules
+//! in vmalloc, among everybody's, where not all can be read.
 //!
 //! Pages with a section or a symbol of a module are its own. Behind each run of them pages are added until one holds the
 //! same byte throughout, belongs to another module, or the module has all that it says it has. Guard pages read as
 //! zeros, and what is free of the huge pages that text is cut from is filled with traps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
-use super::kcore::Kcore;
-use crate::snapshot::{MemoryRecord, Snapshot};
+use crate::snapshot::Snapshot;
 
-pub(super) fn memory(snapshot: &Snapshot, page: u64, kcore: &mut Kcore) -> Vec<MemoryRecord> {
-    let pages = pages(snapshot, page, |address, bytes| kcore.page(address, bytes));
-    let mut ranges: Vec<std::ops::Range<u64>> = Vec::new();
-    for start in pages {
-        match ranges.last_mut().filter(|last| last.end == start) {
-            Some(last) => last.end = start.saturating_add(page),
-            None => ranges.push(start..start.saturating_add(page)),
-        }
-    }
-    kcore.read_all(&ranges)
-}
-
-/// The pages of all modules. `read` reads one, or says that it cannot be read.
-fn pages(snapshot: &Snapshot, page: u64, mut read: impl FnMut(u64, &mut [u8]) -> bool) -> BTreeSet<u64> {
+/// The pages of all modules, each a range. `read` reads one, or says that it cannot be read.
+pub(super) fn pages(
+    snapshot: &Snapshot,
+    page: u64,
+    mut read: impl FnMut(u64, &mut [u8]) -> bool,
+) -> Vec<Range<u64>> {
     let mut owners: BTreeMap<u64, usize> = BTreeMap::new();
     for (number, module) in snapshot.modules.iter().enumerate() {
         let sections = module.present_sections(&snapshot.machine);
@@ -58,7 +53,7 @@ fn pages(snapshot: &Snapshot, page: u64, mut read: impl FnMut(u64, &mut [u8]) ->
             next = next.saturating_add(page);
         }
     }
-    pages
+    pages.into_iter().map(|start| start..start.saturating_add(page)).collect()
 }
 
 #[cfg(test)]
@@ -88,7 +83,7 @@ mod tests {
             address != 0x23000
         });
         let expected = [0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x20, 0x22].map(|page| page << 12);
-        assert!(found.iter().copied().eq(expected), "{found:x?}");
+        assert!(found.iter().map(|range| range.start).eq(expected), "{found:x?}");
     }
 
     #[test]
@@ -102,6 +97,7 @@ mod tests {
             let mut bytes = [0; 4096];
             let found = pages(&snapshot, 4096, |address, page| snapshot.memory.copy(address, page).is_some());
             let areas = super::super::plan::areas(&snapshot, 4096);
+            let found: BTreeSet<u64> = found.into_iter().map(|range| range.start).collect();
             let is_ours = |page: &u64| areas.iter().any(|area| area.contains(page));
             assert!(found.iter().all(is_ours), "{name}: what is no module's");
             for address in areas.iter().flat_map(|area| area.clone().step_by(4096)) {

@@ -13,14 +13,21 @@ use object::{
     read::elf::{FileHeader, ProgramHeader as _},
 };
 
-use crate::{Error, snapshot::memory::MemoryRecord};
+use crate::{
+    Error,
+    snapshot::memory::{MemoryRecord, merged},
+};
 
 /// Bytes of headers: no kernel has so many segments.
 const HEADERS: u64 = 1 << 20;
 /// Bytes of all that is read.
 const LIMIT: u64 = 1 << 30;
-/// Where a read fails, smaller ones are tried down to this.
+/// Where a read fails, smaller ones are tried down to this; the kernel itself copies page by page.
 const PAGE: usize = 4096;
+/// Bytes read at once where most pages are expected to be empty.
+const CHUNK: usize = 1 << 20;
+/// What the kernel shows where nothing is mapped.
+static ZEROS: [u8; PAGE] = [0; PAGE];
 /// Holes that are told one by one.
 const MOST_HOLES: usize = 8;
 
@@ -75,6 +82,79 @@ impl Kcore {
             self.read(range.clone(), &mut records);
         }
         records
+    }
+
+    /// Reads ranges of which little is mapped: records of the pages that hold anything, and the ranges that were read
+    /// throughout, by address. What is in no segment is in neither.
+    pub(super) fn scan(&mut self, ranges: &[Range<u64>]) -> (Vec<MemoryRecord>, Vec<Range<u64>>) {
+        let (mut records, mut scanned) = (Vec::new(), Vec::new());
+        let mut segments: Vec<Range<u64>> =
+            self.segments.iter().map(|segment| segment.range.clone()).collect();
+        segments.sort_unstable_by_key(|segment| segment.start);
+        let mut chunk = vec![0; CHUNK];
+        for range in ranges {
+            for segment in &segments {
+                let mut at = range.start.max(segment.start);
+                let end = range.end.min(segment.end);
+                while at < end {
+                    let length = (end - at).min(CHUNK as u64);
+                    self.scan_chunk(at, &mut chunk[..length as usize], &mut records, &mut scanned);
+                    at += length;
+                }
+            }
+        }
+        (records, merged(scanned))
+    }
+
+    fn scan_chunk(
+        &mut self,
+        address: u64,
+        chunk: &mut [u8],
+        records: &mut Vec<MemoryRecord>,
+        scanned: &mut Vec<Range<u64>>,
+    ) {
+        let whole = address..address + chunk.len() as u64;
+        let Some(offset) = self.offset(&whole) else { return };
+        let is_whole = self.read_at(offset, chunk).is_ok();
+        for (at, page) in (address..).step_by(PAGE).zip(chunk.chunks_mut(PAGE)) {
+            let range = at..at + page.len() as u64;
+            if !is_whole && let Err(error) = self.read_at(offset + (at - address), page) {
+                self.hole(&range, &error.to_string());
+                continue;
+            }
+            if *page != ZEROS[..page.len()] {
+                self.read += page.len() as u64;
+                if self.read > LIMIT {
+                    self.hole(&range, &format!("more than {} MiB of modules", LIMIT >> 20));
+                    continue;
+                }
+                match records.last_mut().filter(|last| last.end() == at) {
+                    Some(last) => last.bytes.extend_from_slice(page),
+                    None => records.push(MemoryRecord { address: at, bytes: page.to_vec() }),
+                }
+            }
+            match scanned.last_mut().filter(|last: &&mut Range<u64>| last.end == at) {
+                Some(last) => last.end = range.end,
+                None => scanned.push(range),
+            }
+        }
+    }
+
+    /// The pages of records that hold something else by now, or cannot be read any more.
+    pub(super) fn changed(&mut self, records: &[MemoryRecord]) -> Vec<Range<u64>> {
+        let mut changed = Vec::new();
+        let mut again = [0; PAGE];
+        for record in records {
+            for (at, page) in (record.address..).step_by(PAGE).zip(record.bytes.chunks(PAGE)) {
+                let range = at..at + page.len() as u64;
+                let again = &mut again[..page.len()];
+                let offset = self.offset(&range);
+                if !offset.is_some_and(|offset| self.read_at(offset, again).is_ok()) || again != page {
+                    changed.push(range);
+                }
+            }
+        }
+        merged(changed)
     }
 
     /// One page, for those who look whether there is anything.

@@ -1,7 +1,8 @@
 //! Taking a snapshot of the machine that runs: what `/proc` and `/sys` say, and memory through `/proc/kcore`.
 //!
-//! Nothing is taken that a reader does not need: the module list, the memory of modules, and the few words of the
-//! kernel that decide how module code was patched (see [`words`]). What cannot be read is told in the snapshot.
+//! Nothing is taken that a reader does not need: the module list, all that is mapped where modules may lie, and the few
+//! words of the kernel that decide how module code was patched (see [`words`]). What cannot be read is told in the
+//! snapshot.
 
 mod facts;
 mod guess;
@@ -9,6 +10,7 @@ mod kcore;
 mod kernel_words;
 mod lists;
 mod plan;
+mod torn;
 mod words;
 
 pub use kernel_words::{KernelWord, kernel_words};
@@ -20,11 +22,13 @@ use std::{
 };
 
 use self::kcore::Kcore;
-use super::{ModuleRecord, Snapshot, memory::MemoryRecords, symbols::SymbolTable};
+use super::{
+    MemoryRecord, ModuleRecord, Snapshot, memory::MemoryRecords, merged, symbols::SymbolTable, uncovered,
+};
 use crate::Error;
 
-/// How often the lists are read again because modules came or went meanwhile.
-const ATTEMPTS: usize = 3;
+/// How often all is read again because modules came or went meanwhile, or code was changed.
+const ATTEMPTS: usize = 4;
 /// Bytes read at once.
 const BUFFER: usize = 1 << 16;
 
@@ -68,12 +72,20 @@ pub(crate) fn capture(root: &Path) -> Result<Snapshot, Error> {
         let before = machine.missing.len();
         take(&mut machine, &mut snapshot)?;
         let after = lists::modules(&machine)?;
-        if same_moment(&snapshot.modules, &after) {
+        let is_same = same_moment(&snapshot.modules, &after);
+        if is_same && snapshot.torn.is_empty() {
             break;
         }
         if attempt == ATTEMPTS {
-            let why = format!("modules came or went while they were read, {ATTEMPTS} times");
-            machine.miss("modules", &why, "lists and memory may be of different moments");
+            if !is_same {
+                let why = format!("modules came or went while they were read, {ATTEMPTS} times");
+                machine.miss("modules", &why, "lists and memory may be of different moments");
+            }
+            if !snapshot.torn.is_empty() {
+                let why =
+                    format!("code or what decides about it changed while it was read, {ATTEMPTS} times");
+                machine.miss("torn", &why, "what lies there is of no one moment: take the snapshot again");
+            }
             break;
         }
         machine.missing.truncate(before);
@@ -85,6 +97,7 @@ pub(crate) fn capture(root: &Path) -> Result<Snapshot, Error> {
 /// What changes from moment to moment: modules with their sections, symbols, areas, memory.
 fn take(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<(), Error> {
     snapshot.memory = MemoryRecords::default();
+    snapshot.torn.clear();
     snapshot.symbols = SymbolTable::default();
     snapshot.modules = lists::modules(machine)?;
     if !snapshot.modules.is_empty() && snapshot.modules.iter().all(|module| module.address == 0) {
@@ -108,23 +121,37 @@ fn take(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<(), Error>
             return Ok(());
         }
     };
-    let mut records = match snapshot.areas.is_empty() {
-        false => kcore.read_all(&plan::areas(snapshot, facts::page_size(machine))),
-        true => guess::memory(snapshot, facts::page_size(machine), &mut kcore),
+    // Where modules may lie all is read, whatever any list says; elsewhere what the lists say.
+    let ranges = snapshot.profile().map(|profile| snapshot.module_ranges(&profile)).unwrap_or_default();
+    let (mut records, scanned) = kcore.scan(&ranges);
+    let page = facts::page_size(machine);
+    let elsewhere = match snapshot.areas.is_empty() {
+        false => plan::areas(snapshot, page),
+        true => guess::pages(snapshot, page, |address, bytes| kcore.page(address, bytes)),
     };
-    let areas = MemoryRecords::new(std::mem::take(&mut records)).unwrap_or_default();
-    let words = words::ranges(snapshot, &areas, &kcore);
-    records = areas.into_records();
-    records.extend(kcore.read_all(&words));
+    records.extend(kcore.read_all(&uncovered(&merged(elsewhere), &scanned)));
+    let memory = MemoryRecords::new(std::mem::take(&mut records)).unwrap_or_default().with_scanned(scanned);
+    let words = words::ranges(snapshot, &memory, &kcore);
+    let words = kcore.read_all(&words);
+    let scanned = memory.scanned().to_vec();
+    records = memory.into_records();
+    // Whoever changes code does it in several steps: what is read must be the same before and after all the rest.
+    snapshot.torn = torn::other_than_data(snapshot, kcore.changed(&records));
+    let changed = kcore.changed(&words);
+    let is_of_one_moment = |word: &MemoryRecord| {
+        changed.iter().all(|range| word.end() <= range.start || range.end <= word.address)
+    };
+    records.extend(words.into_iter().filter(is_of_one_moment));
+    snapshot.torn.extend(changed);
     for hole in kcore.take_holes() {
         machine.miss("mem", &hole, "these bytes are not in the snapshot");
     }
     if records.is_empty() {
-        machine.miss("mem", "no area of a module is known or can be read", consequence);
+        machine.miss("mem", "no memory of a module can be read", consequence);
     }
     // Ranges are planned without overlap: this cannot fail.
-    snapshot.memory =
-        MemoryRecords::new(records).map_err(|problem| Error::malformed("/proc/kcore", problem))?;
+    let memory = MemoryRecords::new(records).map_err(|problem| Error::malformed("/proc/kcore", problem))?;
+    snapshot.memory = memory.with_scanned(scanned);
     Ok(())
 }
 

@@ -40,6 +40,11 @@ pub(super) fn show(page: &mut Page, verdict: &Verdict, total: &TallyReport) {
     part(verdict.modules_without_file, "module", "without a file");
     part(verdict.modules_not_comparable, "module", "not comparable");
     part(verdict.missing as usize, "byte", "of modules not in the snapshot");
+    if verdict.unseen > 0 {
+        parts.push(
+            "where modules may lie was not looked at, so others may be there (take a new snapshot)".into(),
+        );
+    }
     let text = format!("NOT VERIFIED, of {}: {}", counted(modules, "module"), parts.join("; "));
     page.line(&format!("{}{text}{}", BAD.render(), BAD.render_reset()));
 }

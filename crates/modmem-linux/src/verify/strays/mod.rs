@@ -1,0 +1,186 @@
+//! What should not be there: memory that no listed module owns, code between modules.
+//!
+//! A [`Survey`] says what memory there is where modules may lie; what modules own is taken out of it, and what remains is
+//! either something that the kernel makes at run time and keeps there, or unexplained. What it is its contents say, where
+//! the snapshot has them, and not the lists of the machine alone.
+
+mod bpf;
+mod places;
+mod s390;
+mod survey;
+mod x86_64;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+
+use modmem::arch::Machine;
+use modmem::profile::Profile;
+
+use self::places::{KNOWN_LISTS, Places};
+use self::survey::{Piece, Survey};
+use super::Checked;
+use crate::Error;
+use crate::snapshot::{ModuleRecord, Snapshot};
+
+/// What a stray is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StrayKind {
+    /// Code that the kernel makes at run time, by this owner.
+    Known(&'static str),
+    /// Init memory of a module, not yet given back.
+    LateInit(String),
+    /// Memory of a listed module that could not be compared.
+    NotCompared(String),
+    /// Memory for a module that is in no list.
+    NoOwner,
+    /// Code in a page of code, between what modules own.
+    Between,
+    /// A module that has symbols but is not in the list of modules.
+    Unlisted(String),
+    /// Where modules may lie, and nobody looked: the snapshot neither has it nor lists what is there.
+    Unseen,
+}
+
+impl StrayKind {
+    /// Whether nothing explains it, or nobody knows.
+    pub fn is_unexplained(&self) -> bool {
+        matches!(self, StrayKind::NoOwner | StrayKind::Between | StrayKind::Unlisted(_) | StrayKind::Unseen)
+    }
+}
+
+/// Memory that no listed module owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Its addresses.
+    pub range: Range<u64>,
+    /// The function that asked for it, as the kernel says; empty if unknown.
+    pub caller: String,
+    /// What it is.
+    pub kind: StrayKind,
+}
+
+/// Whether the memory at some addresses, which the module of that index had until its init was over, still is what it
+/// was.
+pub(super) type IsStillInit<'i> = dyn FnMut(usize, &Range<u64>) -> Result<bool, Error> + 'i;
+
+pub(super) fn find(
+    snapshot: &Snapshot,
+    profile: &Profile,
+    modules: &[Checked],
+    records: &[&ModuleRecord],
+    is_still_init: &mut IsStillInit<'_>,
+) -> Result<Vec<Stray>, Error> {
+    let survey = Survey::of(snapshot, profile);
+    let places = Places::of(snapshot, modules, records);
+    let mut strays: Vec<Stray> = Vec::new();
+    for piece in &survey.pieces {
+        let is_shared = !places.owned_in(&piece.range).is_empty();
+        for gap in places.gaps(&piece.range) {
+            let stray = |range, kind| Stray { range, caller: piece.caller.clone(), kind };
+            if let Some(index) = late_init(&places, &gap, is_still_init)? {
+                let module = modules.get(index).map(|module| module.name.clone()).unwrap_or_default();
+                strays.push(stray(gap, StrayKind::LateInit(module)));
+                continue;
+            }
+            let found = contents(snapshot, profile, &places, piece, &gap, is_shared);
+            strays.extend(found.into_iter().map(|(range, kind)| stray(range, kind)));
+        }
+    }
+    let unseen = survey.unseen.into_iter();
+    strays.extend(unseen.map(|range| Stray { range, caller: String::new(), kind: StrayKind::Unseen }));
+    strays.extend(unlisted(snapshot));
+    Ok(strays)
+}
+
+/// The module whose init memory is still at these addresses, byte by byte.
+fn late_init(
+    places: &Places,
+    gap: &Range<u64>,
+    is_still_init: &mut IsStillInit<'_>,
+) -> Result<Option<usize>, Error> {
+    for (index, range) in places.former_owners(gap) {
+        if is_still_init(index, &range)? {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+/// What lies in a gap between what modules own, in a piece that has something of theirs or not.
+fn contents(
+    snapshot: &Snapshot,
+    profile: &Profile,
+    places: &Places,
+    piece: &Piece,
+    gap: &Range<u64>,
+    is_shared: bool,
+) -> Vec<(Range<u64>, StrayKind)> {
+    let nobodys = || if is_shared { StrayKind::Between } else { StrayKind::NoOwner };
+    if let Some(kind) = places.uncompared_in(gap) {
+        return vec![(gap.clone(), kind)];
+    }
+    let Some(bytes) = bytes(snapshot, gap) else {
+        // What was not read can be anything: nothing speaks for it but who asked for it.
+        let listed = places.listed_in(gap).first().map(|listed| listed.owner);
+        let known = piece.by_caller().or(listed).filter(|_| !is_shared);
+        return vec![(gap.clone(), known.map_or_else(nobodys, StrayKind::Known))];
+    };
+    if profile.machine == Machine::X86_64 {
+        let extents = x86_64::extents(gap.start, &bytes, places, profile.text_pack.is_some());
+        let kind = |owner: Option<&'static str>| owner.map_or_else(nobodys, StrayKind::Known);
+        return extents.into_iter().map(|extent| (extent.range, kind(extent.owner))).collect();
+    }
+    let Some(first) = bytes.iter().position(|byte| *byte != 0) else { return Vec::new() };
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(first);
+    let trampolines = || {
+        let asked = s390::CALLERS.contains(&piece.caller.as_str()) || piece.caller.is_empty();
+        let is_s390 = profile.machine == Machine::S390 && asked;
+        (is_s390 && s390::are_trampolines(snapshot, gap, &bytes, places)).then_some("ftrace trampolines")
+    };
+    let listed = places.listed_in(gap).first().map(|listed| listed.owner);
+    let known = listed.or_else(|| piece.by_caller()).or_else(trampolines);
+    match known {
+        Some(owner) => vec![(gap.clone(), StrayKind::Known(owner))],
+        None => vec![(gap.start + first as u64..gap.start + last as u64 + 1, nobodys())],
+    }
+}
+
+/// The bytes at some addresses, where the snapshot has them all.
+fn bytes<'s>(snapshot: &'s Snapshot, range: &Range<u64>) -> Option<Cow<'s, [u8]>> {
+    let length = usize::try_from(range.end - range.start).ok()?;
+    if let Some(bytes) = snapshot.memory.bytes(range.start, length) {
+        return Some(Cow::Borrowed(bytes));
+    }
+    // A lie about a range's length takes no more memory than there is in records.
+    if length as u64 > snapshot.memory.len() {
+        return None;
+    }
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(length).ok()?;
+    buffer.resize(length, 0);
+    snapshot.memory.copy(range.start, &mut buffer)?;
+    Some(Cow::Owned(buffer))
+}
+
+/// Modules that have symbols and are not listed.
+fn unlisted(snapshot: &Snapshot) -> Vec<Stray> {
+    let listed: HashSet<&str> = snapshot.modules.iter().map(|module| module.name.as_str()).collect();
+    let mut unlisted: BTreeMap<&str, Range<u64>> = BTreeMap::new();
+    for symbol in snapshot.symbols.iter() {
+        let Some(module) = symbol.module else { continue };
+        let of_kernel =
+            KNOWN_LISTS.iter().any(|(list, _)| *list == module) || module.starts_with("__builtin__");
+        if of_kernel || listed.contains(module) {
+            continue;
+        }
+        let end = symbol.address.saturating_add(1);
+        let range = unlisted.entry(module).or_insert(symbol.address..end);
+        *range = range.start.min(symbol.address)..range.end.max(end);
+    }
+    let stray = |(module, range): (&str, Range<u64>)| {
+        let kind = StrayKind::Unlisted(module.to_owned());
+        Stray { range, caller: String::new(), kind }
+    };
+    unlisted.into_iter().map(stray).collect()
+}
