@@ -20,14 +20,31 @@ use std::{
 const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Every suite of Debian's archive that has kernels, under names that outlive releases; which archive each is in.
-const DEBIAN_SUITES: [(&str, Archive); 7] = [
+const DEBIAN_SUITES: [(&str, Archive); 11] = [
+    ("oldoldstable", Archive::Main),
+    // Security updates of the release before the last one are there under its own name only.
+    ("bullseye-security", Archive::Security),
     ("oldstable", Archive::Main),
     ("oldstable-backports", Archive::Main),
     ("oldstable-security", Archive::Security),
     ("stable", Archive::Main),
     ("stable-backports", Archive::Main),
     ("stable-security", Archive::Security),
+    ("testing", Archive::Main),
     ("sid", Archive::Main),
+    ("experimental", Archive::Main),
+];
+
+/// The same suites under the names of releases: for who asks for one, as they hold what the others hold.
+const DEBIAN_RELEASES: [(&str, Archive); 8] = [
+    ("bullseye", Archive::Main),
+    ("bookworm", Archive::Main),
+    ("bookworm-backports", Archive::Main),
+    ("bookworm-security", Archive::Security),
+    ("trixie", Archive::Main),
+    ("trixie-backports", Archive::Main),
+    ("trixie-security", Archive::Security),
+    ("forky", Archive::Main),
 ];
 
 /// The architecture whose lists a system has that `modmem` asks first.
@@ -75,18 +92,19 @@ fn system_sources() -> String {
 /// Debian's.
 fn suites(sources: &str, only: Option<&str>) -> Option<String> {
     let wanted =
-        |suite: &str| only.is_none_or(|only| suite.strip_suffix("-security").unwrap_or(suite) == only);
+        |suite: &str, only: &str| suite.strip_suffix("-security").unwrap_or(suite) == only || suite == only;
+    let chosen = DEBIAN_SUITES.into_iter().filter(|(suite, _)| only.is_none_or(|only| wanted(suite, only)));
+    let named = DEBIAN_RELEASES.into_iter().filter(|(suite, _)| only.is_some_and(|only| wanted(suite, only)));
     let line = |(suite, archive): (&str, Archive)| {
         Some(format!("deb [signed-by={DEBIAN_KEYS}] {} {suite} main\n", archive.mirror(sources)?))
     };
-    let list: String =
-        DEBIAN_SUITES.into_iter().filter(|(suite, _)| wanted(suite)).filter_map(line).collect();
+    let list: String = chosen.chain(named).filter_map(line).collect();
     (!list.is_empty()).then_some(list)
 }
 
 /// The suite of this name, if it is one that has kernels.
 pub(crate) fn suite(name: &str) -> Option<&'static str> {
-    DEBIAN_SUITES.iter().map(|(suite, _)| *suite).find(|suite| *suite == name)
+    DEBIAN_SUITES.iter().chain(&DEBIAN_RELEASES).map(|(suite, _)| *suite).find(|suite| *suite == name)
 }
 
 /// apt, with the package lists it is to use.
@@ -322,7 +340,21 @@ mod tests {
                        deb http://mirror.example/debian-security stable-security main\n";
         let lines = |name| suites(mirrors, Some(name)).unwrap().lines().count();
         assert_eq!((lines("sid"), lines("stable"), lines("stable-backports")), (1, 2, 1));
+        assert_eq!((lines("stable-security"), lines("experimental"), lines("oldoldstable")), (1, 1, 1));
         assert_eq!((suite("sid"), suite("noble")), (Some("sid"), None));
+    }
+
+    #[test]
+    fn a_release_is_a_suite_too_but_not_a_second_time_among_all() {
+        let mirrors = "deb http://mirror.example/debian stable main\n\
+                       deb http://mirror.example/debian-security stable-security main\n";
+        let lines = |name| suites(mirrors, name).unwrap().lines().count();
+        assert_eq!(
+            (lines(Some("bullseye")), lines(Some("trixie")), lines(Some("trixie-backports"))),
+            (2, 2, 1)
+        );
+        assert_eq!(suite("bookworm-security"), Some("bookworm-security"));
+        assert_eq!(lines(None), DEBIAN_SUITES.len());
     }
 
     #[test]
