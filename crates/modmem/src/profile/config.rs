@@ -4,7 +4,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::KernelVersion;
 use crate::arch::{Architecture, Machine, with_machine};
+
+/// From here on a real-time kernel can have PREEMPT_BUILD too, and version magic names the former (0b7a66a2c864).
+const RT_FIRST: KernelVersion = KernelVersion::new(6, 13);
 
 /// What a kernel's `config` file sets.
 #[derive(Clone)]
@@ -42,6 +46,11 @@ impl<'a> KernelConfig<'a> {
         }
     }
 
+    /// Whether the members of structures lie in an order that was drawn when the kernel was built.
+    pub fn has_random_structures(&self) -> bool {
+        self.is_set("RANDSTRUCT") || self.is_set("GCC_PLUGIN_RANDSTRUCT")
+    }
+
     /// The machine that the kernel is for, where the file says.
     pub fn machine(&self) -> Option<Machine> {
         const MACHINES: &[(&str, Machine)] = &[
@@ -61,15 +70,17 @@ impl<'a> KernelConfig<'a> {
         MACHINES.iter().find(|(name, _)| self.is_set(name)).map(|&(_, machine)| machine)
     }
 
-    /// The version magic of modules for this kernel (include/linux/vermagic.h), with what its machine adds.
+    /// The version magic of modules for this kernel (include/linux/vermagic.h), with what its machine adds. Where
+    /// structures are [shuffled](KernelConfig::has_random_structures), a hash follows that no configuration tells.
     pub fn vermagic(&self, release: &str) -> String {
         let mut magic = String::from(release);
         magic.push(' ');
-        let preempt = self.is_set("PREEMPT_BUILD");
+        let (build, realtime) = (self.is_set("PREEMPT_BUILD"), self.is_set("PREEMPT_RT"));
+        let realtime_first = KernelVersion::parse(release).is_none_or(|version| version >= RT_FIRST);
         for (set, word) in [
             (self.is_set("SMP"), "SMP "),
-            (preempt, "preempt "),
-            (!preempt && self.is_set("PREEMPT_RT"), "preempt_rt "),
+            (build && !(realtime && realtime_first), "preempt "),
+            (realtime && (realtime_first || !build), "preempt_rt "),
             (self.is_set("MODULE_UNLOAD"), "mod_unload "),
             (self.is_set("MODVERSIONS"), "modversions "),
         ] {
@@ -87,5 +98,24 @@ impl<'a> KernelConfig<'a> {
 impl fmt::Debug for KernelConfig<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KernelConfig({} switches)", self.set.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KernelConfig;
+
+    #[test]
+    fn version_magic_of_real_time_kernels_that_set_preempt_build_too() {
+        let both = "CONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_PREEMPT_RT=y\nCONFIG_MODULE_UNLOAD=y\n";
+        let of = |config: &str, release: &str| KernelConfig::parse(config).vermagic(release);
+        assert_eq!(of(both, "7.2.13+deb14-rt-amd64"), "7.2.13+deb14-rt-amd64 SMP preempt_rt mod_unload ");
+        assert_eq!(of(both, "6.13.0"), "6.13.0 SMP preempt_rt mod_unload ");
+        assert_eq!(of(both, "6.12.0"), "6.12.0 SMP preempt mod_unload ");
+        for release in ["6.12.0", "7.2.0"] {
+            assert_eq!(of("CONFIG_PREEMPT_BUILD=y\n", release), [release, " preempt "].concat());
+            assert_eq!(of("CONFIG_PREEMPT_RT=y\n", release), [release, " preempt_rt "].concat());
+            assert_eq!(of("", release), [release, " "].concat());
+        }
     }
 }

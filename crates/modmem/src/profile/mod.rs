@@ -203,7 +203,8 @@ impl Profile {
         let setup = with_machine!(machine, A => A::setup(version, Some(config), place))?;
         let mut profile = Profile::new(machine, version, Switches::of(config), setup);
         profile.machine_state.expolines = config.is_set("EXPOLINE") && !config.is_set("EXPOLINE_OFF");
-        profile.vermagic = Some(config.vermagic(release).into());
+        // What a kernel with shuffled structures adds to it is a hash of its own.
+        profile.vermagic = (!config.has_random_structures()).then(|| config.vermagic(release).into());
         if config.is_set("MEM_ALLOC_PROFILING") {
             profile.percpu_reserve = 8 << 13;
         }
