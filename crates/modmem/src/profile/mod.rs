@@ -15,7 +15,8 @@ use core::ops::Range;
 pub use config::KernelConfig;
 pub use machine_state::MachineState;
 pub use patching::{
-    AlternativeStyle, IndirectPadding, NopStyle, OrcStyle, Patching, S390Alternatives, SortStyle,
+    AlternativeStyle, CountedCalls, IndirectPadding, NopStyle, OrcStyle, Patching, S390Alternatives,
+    SortStyle,
 };
 pub use version::KernelVersion;
 

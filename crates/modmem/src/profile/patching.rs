@@ -5,12 +5,23 @@ use super::KernelVersion;
 /// How alternatives are applied (arch/x86/kernel/alternative.c:apply_alternatives).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlternativeStyle {
-    /// One entry after the other, in place; only a lone call or jump is moved. Entries have no flags.
+    /// One entry after the other, in place; only a lone call or jump is moved.
     InPlace,
     /// One entry after the other; all relative operands are moved; entries for one place get one length.
     Sequential,
     /// Of the entries for one place only the last that applies.
     LastWins,
+}
+
+/// When calls are changed that are counted (arch/x86/kernel/callthunks.c).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountedCalls {
+    /// The kernel counts none.
+    None,
+    /// When alternatives have been applied, where these are too.
+    AfterAlternatives,
+    /// Before, in what alternatives put in place too.
+    BeforeAlternatives,
 }
 
 /// Which NOPs are joined to longer ones.
@@ -20,6 +31,9 @@ pub enum NopStyle {
     SingleBytes,
     /// Any, to one NOP of at most eleven bytes or a jump over the run.
     AllNops,
+    /// The same, and what does nothing in other ways counts as one: a move of a register to itself, an address that is
+    /// a register as it is, a jump to the next instruction.
+    Idle,
 }
 
 /// How an indirect call is filled up to the length of the call of a retpoline.
@@ -65,6 +79,11 @@ pub enum S390Alternatives {
 pub struct Patching {
     /// Alternatives.
     pub alternatives: AlternativeStyle,
+    /// Whether entries of alternatives have flags of their own, beside the number of the feature: from 6.3 on
+    /// (5d1dd961e743).
+    pub alternative_flags: bool,
+    /// Calls whose depth is counted.
+    pub counted_calls: CountedCalls,
     /// NOPs.
     pub nops: NopStyle,
     /// Indirect calls without retpolines.
@@ -77,6 +96,8 @@ pub struct Patching {
     pub its_feature: u16,
     /// What stands in place of a sealed ENDBR.
     pub endbr_poison: [u8; 4],
+    /// Whether static calls of the kernel's own unlocking of a spinlock have an instruction instead: from 7.3 on.
+    pub unlock_inlined: bool,
     /// Whether lock prefixes are changed in the section `.text` only, and not in all of the memory.
     pub locks_in_text_section_only: bool,
     /// How many entries of tracing modules of arm64 have trampolines to: before 6.2 one more, for all registers.
@@ -88,27 +109,46 @@ pub struct Patching {
 }
 
 impl Patching {
+    /// Each version is the first that has the change.
     pub(super) fn of(version: KernelVersion) -> Patching {
         let before = |major, minor| version < KernelVersion::new(major, minor);
-        let old = before(6, 4);
         Patching {
             alternatives: match () {
-                () if old => AlternativeStyle::InPlace,
+                // 270a69c4485d moves all operands.
+                () if before(6, 5) => AlternativeStyle::InPlace,
                 () if before(6, 19) => AlternativeStyle::Sequential,
                 () => AlternativeStyle::LastWins,
             },
-            nops: if old { NopStyle::SingleBytes } else { NopStyle::AllNops },
-            indirect_padding: if before(6, 19) { IndirectPadding::Nops } else { IndirectPadding::Prefixes },
-            sort: if old { SortStyle::OneByOne } else { SortStyle::TwoLargest },
-            orc: if old { OrcStyle::EndBit } else { OrcStyle::Undefined },
+            alternative_flags: !before(6, 3),
+            counted_calls: match () {
+                () if before(6, 2) => CountedCalls::None,
+                // ab9fea59487d.
+                () if before(6, 15) => CountedCalls::AfterAlternatives,
+                () => CountedCalls::BeforeAlternatives,
+            },
+            nops: match () {
+                // 6c480f222128; arch/x86/lib/insn-eval.c:insn_is_nop.
+                () if before(6, 5) => NopStyle::SingleBytes,
+                () if before(6, 19) => NopStyle::AllNops,
+                () => NopStyle::Idle,
+            },
+            // arch/x86/kernel/alternative.c:emit_indirect is told how much room there is.
+            indirect_padding: if before(6, 18) { IndirectPadding::Nops } else { IndirectPadding::Prefixes },
+            // 0e02ca29a563.
+            sort: if before(6, 9) { SortStyle::OneByOne } else { SortStyle::TwoLargest },
+            // 6.4 describes entries by types (fb799447ae29).
+            orc: if before(6, 4) { OrcStyle::EndBit } else { OrcStyle::Undefined },
+            // The stable kernels got the mitigation when 6.15 did, each with the first number that it had to spare.
             its_feature: match () {
-                () if old => 21 * 32 + 5,
+                () if before(6, 4) => 21 * 32 + 5,
                 () if before(6, 15) => 21 * 32 + 6,
                 () => 21 * 32 + 10,
             },
             // A NOP of four bytes that is no usual one; later with an illegal opcode inside.
-            endbr_poison: if before(6, 16) { [0x66, 0x0f, 0x1f, 0x00] } else { [0x0f, 0x1f, 0x40, 0xd6] },
-            locks_in_text_section_only: old,
+            endbr_poison: if before(6, 18) { [0x66, 0x0f, 0x1f, 0x00] } else { [0x0f, 0x1f, 0x40, 0xd6] },
+            unlock_inlined: !before(7, 3),
+            // `struct module_memory` knows no sections any more (ac3b43283923).
+            locks_in_text_section_only: before(6, 4),
             arm64_trampolines: if before(6, 2) { 2 } else { 1 },
             s390_alternatives: match () {
                 () if before(6, 11) => S390Alternatives::Facility,

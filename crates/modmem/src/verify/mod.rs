@@ -22,6 +22,7 @@ pub(crate) mod evidence;
 mod given;
 mod guest;
 pub(crate) mod kernel_sort;
+mod livepatch;
 mod report;
 pub(crate) mod rules;
 mod scope;
@@ -48,6 +49,7 @@ use crate::space::PerCpuPlace;
 use compare::{Spans, compare};
 use evidence::Evidence;
 use given::GivenMemory;
+use livepatch::Objects;
 use rules::Rules;
 use scope::GuestScope;
 use subject::Subject;
@@ -125,7 +127,7 @@ impl<'g> Verifier<'g> {
         }
         let twin = Twin::new(linked.into_placement(), image.format(), self.guest, module)?;
         self.evidence.begin_module(index);
-        let subject = Subject {
+        let mut subject = Subject {
             image,
             profile: &self.profile,
             guest: self.guest,
@@ -136,9 +138,11 @@ impl<'g> Verifier<'g> {
             outside: Vec::new(),
             areas: Vec::new(),
         };
-        let mut subject = self.rules.apply(subject)?;
-        data::bug_flags(&mut subject)?;
         unloaded::symbols(&mut subject)?;
+        livepatch::apply(&mut subject, Objects::Kernel)?;
+        let mut subject = self.rules.apply(subject)?;
+        livepatch::apply(&mut subject, Objects::Modules)?;
+        data::bug_flags(&mut subject)?;
         let (mut twin, outside, areas) = (subject.twin, subject.outside, subject.areas);
         twin.check()?;
         self.evidence.check()?;

@@ -43,13 +43,16 @@ pub enum Rule {
     RewrittenTable,
     /// A flag that the kernel sets when a warning was printed once (`__bug_table`).
     BugFlag,
-    /// A symbol in a section that is not loaded, in the symbol table of a module whose init has not returned.
+    /// A symbol in a section that is not loaded, in the symbol table of a module whose init has not returned, or that
+    /// is a livepatch.
     UnloadedSymbol,
+    /// A relocation that livepatch applies, and the symbol that it looked up for it (`.klp.rela.*`, `.klp.sym.*`).
+    Livepatch,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Rule; 16] = [
+    pub const ALL: [Rule; 17] = [
         Rule::Alternative,
         Rule::Paravirt,
         Rule::Retpoline,
@@ -66,6 +69,7 @@ impl Rule {
         Rule::RewrittenTable,
         Rule::BugFlag,
         Rule::UnloadedSymbol,
+        Rule::Livepatch,
     ];
 
     /// Its name in reports.
@@ -87,6 +91,7 @@ impl Rule {
             Rule::RewrittenTable => "rewritten tables",
             Rule::BugFlag => "warning flags",
             Rule::UnloadedSymbol => "symbols of sections not loaded",
+            Rule::Livepatch => "livepatch",
         }
     }
 }

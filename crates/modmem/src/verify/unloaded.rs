@@ -1,9 +1,11 @@
 //! Symbols in sections that are not loaded (`.modinfo`, `__versions`, what debuggers read), in the symbol table that a
-//! module has until its init has returned.
+//! module has until its init has returned, and in the one that livepatch modules keep: that has all symbols
+//! (kallsyms.c:add_kallsyms).
 //!
 //! Linux adds to each symbol the address of its section, which for these is that in the temporary copy of the file
 //! (main.c:rewrite_section_headers, simplify_symbols). The copy is gone once the module is loaded, and where it was
-//! nothing tells; but it was one copy, at the beginning of a page. One base must make all of these symbols right.
+//! nothing tells; but it was one copy, at the beginning of a page. One base must make all of these symbols right, in
+//! both tables.
 
 use super::subject::Subject;
 use super::twin::Standing;
@@ -14,7 +16,7 @@ use crate::image::{Image, SymbolPlace};
 use crate::layout::{Layout, MemoryKind};
 
 /// Bytes of a symbol, and where its value is (`Elf32_Sym`, `Elf64_Sym`).
-const fn record(format: Format) -> (u64, u64) {
+pub(super) const fn record(format: Format) -> (u64, u64) {
     match format.class {
         Class::Elf32 => (16, 4),
         Class::Elf64 => (24, 8),
@@ -23,31 +25,42 @@ const fn record(format: Format) -> (u64, u64) {
 
 /// Gives the symbols of sections that are not loaded the values that the guest's copy of the file gives them.
 pub(super) fn symbols(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
-    let Some(table) = table(subject) else { return Ok(()) };
-    let image = subject.image;
-    let format = image.format();
-    let (size, value) = record(format);
     let mut base = None;
-    for index in 0..image.symbols().len() {
-        let Some(place) = place_in_file(image, subject.twin.placement().layout(), index) else { continue };
-        let at = table + index as u64 * size + value;
-        let found = subject.twin.found(at, format.word()).and_then(|bytes| format.read_word(bytes));
-        let Some(found) = found else { return Ok(()) };
-        // The first one says where the copy was. If it was tampered with, the others do not fit.
-        let base = *base.get_or_insert(found.wrapping_sub(place));
-        if base == 0 || !base.is_multiple_of(subject.profile.page_size) {
-            return Ok(());
-        }
-        let value = format.bytes_of_word(base.wrapping_add(place));
-        subject.twin.write(at, value.as_ref(), Rule::UnloadedSymbol, Standing::Certain);
+    for table in tables(subject).into_iter().flatten() {
+        place_symbols(subject, table, &mut base);
     }
     Ok(())
 }
 
-/// Where the module has its whole symbol table.
-fn table(subject: &Subject<'_, '_>) -> Option<RunAddr> {
-    let kallsyms = subject.twin.placement().layout().kallsyms()?;
-    Some(subject.twin.placement().address(MemoryKind::InitData)? + kallsyms.init_symbols)
+/// Does so in one table of all symbols; `base` is where the copy was, once that is known.
+fn place_symbols(subject: &mut Subject<'_, '_>, table: RunAddr, base: &mut Option<u64>) {
+    let image = subject.image;
+    let format = image.format();
+    let (size, value) = record(format);
+    for index in 0..image.symbols().len() {
+        let Some(place) = place_in_file(image, subject.twin.placement().layout(), index) else { continue };
+        let at = table + index as u64 * size + value;
+        let found = subject.twin.found(at, format.word()).and_then(|bytes| format.read_word(bytes));
+        let Some(found) = found else { return };
+        // The first one says where the copy was. If it was tampered with, the others do not fit.
+        let base = *base.get_or_insert(format.wrap(found.wrapping_sub(place)));
+        if base == 0 || !base.is_multiple_of(subject.profile.page_size) {
+            return;
+        }
+        let value = format.bytes_of_word(base.wrapping_add(place));
+        subject.twin.write(at, value.as_ref(), Rule::UnloadedSymbol, Standing::Certain);
+    }
+}
+
+/// Where the module has its whole symbol table: for as long as it loads, and for good.
+pub(super) fn tables(subject: &Subject<'_, '_>) -> [Option<RunAddr>; 2] {
+    let Some(kallsyms) = subject.twin.placement().layout().kallsyms() else { return [None; 2] };
+    let address = |kind| subject.twin.placement().address(kind);
+    let keeps_all = subject.image.modinfo().get("livepatch").is_some();
+    [
+        address(MemoryKind::InitData).map(|start| start + kallsyms.init_symbols),
+        address(MemoryKind::Data).filter(|_| keeps_all).map(|start| start + kallsyms.core_symbols),
+    ]
 }
 
 /// A symbol's place in the file, if its section is one that is read and not kept.

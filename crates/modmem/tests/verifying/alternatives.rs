@@ -132,7 +132,7 @@ fn nops_are_joined_as_each_version_joins_them() {
         ("6.12", &twelve[..11 * 3 - 1], "66 66 2e 0f 1f 84 00 00 00 00 00"),
         ("6.12", &twelve[..10 * 3 - 1], "66 2e 0f 1f 84 00 00 00 00 00"),
         ("6.12", &twelve[..9 * 3 - 1], "2e 0f 1f 84 00 00 00 00 00"),
-        // Longer ones only from 6.4 on.
+        // Longer ones only from 6.5 on.
         ("6.1", "66 90 66 90", "66 90 66 90"),
         ("6.12", "66 90 66 90", "0f 1f 40 00"),
         // PAUSE is none, and a single one stays.
@@ -142,6 +142,20 @@ fn nops_are_joined_as_each_version_joins_them() {
         // Between other instructions.
         ("6.1", "90 90 90 31 c0 90 90", "0f 1f 00 31 c0 66 90"),
         ("7.2", "90 90 90 31 c0 90 90", "0f 1f 00 31 c0 66 90"),
+        // mov %rax,%rax; jmp to the next instruction; lea 0(%rax),%rax; lea 0(%rsp),%rsp: NOPs from 6.19 on.
+        ("6.18", "48 89 c0 90 90", "48 89 c0 66 90"),
+        ("6.19", "48 89 c0 90 90", "0f 1f 44 00 00"),
+        ("6.19", "4d 89 c0 90", "0f 1f 40 00"),
+        ("6.19", "eb 00 90", "0f 1f 00"),
+        ("6.19", "48 8d 40 00 90", "0f 1f 44 00 00"),
+        ("6.19", "48 8d 64 24 00 90", "66 0f 1f 44 00 00"),
+        // But not mov %eax,%eax; mov %rax,%r8; lea 0(%rax),%rbx; lea 1(%rax),%rax; xchg %r8,%rax; lea 0(%rax,%rax),%rax.
+        ("6.19", "89 c0 90 90", "89 c0 66 90"),
+        ("6.19", "49 89 c0 90 90", "49 89 c0 66 90"),
+        ("6.19", "48 8d 58 00 90 90", "48 8d 58 00 66 90"),
+        ("6.19", "48 8d 40 01 90 90", "48 8d 40 01 66 90"),
+        ("6.19", "49 90 90 90", "49 90 66 90"),
+        ("6.19", "48 8d 44 00 00 90 90", "48 8d 44 00 00 66 90"),
     ];
     for (version, original, joined) in runs {
         assert_made(&one(version, original, "c3", SMAP, 0), &[], joined);

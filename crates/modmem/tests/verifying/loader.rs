@@ -173,7 +173,7 @@ impl Module {
                     None if symbol.name == 0 => 0,
                     None => kernel(str::from_utf8(&name).unwrap()),
                 };
-                let stays = symbol.name != 0 && kind.is_some_and(|kind| !kind.is_init());
+                let stays = symbol.name != 0 && kind.is_some_and(|kind| !kind.is_init()) || self.livepatch;
                 Record { symbol, value, letter, name, stays }
             })
             .collect();

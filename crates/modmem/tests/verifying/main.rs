@@ -8,6 +8,7 @@ mod call_thunks;
 mod ftrace;
 mod guest;
 mod its;
+mod livepatch;
 mod loader;
 mod machine_state;
 mod module;

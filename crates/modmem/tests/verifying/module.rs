@@ -17,6 +17,9 @@ pub(crate) fn branch(opcode: u8, from: u64, to: u64) -> Vec<u8> {
 
 pub(crate) const R_64: u32 = 1;
 const R_PC32: u32 = 2;
+/// SHF_RELA_LIVEPATCH, SHN_LIVEPATCH
+const RELA_LIVEPATCH: u64 = 0x10_0000;
+const LIVEPATCH: u16 = 0xff20;
 const R_PLT32: u32 = 4;
 pub(crate) const R_PC64: u32 = 24;
 
@@ -61,15 +64,30 @@ pub(crate) struct Module {
     pub(crate) version: &'static str,
     /// Whether its init has returned.
     pub(crate) live: bool,
+    /// Whether it says that it is a livepatch.
+    pub(crate) livepatch: bool,
     pub(crate) parts: Vec<Part>,
     pub(crate) relocations: Vec<Relocation>,
     pub(crate) symbols: Vec<Named>,
+    /// Branches that livepatch makes go to somebody's function.
+    pub(crate) patched: Vec<Patched>,
+}
+
+/// A relocation that livepatch applies: when there is `object`, the displacement at (`section`, `offset`) gets what
+/// brings a branch to the function that `symbol` names.
+#[derive(Clone, Debug)]
+pub(crate) struct Patched {
+    pub(crate) object: &'static str,
+    pub(crate) section: usize,
+    pub(crate) offset: u64,
+    pub(crate) symbol: &'static str,
 }
 
 impl Module {
     pub(crate) fn new(version: &'static str) -> Module {
         let (parts, relocations, symbols) = (Vec::new(), Vec::new(), Vec::new());
-        Module { name: "tested", version, live: true, parts, relocations, symbols }
+        let (live, livepatch, patched) = (true, false, Vec::new());
+        Module { name: "tested", version, live, livepatch, parts, relocations, symbols, patched }
     }
 
     /// Adds a section whose memory is told by its kind, and returns its index.
@@ -169,6 +187,10 @@ impl Module {
         }
         let (records, strings, externals) = self.symbol_table();
         elf.add_module_parts(self.name, &records, &strings);
+        if self.livepatch {
+            let modinfo = elf.sections.iter_mut().find(|section| section.name == ".modinfo").unwrap();
+            modinfo.data.extend(b"livepatch=Y\0");
+        }
         let symtab = elf.sections.len() as u32;
         for target in 0..self.parts.len() {
             let of_section = self.relocations.iter().filter(|relocation| relocation.section == target);
@@ -187,6 +209,17 @@ impl Module {
             if !entries.is_empty() {
                 elf.add_relocations(target as u32 + 1, symtab, &entries);
             }
+        }
+        for (at, patched) in self.patched.iter().enumerate() {
+            let symbol = 1 + records.len() - self.patched.len() + at;
+            elf.add_relocations(
+                patched.section as u32 + 1,
+                symtab,
+                &[(patched.offset, symbol as u32, R_PLT32, -4)],
+            );
+            let section = elf.sections.last_mut().unwrap();
+            section.name = format!(".klp.rela.{}.{}", patched.object, self.parts[patched.section].name);
+            section.flags |= RELA_LIVEPATCH;
         }
         elf.build()
     }
@@ -217,6 +250,9 @@ impl Module {
                 externals.push(name);
                 records.push(Symbol { name: named(name), info: GLOBAL, section: 0, value: 0 });
             }
+        }
+        for patched in &self.patched {
+            records.push(Symbol { name: named(patched.symbol), info: GLOBAL, section: LIVEPATCH, value: 0 });
         }
         (records, strings, externals)
     }

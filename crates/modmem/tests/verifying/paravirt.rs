@@ -45,6 +45,40 @@ fn a_paravirt_call_becomes_a_direct_call_of_what_its_slot_holds() {
     assert_out_of_step(&guest.verify(&loaded), Rule::Alternative, "the paravirt call");
 }
 
+/// From 6.15 on the replacement is patched first, where it is: the call of the function that stops the machine becomes a
+/// counted one, and stays so when it is turned into the call of another. Before, the site is patched afterwards.
+#[test]
+fn a_paravirt_call_is_counted_by_way_of_its_replacement() {
+    const RETPOLINE: u16 = 11 * 32 + 12;
+    const CALL_DEPTH: u16 = 11 * 32 + 19;
+    for version in ["6.12", "6.17", "7.2"] {
+        let mut parts = one(version, "ff 15 00 00 00 00", "e8 00 00 00 00", ALWAYS, DIRECT_CALL);
+        parts.module.distance_to_kernel(parts.text, 2, "pv_ops", 8 - 4);
+        parts.module.branch(parts.replacements, 1, "BUG_func");
+        parts.module.sites(".call_sites", parts.replacements, &[0]);
+        let mut guest = Guest::new();
+        guest.cpu(&[RETPOLINE, CALL_DEPTH]);
+        guest.function("f", FUNCTION);
+        guest.function("BUG_func", FUNCTION + 0x200);
+        guest.variable("pv_ops", VARIABLE, None);
+        guest.map(VARIABLE + 8, &FUNCTION.to_le_bytes());
+        let loaded = guest.load(&parts.module);
+        guest.code(loaded.at(parts.replacements, 0), "e8 ec f2 ff c0");
+        guest.code(loaded.at(parts.text, 0), "e8 f2 f0 ff c0 90");
+        assert_clean(&guest.verify(&loaded));
+        guest.code(loaded.at(parts.text, 0), "e8 fb f0 ff c0 90");
+        assert!(version == "6.12" || !guest.verify(&loaded).is_clean(), "{version}");
+        if version == "6.12" {
+            continue;
+        }
+        // Where the function that stops the machine does not count, neither does what is called instead.
+        guest.code(loaded.at(parts.replacements, 0), "e8 f5 f2 ff c0");
+        assert_clean(&guest.verify(&loaded));
+        guest.code(loaded.at(parts.text, 0), "e8 f2 f0 ff c0 90");
+        assert!(!guest.verify(&loaded).is_clean(), "{version}");
+    }
+}
+
 #[test]
 fn a_paravirt_call_whose_slot_cannot_be_read_is_not_proven() {
     let (guest, loaded) = paravirt(None, "e8 fb f0 ff c0 90");

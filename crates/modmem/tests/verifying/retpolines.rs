@@ -66,7 +66,7 @@ fn retpolines_stay_where_they_are_needed() {
 
 #[test]
 fn without_retpolines_branches_are_indirect_and_padded_with_nops() {
-    for version in ["6.1", "6.12"] {
+    for version in ["6.1", "6.12", "6.17"] {
         assert_made(version, &[], CALL, 0, "ff d0 0f 1f 00");
         assert_made(version, &[], CALL, R11, "41 ff d3 66 90");
         assert_made(version, &[], CS_CALL, 0, "ff d0 0f 1f 40 00");
@@ -81,15 +81,17 @@ fn without_retpolines_branches_are_indirect_and_padded_with_nops() {
 }
 
 #[test]
-fn from_6_19_on_calls_are_padded_with_prefixes_and_jumps_with_breakpoints() {
-    assert_made("7.2", &[], CALL, 0, "2e 2e 2e ff d0");
-    assert_made("7.2", &[], CALL, R11, "2e 2e 41 ff d3");
-    assert_made("7.2", &[], CS_CALL, R11, "2e 2e 2e 41 ff d3");
-    // More than three prefixes are slow to decode.
-    assert_made("7.2", &[], CS_CALL, 0, "ff d0 0f 1f 40 00");
-    assert_made("7.2", &[], JMP, 0, "ff e0 cc cc cc");
-    assert_made("7.2", &[], CS_JMP, R11, "41 ff e3 cc cc cc");
-    assert_made("7.2", &[], JNE, 0, "74 04 ff e0 cc cc");
+fn from_6_18_on_calls_are_padded_with_prefixes_and_jumps_with_breakpoints() {
+    for version in ["6.18", "7.2"] {
+        assert_made(version, &[], CALL, 0, "2e 2e 2e ff d0");
+        assert_made(version, &[], CALL, R11, "2e 2e 41 ff d3");
+        assert_made(version, &[], CS_CALL, R11, "2e 2e 2e 41 ff d3");
+        // More than three prefixes are slow to decode.
+        assert_made(version, &[], CS_CALL, 0, "ff d0 0f 1f 40 00");
+        assert_made(version, &[], JMP, 0, "ff e0 cc cc cc");
+        assert_made(version, &[], CS_JMP, R11, "41 ff e3 cc cc cc");
+        assert_made(version, &[], JNE, 0, "74 04 ff e0 cc cc");
+    }
 }
 
 #[test]

@@ -13,14 +13,21 @@ use crate::module::{Module, branch, hex};
 
 #[test]
 fn a_sealed_endbr_is_poisoned_as_each_version_does() {
-    for (version, poison) in [("6.1", "66 0f 1f 00"), ("6.12", "66 0f 1f 00"), ("7.2", "0f 1f 40 d6")] {
+    let (usual, illegal) = ("66 0f 1f 00", "0f 1f 40 d6");
+    for (version, poison, other) in [
+        ("6.1", usual, illegal),
+        ("6.12", usual, illegal),
+        ("6.17", usual, illegal),
+        ("6.18", illegal, usual),
+        ("7.2", illegal, usual),
+    ] {
         let mut module = Module::new(version);
         let text = module.text("f3 0f 1e fa c3 90 90 90 f3 0f 1e fa c3");
         module.sites(".ibt_endbr_seal", text, &[8]);
         let mut guest = Guest::new();
         let loaded = guest.load(&module);
         // As in the file, or poisoned as by another version.
-        for wrong in ["f3 0f 1e fa", if version == "7.2" { "66 0f 1f 00" } else { "0f 1f 40 d6" }] {
+        for wrong in ["f3 0f 1e fa", other] {
             guest.code(loaded.at(text, 8), wrong);
             assert_not_as(&guest.verify(&loaded), Rule::EndbrSeal);
         }

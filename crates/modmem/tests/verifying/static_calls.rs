@@ -12,13 +12,16 @@ use crate::guest::{
 use crate::loader::Loaded;
 use crate::module::{Module, hex};
 
+const RETPOLINE: u16 = 11 * 32 + 12;
 const RETHUNK: u16 = 11 * 32 + 14;
+const CALL_DEPTH: u16 = 11 * 32 + 19;
 
 const FUNCTION: u64 = 0xffff_ffff_8100_0100;
 const RETURN_0: u64 = 0xffff_ffff_8100_0300;
 const RETURN: u64 = 0xffff_ffff_8100_0400;
 const WARN: u64 = 0xffff_ffff_8100_0500;
 const TRAMPOLINE: u64 = 0xffff_ffff_8100_0600;
+const UNLOCK: u64 = 0xffff_ffff_8100_0700;
 const KEY: u64 = 0xffff_ffff_8270_0000;
 
 /// A call, a jump at a function's end and a conditional one: their places, and what they make of each function.
@@ -34,7 +37,7 @@ const TAIL: i64 = 1;
 fn machine(version: &'static str, features: &[u16], key: Option<u64>) -> (Guest, Loaded) {
     let mut module = Module::new(version);
     let text = module.text("e8 00 00 00 00 90 90 90 e9 00 00 00 00 90 90 90 0f 85 00 00 00 00 c3");
-    let kind = if version == "7.2" { MemoryKind::RoAfterInit } else { MemoryKind::Data };
+    let kind = if version.starts_with('7') { MemoryKind::RoAfterInit } else { MemoryKind::Data };
     let table = module.add_aligned(".static_call_sites", kind, 4, &[0; 24]);
     for (at, code, displacement, tail) in [(0, CALL, 1, 0), (8, JMP, 9, TAIL), (16, JNE, 0x12, TAIL)] {
         module.branch(text, displacement, "__SCT__tested");
@@ -48,9 +51,10 @@ fn machine(version: &'static str, features: &[u16], key: Option<u64>) -> (Guest,
     guest.function("__static_call_return0", RETURN_0);
     guest.function("__static_call_return", RETURN);
     guest.function("__SCT__tested", TRAMPOLINE);
-    if version == "7.2" {
+    if version.starts_with('7') {
         guest.function("__WARN_trap", WARN);
     }
+    guest.function("__raw_callee_save___native_queued_spin_unlock", UNLOCK);
     guest.function("__x86_return_thunk", 0xffff_ffff_81f0_0000);
     guest.variable("x86_return_thunk", 0xffff_ffff_8310_0000, Some(&0xffff_ffff_81f0_0000_u64.to_le_bytes()));
     guest.variable("__SCK__tested", KEY, key.map(u64::to_le_bytes).as_ref().map(|bytes| &bytes[..]));
@@ -111,6 +115,42 @@ fn a_call_of_the_function_that_warns_is_one_instruction() {
     let (mut guest, loaded) = machine("7.2", &[], Some(WARN));
     sites(&mut guest, &loaded, ["67 48 0f b9 3a", "e9 f3 f4 ff c0", "0f 85 ea f4 ff c0"]);
     assert_clean(&guest.verify(&loaded));
+}
+
+#[test]
+fn a_call_of_the_function_that_unlocks_is_one_instruction_from_7_3_on() {
+    for (version, call) in [("7.2", "e8 fb f6 ff c0"), ("7.3", "3e 3e c6 07 00")] {
+        let (mut guest, loaded) = machine(version, &[], Some(UNLOCK));
+        sites(&mut guest, &loaded, [call, "e9 f3 f6 ff c0", "0f 85 ea f6 ff c0"]);
+        assert_clean(&guest.verify(&loaded));
+        guest.code(loaded.at(0, CALL), if version == "7.2" { "3e 3e c6 07 00" } else { "e8 fb f6 ff c0" });
+        assert!(!guest.verify(&loaded).is_clean());
+    }
+}
+
+/// The comparison with functions that have an instruction comes after the address has become that of the code which
+/// counts (arch/x86/kernel/static_call.c:__static_call_transform).
+#[test]
+fn a_call_that_is_counted_stays_a_call_of_the_functions_that_have_an_instruction() {
+    let cases = [
+        ("6.12", RETURN_0, "e8 f2 f2 ff c0", "2e 2e 2e 31 c0", ["e9 f3 f2 ff c0", "0f 85 ea f2 ff c0"]),
+        ("7.2", RETURN_0, "e8 f2 f2 ff c0", "2e 2e 2e 31 c0", ["e9 f3 f2 ff c0", "0f 85 ea f2 ff c0"]),
+        ("7.2", WARN, "e8 f2 f4 ff c0", "67 48 0f b9 3a", ["e9 f3 f4 ff c0", "0f 85 ea f4 ff c0"]),
+        ("7.3", UNLOCK, "e8 f2 f6 ff c0", "3e 3e c6 07 00", ["e9 f3 f6 ff c0", "0f 85 ea f6 ff c0"]),
+    ];
+    for (version, function, counted, instruction, [jump, conditional]) in cases {
+        let (mut guest, loaded) = machine(version, &[RETPOLINE, CALL_DEPTH], Some(function));
+        sites(&mut guest, &loaded, [counted, jump, conditional]);
+        assert_clean(&guest.verify(&loaded));
+        // The instruction is what other machines have.
+        guest.code(loaded.at(0, CALL), instruction);
+        assert_not_as(&guest.verify(&loaded), Rule::StaticCall);
+        let (mut guest, loaded) = machine(version, &[RETPOLINE], Some(function));
+        sites(&mut guest, &loaded, [instruction, jump, conditional]);
+        assert_clean(&guest.verify(&loaded));
+        guest.code(loaded.at(0, CALL), counted);
+        assert_not_as(&guest.verify(&loaded), Rule::StaticCall);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! x86-64: the states of CPUs, mitigations and tracing that change its code.
 
-use super::modules::{FEWER, MANY, MODULES};
+use super::modules::{FEWER, INSTANCE, MANY, MODULES, PROBED};
 use super::{Boot, Expected, KernelFrom, NO_KASLR};
 use crate::conformance::arch::AMD64;
 
@@ -19,6 +19,34 @@ const DEFAULT: Boot = Boot {
     gates: true,
 };
 
+/// A CPU whose kernel counts calls if told to, and what proves that it does.
+const STUFF: Boot = Boot {
+    cpu: "Skylake-Server",
+    append: "nokaslr retbleed=stuff",
+    expect: &[Expected { file: "vulnerabilities", line: "retbleed:Mitigation: Stuffing" }],
+    modules: FEWER,
+    ..DEFAULT
+};
+
+/// Another kernel than the one that the gate boots, as it is: what a suite has is not for us to keep.
+const fn of(name: &'static str, about: &'static str, kernel: &'static str) -> Boot {
+    Boot {
+        name,
+        about,
+        kernel: KernelFrom::Archive(kernel),
+        cpu: "EPYC-Milan",
+        cpus: 2,
+        append: "",
+        gates: false,
+        ..DEFAULT
+    }
+}
+
+/// Another state of the kernel that the gate boots.
+const fn state(name: &'static str, about: &'static str, cpu: &'static str, append: &'static str) -> Boot {
+    Boot { name, about, cpu, cpus: 2, append, modules: FEWER, ..DEFAULT }
+}
+
 pub(super) const BOOTS: &[Boot] = &[
     DEFAULT,
     Boot {
@@ -35,14 +63,36 @@ pub(super) const BOOTS: &[Boot] = &[
         append: "",
         ..DEFAULT
     },
+    Boot { name: "stuff", about: "retbleed=stuff on an Intel CPU: calls counted by thunks", ..STUFF },
     Boot {
-        name: "stuff",
-        about: "retbleed=stuff on an Intel CPU: calls counted by thunks",
-        cpu: "Skylake-Server",
-        append: "nokaslr retbleed=stuff",
-        expect: &[Expected { file: "vulnerabilities", line: "retbleed:Mitigation: Stuffing" }],
-        modules: FEWER,
-        ..DEFAULT
+        name: "stuff-full",
+        about: "the same with preempt=full: static calls of the function that returns 0 are counted",
+        append: "nokaslr retbleed=stuff preempt=full",
+        ..STUFF
+    },
+    Boot {
+        name: "stuff-6.18",
+        about: "counted calls, patched before alternatives are applied; only reports",
+        kernel: KernelFrom::Archive("debian:6.18"),
+        append: "retbleed=stuff preempt=full",
+        gates: false,
+        ..STUFF
+    },
+    Boot {
+        name: "stuff-7.2",
+        about: "the same with static calls of the function that warns; only reports",
+        kernel: KernelFrom::Archive("debian:7.2"),
+        append: "retbleed=stuff preempt=full",
+        gates: false,
+        ..STUFF
+    },
+    Boot {
+        name: "stuff-7.3",
+        about: "the same with preempt=lazy; only reports",
+        kernel: KernelFrom::Archive("debian:7.3"),
+        append: "retbleed=stuff preempt=lazy",
+        gates: false,
+        ..STUFF
     },
     Boot {
         name: "its",
@@ -95,6 +145,58 @@ cd /",
         modules: FEWER,
         ..DEFAULT
     },
+    Boot {
+        name: "instance",
+        about: "the function tracer of an instance: trampolines that the kernel makes at run time",
+        setup: INSTANCE,
+        expect: &[
+            Expected { file: "setup.log", line: "instance function, functions of ext4 " },
+            Expected { file: "setup.log", line: "tramp: 0x" },
+        ],
+        modules: FEWER,
+        ..DEFAULT
+    },
+    Boot {
+        name: "fprobe",
+        about: "probes of functions, at their entries and returns, beside kprobes",
+        setup: PROBED,
+        expect: &[Expected { file: "setup.log", line: "probes of functions 2" }],
+        modules: FEWER,
+        ..DEFAULT
+    },
+    Boot {
+        setup: INSTANCE,
+        modules: FEWER,
+        ..of("instance-7.3", "the same for 7.3; only reports", "debian:7.3")
+    },
+    Boot {
+        setup: PROBED,
+        modules: FEWER,
+        ..of("fprobe-7.3", "the same for 7.3; only reports", "debian:7.3")
+    },
+    state("no5lvl", "page tables of four levels", "max", "no5lvl"),
+    state("unmitigated", "mitigations=off", "Skylake-Server", "mitigations=off"),
+    state("pti", "page tables of their own for user space", "Skylake-Server", "pti=on nosmt"),
+    Boot {
+        expect: &[Expected { file: "vulnerabilities", line: "retbleed:Mitigation: untrained return thunk" }],
+        ..state("unret", "retbleed=unret: returns by way of a thunk", "EPYC-Rome", "retbleed=unret")
+    },
+    Boot {
+        expect: &[Expected { file: "vulnerabilities", line: "spec_rstack_overflow:" }],
+        ..state("safe-ret", "safe returns", "EPYC-Milan", "spec_rstack_overflow=safe-ret")
+    },
+    state("nosmap", "without supervisor mode access prevention", "max", "nosmap ibt=off"),
+    state("preempt-none", "preempt=none", "Skylake-Server", "preempt=none"),
+    state("preempt-full", "preempt=full", "EPYC-Milan", "preempt=full"),
+    of("6.16", "6.16; only reports", "debian:6.16"),
+    of("6.17", "6.17; only reports", "debian:6.17"),
+    of("6.18", "6.18; only reports", "debian:6.18"),
+    of("6.19", "6.19; only reports", "debian:6.19"),
+    of("7.0", "7.0; only reports", "debian:7.0"),
+    of("7.2", "7.2; only reports", "debian:7.2"),
+    of("7.3", "7.3; only reports", "debian:7.3"),
+    of("7.3-cloud", "7.3 for virtual machines; only reports", "debian:7.3:cloud"),
+    of("7.3-rt", "7.3 in real time; only reports", "debian:7.3:rt"),
     Boot {
         name: "newest",
         about: "the newest kernel of Debian's unstable suite; only reports",

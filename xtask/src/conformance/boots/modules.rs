@@ -94,3 +94,30 @@ echo 0 > tracing_on
 echo function > current_tracer
 echo tracer $(cat current_tracer), functions of ext4 $(grep -c '\\[ext4\\]' enabled_functions)
 cd /";
+
+/// An instance that traces the functions of one module, which gets a trampoline of its own, beside the tracer of all,
+/// which traces those of another and some of the same.
+pub(super) const INSTANCE: &str = "cd /sys/kernel/tracing
+mkdir instances/modmem
+echo 0 > tracing_on
+echo 0 > instances/modmem/tracing_on
+echo '*:mod:ext4' > instances/modmem/set_ftrace_filter
+echo function > instances/modmem/current_tracer
+echo '*:mod:xfs' > set_ftrace_filter
+echo 'ext4_f*' >> set_ftrace_filter
+echo function > current_tracer
+echo instance $(cat instances/modmem/current_tracer), functions of ext4 $(grep -c '\\[ext4\\]' enabled_functions)
+grep '\\[ext4\\]' enabled_functions | head -n 4
+cd /";
+
+/// Probes of functions, by way of the tracer, and one kprobe.
+pub(super) const PROBED: &str = "cd /sys/kernel/tracing
+echo 'f:modmem_entry ext4_file_open' >> dynamic_events
+echo 'f:modmem_return xfs_file_open%return' >> dynamic_events
+echo 'p:modmem_kprobe ext4_sync_file' >> dynamic_events
+echo 1 > events/fprobes/enable
+echo 1 > events/kprobes/enable
+echo probes of functions $(ls -d events/fprobes/modmem_* | wc -l)
+grep '\\[ext4\\]' enabled_functions
+cat /sys/kernel/debug/kprobes/list
+cd /";

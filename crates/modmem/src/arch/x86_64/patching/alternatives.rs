@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::Subject;
 use super::features::{Choice, decide};
-use super::insn::{CALL, Code, INT3, Insn, JMP8, JMP32, NOP, signed};
+use super::insn::{CALL, Code, INT3, Insn, JMP8, JMP32, NOP, branch, branch_target, signed};
 use super::{nops, paravirt};
 use crate::address::RunAddr;
 use crate::profile::AlternativeStyle;
@@ -35,7 +35,7 @@ const LENGTH_AT: u64 = 12;
 /// The table as the file has it.
 pub(super) fn read(subject: &Subject<'_, '_>) -> Result<Vec<Entry>, VerifyError> {
     let Some((table, size)) = subject.section(".altinstructions") else { return Ok(Vec::new()) };
-    let flagged = subject.profile.patching.alternatives != AlternativeStyle::InPlace;
+    let flagged = subject.profile.patching.alternative_flags;
     let entry_size = if flagged { 14 } else { 12 };
     let mut entries = Vec::new();
     entries.try_reserve_exact((size / entry_size) as usize).map_err(|_| VerifyError::OutOfMemory)?;
@@ -100,6 +100,8 @@ fn apply_group(subject: &mut Subject<'_, '_>, site: RunAddr, group: &[Entry], st
         .iter()
         .find(|entry| entry.flags & DIRECT_CALL != 0)
         .and_then(|_| paravirt::direct_call(subject, site, original.bytes()));
+    let bug = subject.kernel.bug_function;
+    let call = target.map(|(to, _)| DirectCall { to, bug });
     let nop_style = subject.profile.patching.nops;
     let mut replacements: Vec<Code> = Vec::new();
     if replacements.try_reserve_exact(group.len()).is_err() {
@@ -124,7 +126,7 @@ fn apply_group(subject: &mut Subject<'_, '_>, site: RunAddr, group: &[Entry], st
             AlternativeStyle::Sequential => {
                 for (entry, replacement) in group.iter().zip(&replacements) {
                     if applies(entry) {
-                        replace(&mut code, entry, entry.length, replacement, target.map(|(to, _)| to));
+                        replace(&mut code, entry, entry.length, replacement, call);
                     }
                     nops::optimize(&mut code.bytes_mut()[..usize::from(entry.length)], nop_style);
                 }
@@ -133,7 +135,7 @@ fn apply_group(subject: &mut Subject<'_, '_>, site: RunAddr, group: &[Entry], st
                 let longest = group.iter().map(|entry| entry.length).max().unwrap_or(0);
                 let last = group.iter().zip(&replacements).rev().find(|(entry, _)| applies(entry));
                 if let Some((entry, replacement)) = last {
-                    replace(&mut code, entry, longest, replacement, target.map(|(to, _)| to));
+                    replace(&mut code, entry, longest, replacement, call);
                 }
                 nops::optimize(&mut code.bytes_mut()[..usize::from(longest)], nop_style);
             }
@@ -174,16 +176,27 @@ fn replace_simply(code: &mut Code, entry: &Entry, replacement: &Code) {
     code.bytes_mut()[..length].copy_from_slice(new.bytes());
 }
 
-/// 6.4 and later: every relative branch and operand is moved.
-fn replace(code: &mut Code, entry: &Entry, length: u8, replacement: &Code, call: Option<Option<u64>>) {
+/// What a direct call is to call.
+#[derive(Clone, Copy)]
+struct DirectCall {
+    /// The function; `None` where the call goes away.
+    to: Option<u64>,
+    /// What replacements in files call: the function that stops the machine.
+    bug: Option<u64>,
+}
+
+/// 6.5 and later: every relative branch and operand is moved.
+fn replace(code: &mut Code, entry: &Entry, length: u8, replacement: &Code, call: Option<DirectCall>) {
     let mut new = *replacement;
-    if let Some(target) = call
+    if let Some(DirectCall { to, bug }) = call
         && entry.flags & DIRECT_CALL != 0
     {
-        match target {
-            Some(target) if new.bytes().len() == 5 => {
-                // As if it stood with the replacement: it is moved below.
-                new = Code::of(&super::insn::branch(CALL, entry.replacement.0, target));
+        match (to, branch_target(new.bytes(), CALL, entry.replacement.0)) {
+            (Some(to), Some(through)) if new.bytes().len() == 5 => {
+                // By how far it is from one to the other: a call that is counted on its way stays one. As if it stood
+                // with the replacement: it is moved below.
+                let way = to.wrapping_sub(bug.unwrap_or(through));
+                new = Code::of(&branch(CALL, entry.replacement.0, through.wrapping_add(way)));
             }
             _ => new = Code::empty(),
         }

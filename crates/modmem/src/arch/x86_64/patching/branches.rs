@@ -17,6 +17,9 @@ const RETURN_ZERO: [u8; 5] = [0x2e, 0x2e, 0x2e, 0x31, 0xc0];
 /// `ud1 (%edx), %rdi`: a static call of the function that warns (7.x).
 const WARN: [u8; 5] = [0x67, 0x48, 0x0f, 0xb9, 0x3a];
 
+/// `ds ds movb $0, (%rdi)`: a static call of the function that unlocks a spinlock (7.3).
+const UNLOCK: [u8; 5] = [0x3e, 0x3e, 0xc6, 0x07, 0x00];
+
 /// Entries of functions: a NOP, or a call of a tracer (arch/x86/kernel/ftrace.c).
 pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
     for &address in entries {
@@ -194,9 +197,10 @@ fn shown_function(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, foun
     let bytes = found.bytes();
     match form {
         Form::Call if bytes == NOP5 => Some(0),
-        Form::Call if bytes == RETURN_ZERO => subject.kernel.return_zero,
-        Form::Call if bytes == WARN => subject.kernel.warn,
         Form::Call => {
+            if let Some((function, _)) = inlined(subject).into_iter().find(|(_, code)| bytes == code) {
+                return function;
+            }
             let target = branch_target(bytes, CALL, site.0)?;
             // Perhaps a call that is counted on its way.
             let behind = target.wrapping_add(super::call_thunks::COUNT_LENGTH);
@@ -216,16 +220,27 @@ fn shown_function(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, foun
     }
 }
 
+/// Functions that have an instruction instead of a call.
+fn inlined(subject: &Subject<'_, '_>) -> [(Option<u64>, [u8; 5]); 3] {
+    let kernel = subject.kernel;
+    let unlock = kernel.unlock.filter(|_| subject.profile.patching.unlock_inlined);
+    [(kernel.return_zero, RETURN_ZERO), (kernel.warn, WARN), (unlock, UNLOCK)]
+}
+
 fn encode(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, function: u64) -> Code {
     match form {
         Form::Call if function == 0 => Code::of(&NOP5),
-        Form::Call if Some(function) == subject.kernel.return_zero => Code::of(&RETURN_ZERO),
-        Form::Call if Some(function) == subject.kernel.warn => Code::of(&WARN),
         Form::Call => {
             let counts = leaning(subject, CALL_DEPTH);
             let length = super::call_thunks::COUNT_LENGTH;
+            // A call that is counted stays one: the function is looked at only after its address has become that of
+            // the code before it.
             let counted = if counts { counted_target(subject, site, function, length) } else { None };
-            Code::of(&branch(CALL, site.0, counted.map_or(function, |(target, _)| target)))
+            if let Some((target, _)) = counted {
+                return Code::of(&branch(CALL, site.0, target));
+            }
+            let instruction = inlined(subject).into_iter().find(|(known, _)| *known == Some(function));
+            instruction.map_or(Code::of(&branch(CALL, site.0, function)), |(_, code)| Code::of(&code))
         }
         Form::Jump if function == 0 => returns::return_at(subject, site).0,
         Form::Jump => Code::of(&branch(JMP32, site.0, function)),

@@ -105,6 +105,44 @@ impl Insn {
         (self.opcode == NOP && !self.rep) || (self.opcode == 0x0f && self.opcode2 == 0x1f)
     }
 
+    /// Whether Linux from 6.19 on takes it for a NOP (arch/x86/lib/insn-eval.c:insn_is_nop); `bytes` begin with it.
+    pub(super) fn is_idle(&self, bytes: &[u8]) -> bool {
+        let Some(bytes) = bytes.get(..self.length) else { return false };
+        let at = opcode_offset(bytes);
+        let (prefixes, rest) = bytes.split_at(at);
+        let rex = prefixes.last().copied().filter(|byte| byte & 0xf0 == 0x40).unwrap_or(0);
+        let legacy = prefixes.get(..at - usize::from(rex != 0)).unwrap_or_default();
+        let wide = rex & 8 != 0;
+        // The first register is the one in the middle of the second byte, what it is compared with is at the end.
+        let (mode, register, other) = match rest.get(1) {
+            Some(modrm) => (modrm >> 6, modrm >> 3 & 7 | (rex & 4) << 1, modrm & 7 | (rex & 1) << 3),
+            None => (0, 0, 0),
+        };
+        match *rest {
+            [0x0f, 0x1f, modrm, ..] => modrm >> 3 & 7 | (rex & 4) << 1 == 0,
+            // mov %reg, %reg
+            [0x89, _] => wide && mode == 3 && register == other,
+            // lea 0(%reg), %reg
+            [0x8d, _, ref operand @ ..] => {
+                let (base, displacement) = match (other & 7, operand) {
+                    (4, [sib, displacement @ ..]) => {
+                        let index = sib >> 3 & 7 | (rex & 2) << 2;
+                        let plain = sib >> 6 == 0 && index == 4;
+                        (plain.then_some(sib & 7 | (rex & 1) << 3), displacement)
+                    }
+                    _ => (Some(other), operand),
+                };
+                wide && matches!(mode, 1 | 2)
+                    && displacement.iter().all(|&byte| byte == 0)
+                    && legacy.iter().all(|&byte| byte == 0x3e)
+                    && base == Some(register)
+            }
+            [NOP] => rex & 1 == 0 && !legacy.contains(&0xf3),
+            [JMP32 | JMP8, ref displacement @ ..] => displacement.iter().all(|&byte| byte == 0),
+            _ => false,
+        }
+    }
+
     /// Whether it is a conditional branch with 32 bits of displacement.
     pub(super) const fn is_jcc32(&self) -> bool {
         self.opcode == 0x0f && self.opcode2 & 0xf0 == 0x80

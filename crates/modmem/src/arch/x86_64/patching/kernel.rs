@@ -50,6 +50,7 @@ pub(crate) struct Kernel {
     /// Functions that static calls have instructions for.
     pub(super) return_zero: Option<u64>,
     pub(super) warn: Option<u64>,
+    pub(super) unlock: Option<u64>,
     pub(super) static_return: Option<u64>,
     /// Where the code that counts calls is copied from, and its bytes if they are at hand.
     count: Option<(RunAddr, Option<Code>)>,
@@ -76,6 +77,7 @@ impl Kernel {
             pv_ops: symbol(b"pv_ops").map(RunAddr),
             return_zero: symbol(b"__static_call_return0"),
             warn: symbol(b"__WARN_trap"),
+            unlock: symbol(b"__raw_callee_save___native_queued_spin_unlock"),
             static_return: symbol(b"__static_call_return"),
             count: count.map(|(start, end)| {
                 let bytes = guest.bytes(RunAddr(start), (end - start) as usize);

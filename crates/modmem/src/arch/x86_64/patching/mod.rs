@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 pub(crate) use kernel::Kernel;
 
 use crate::address::RunAddr;
-use crate::profile::AlternativeStyle;
+use crate::profile::CountedCalls;
 use crate::verify::rules::Rules;
 use crate::verify::tables;
 use crate::verify::{VerifyError, subject};
@@ -48,24 +48,23 @@ impl Rules for Kernel {
 
 /// Applies all rules to a module.
 fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
-    let style = subject.profile.patching.alternatives;
     paravirt::apply(subject);
     retpolines::apply(subject)?;
     returns::apply(subject)?;
     let mut entries = alternatives::read(subject)?;
-    match style {
-        AlternativeStyle::LastWins => {
-            call_thunks::apply(subject, &[])?;
-            alternatives::apply(subject, &mut entries);
-        }
-        AlternativeStyle::Sequential => {
+    match subject.profile.patching.counted_calls {
+        CountedCalls::None => alternatives::apply(subject, &mut entries),
+        CountedCalls::AfterAlternatives => {
             alternatives::apply(subject, &mut entries);
             let mut sites: Vec<RunAddr> = Vec::new();
             sites.try_reserve_exact(entries.len()).map_err(|_| VerifyError::OutOfMemory)?;
             sites.extend(entries.iter().map(|entry| entry.site));
             call_thunks::apply(subject, &sites)?;
         }
-        AlternativeStyle::InPlace => alternatives::apply(subject, &mut entries),
+        CountedCalls::BeforeAlternatives => {
+            call_thunks::apply(subject, &[])?;
+            alternatives::apply(subject, &mut entries);
+        }
     }
     small::seal_endbr(subject)?;
     small::locks(subject)?;

@@ -52,7 +52,8 @@ fn fill_one(bytes: &mut [u8]) {
 pub(super) fn optimize(bytes: &mut [u8], style: NopStyle) {
     match style {
         NopStyle::SingleBytes => optimize_single_bytes(bytes),
-        NopStyle::AllNops => optimize_all(bytes),
+        NopStyle::AllNops => optimize_all(bytes, |insn, _| insn.is_nop()),
+        NopStyle::Idle => optimize_all(bytes, Insn::is_idle),
     }
 }
 
@@ -72,18 +73,18 @@ fn optimize_single_bytes(bytes: &mut [u8]) {
     }
 }
 
-fn optimize_all(bytes: &mut [u8]) {
+fn optimize_all(bytes: &mut [u8], is_nop: impl Fn(&Insn, &[u8]) -> bool) {
     let mut at = 0;
     while at < bytes.len() {
         let Some(insn) = Insn::decode(&bytes[at..]) else { return };
         let mut next = at + insn.length;
-        if insn.is_nop() {
+        if is_nop(&insn, &bytes[at..]) {
             // One that reaches the end is as it should be.
             if next == bytes.len() {
                 return;
             }
-            while let Some(insn) = bytes.get(next..).filter(|rest| !rest.is_empty()).and_then(Insn::decode)
-                && insn.is_nop()
+            while let Some(rest) = bytes.get(next..).filter(|rest| !rest.is_empty())
+                && let Some(insn) = Insn::decode(rest).filter(|insn| is_nop(insn, rest))
             {
                 next += insn.length;
             }
