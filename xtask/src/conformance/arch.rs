@@ -150,7 +150,15 @@ pub(super) static S390X: Arch = Arch {
     disk: &["virtio_blk"],
     // What alternatives are chosen by: facilities, branch prediction, where the lowcore lies
     // (arch/s390/kernel/alternative.c).
-    words: &[("stfle_fac_list", 128), ("nobp", 4), ("relocate_lowcore", 4), ("ftrace_trace_function", 8)],
+    words: &[
+        ("stfle_fac_list", 128),
+        ("alt_stfle_fac_list", 128),
+        ("nobp", 4),
+        ("relocate_lowcore", 4),
+        ("machine_features", 8),
+        ("machine_flags", 8),
+        ("ftrace_trace_function", 8),
+    ],
     held: HELD,
     key: 16,
 };

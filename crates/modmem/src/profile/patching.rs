@@ -104,6 +104,9 @@ pub struct Patching {
     pub arm64_trampolines: u8,
     /// Alternatives on s390x.
     pub s390_alternatives: S390Alternatives,
+    /// Whether s390x has its stack protector's canary in the lowcore, and changes code to load it from there: from 6.19
+    /// on (f5730d44e05e).
+    pub s390_stack_protector: bool,
     /// Bytes of `struct bug_entry` with relative pointers: from 6.19 on with a format.
     pub bug_entry: u64,
 }
@@ -155,6 +158,7 @@ impl Patching {
                 () if before(6, 14) => S390Alternatives::Typed,
                 () => S390Alternatives::Features,
             },
+            s390_stack_protector: !before(6, 19),
             bug_entry: if before(6, 19) { 12 } else { 16 },
         }
     }

@@ -35,6 +35,8 @@ pub enum Rule {
     StaticCall,
     /// An instruction that signs or checks a return address, made to use a shadow stack (`.init.eh_frame`).
     ShadowStack,
+    /// A load of the address of the stack protector's canary (`__stack_protector_loc`).
+    StackProtector,
     /// A probe that the caller declared.
     Kprobe,
     /// A table sorted by the loader (`__ex_table`, ORC, `__mcount_loc`).
@@ -43,6 +45,9 @@ pub enum Rule {
     RewrittenTable,
     /// A flag that the kernel sets when a warning was printed once (`__bug_table`).
     BugFlag,
+    /// A reference to data of the kernel's whose address no list has: as it is if the address is the one that such
+    /// references show.
+    UnlistedSymbol,
     /// A symbol in a section that is not loaded, in the symbol table of a module whose init has not returned, or that
     /// is a livepatch.
     UnloadedSymbol,
@@ -52,7 +57,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 19] = [
         Rule::Alternative,
         Rule::Paravirt,
         Rule::Retpoline,
@@ -64,10 +69,12 @@ impl Rule {
         Rule::JumpLabel,
         Rule::StaticCall,
         Rule::ShadowStack,
+        Rule::StackProtector,
         Rule::Kprobe,
         Rule::SortedTable,
         Rule::RewrittenTable,
         Rule::BugFlag,
+        Rule::UnlistedSymbol,
         Rule::UnloadedSymbol,
         Rule::Livepatch,
     ];
@@ -86,10 +93,12 @@ impl Rule {
             Rule::JumpLabel => "jump labels",
             Rule::StaticCall => "static calls",
             Rule::ShadowStack => "shadow stacks",
+            Rule::StackProtector => "stack protector",
             Rule::Kprobe => "kprobes",
             Rule::SortedTable => "sorted tables",
             Rule::RewrittenTable => "rewritten tables",
             Rule::BugFlag => "warning flags",
+            Rule::UnlistedSymbol => "symbols in no list",
             Rule::UnloadedSymbol => "symbols of sections not loaded",
             Rule::Livepatch => "livepatch",
         }
@@ -220,6 +229,13 @@ pub enum Why {
         rule: Rule,
         /// Where it goes.
         target: RunAddr,
+    },
+    /// The rule puts the address of something there that says who traces a function, but not this one.
+    WrongMark {
+        /// The rule.
+        rule: Rule,
+        /// The address.
+        mark: RunAddr,
     },
 }
 

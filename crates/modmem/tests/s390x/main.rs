@@ -6,6 +6,7 @@ mod alternatives;
 mod guest;
 mod linking;
 mod module;
+mod stack_protector;
 #[path = "../support/mod.rs"]
 mod support;
 mod tables;

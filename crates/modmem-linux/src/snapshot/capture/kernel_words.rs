@@ -34,13 +34,14 @@ const ARM64: [KernelWord; 4] = [
     word("ftrace_graph_entry", 8, "whether their returns are traced"),
 ];
 
-const S390: [KernelWord; 8] = [
+const S390: [KernelWord; 9] = [
     word("stfle_fac_list", 128, "the machine's facilities, by which alternatives are chosen"),
     word("alt_stfle_fac_list", 128, "those that alternatives go by, before Linux 6.12"),
     word("nobp", 4, "whether branch prediction is to be left alone"),
     word("nospec_disable", 4, "whether expolines were taken out"),
     word("relocate_lowcore", 4, "where each CPU's lowcore lies"),
-    word("machine_flags", 8, "what the machine has beside its facilities"),
+    word("machine_features", 8, "what the machine has beside its facilities, since Linux 6.14"),
+    word("machine_flags", 8, "the same before"),
     word("ftrace_trace_function", 8, "whether functions are traced"),
     word("ftrace_graph_entry", 8, "whether their returns are traced"),
 ];

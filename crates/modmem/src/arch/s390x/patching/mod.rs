@@ -1,6 +1,6 @@
 //! What s390x kernels do to a module's code and tables after relocation.
 //!
-//! Alternatives and expolines (arch/s390/kernel/module.c:module_finalize), then ftrace and jump labels. An entry of a
+//! Alternatives, expolines and loads of the stack protector's canary (arch/s390/kernel/module.c:module_finalize), then ftrace and jump labels. An entry of a
 //! function that can be traced branches to a trampoline of its own, in pages that belong to the module and are none of
 //! its memories; they are compared as well.
 
@@ -10,6 +10,7 @@ mod insn;
 mod kernel;
 mod labels;
 mod probes;
+mod stack_protector;
 mod tracing;
 mod trampolines;
 
@@ -41,6 +42,7 @@ fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
     tables::exceptions(subject, 12)?;
     alternatives::apply(subject)?;
     expolines::apply(subject);
+    stack_protector::apply(subject)?;
     let functions = tables::function_entries(subject, "__mcount_loc")?;
     tracing::apply(subject, &functions)?;
     let labels = tables::jump_labels(subject)?;
