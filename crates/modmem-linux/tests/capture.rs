@@ -172,6 +172,25 @@ fn hashed_areas_are_told_and_memory_is_found_by_sections_and_symbols() {
 }
 
 #[test]
+fn a_list_of_areas_that_contradicts_itself_is_taken_with_its_contradiction() {
+    let machine = machine();
+    let areas = fs::read_to_string(machine.path().join("proc/vmallocinfo")).unwrap();
+    let freed = format!("{TEXT:#018x}-{:#018x}   12288 unpurged vm_area\n", TEXT + 0x3000);
+    write(machine.path(), "proc/vmallocinfo", format!("{areas}{freed}"));
+    let snapshot = Snapshot::capture(machine.path()).unwrap();
+    assert_eq!((snapshot.areas.len(), snapshot.contradictory_areas.len()), (3, 1));
+    assert_eq!(snapshot.missing, [""; 0]);
+    assert!(snapshot.areas[0].pages() == Some(2) && snapshot.contradictory_areas[0].is_freed());
+    assert!(snapshot.memory.bytes(TEXT, 0x2000).is_some());
+    let mut file = Vec::new();
+    snapshot.write_to(&mut file).unwrap();
+    let tar = zstd::decode_all(&file[..]).unwrap();
+    let copy = Snapshot::from_tar("copy", &tar[..]).unwrap();
+    assert_eq!((&copy.areas, &copy.contradictory_areas), (&snapshot.areas, &snapshot.contradictory_areas));
+    assert!(copy.contradiction().is_some());
+}
+
+#[test]
 fn what_cannot_be_read_is_told_and_the_rest_is_taken() {
     let machine = machine();
     let root = machine.path();

@@ -25,6 +25,9 @@ pub(crate) fn run(arguments: &SnapshotArgs) -> Result<()> {
     for missing in &snapshot.missing {
         output::tell(&format!("missing: {}", harmless(missing)));
     }
+    if let Some(contradiction) = snapshot.contradiction() {
+        output::tell(&format!("note: {}", harmless(&contradiction)));
+    }
     let name = if to_stdout { "standard output".into() } else { arguments.output.display().to_string() };
     output::tell(&format!(
         "{}: {}, {} modules, {} symbols, {} of memory",

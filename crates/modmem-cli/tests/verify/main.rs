@@ -1,6 +1,7 @@
 //! `modmem verify` as a user types it: on a machine made of the sample modules, untouched and tampered with, and on
 //! recorded kernels where there are some.
 
+mod areas;
 mod hooks;
 mod machine;
 mod recorded;

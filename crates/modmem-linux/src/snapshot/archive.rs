@@ -169,7 +169,7 @@ fn text_member(snapshot: &Snapshot, name: &str) -> Option<String> {
         "modules" => Some(modules::write(&snapshot.modules)),
         "sections" => list(modules::write_sections(&snapshot.modules)),
         "modinfo" => list(modules::write_sizes(&snapshot.modules)),
-        "vmallocinfo" => list(areas::write(&snapshot.areas)),
+        "vmallocinfo" => list(areas::write(snapshot.areas.iter().chain(&snapshot.contradictory_areas))),
         "kprobes" => snapshot.kprobes.as_deref().map(kprobes::write),
         "scanned" => list(ranges::write(snapshot.memory.scanned())),
         "torn" => list(ranges::write(&snapshot.torn)),

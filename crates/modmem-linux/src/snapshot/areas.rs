@@ -22,13 +22,27 @@ pub struct Area {
 /// What `/proc/vmallocinfo` says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Areas {
-    /// The areas, by address.
-    Known(Vec<Area>),
+    /// Its areas.
+    Known(Listed),
     /// Its addresses are hidden or hashed: they do not fit the sizes beside them.
     Hidden,
 }
 
+/// The areas of one list, in order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// By address; none overlap.
+    pub(crate) areas: Vec<Area>,
+    /// Those that lie where one of the others does, by address.
+    pub(crate) contradictory: Vec<Area>,
+}
+
 impl Area {
+    /// Whether it was given back and only waits for its addresses to be free again (mm/vmalloc.c:show_purge_info).
+    pub fn is_freed(&self) -> bool {
+        self.rest == "unpurged vm_area"
+    }
+
     /// Pages that back the area, where the kernel says.
     pub fn pages(&self) -> Option<u64> {
         self.rest.split(' ').find_map(|word| word.strip_prefix("pages=")?.parse().ok())
@@ -66,20 +80,40 @@ pub(crate) fn parse(shown: &str, input: impl BufRead) -> Result<Areas, Error> {
     if hidden {
         return Ok(Areas::Hidden);
     }
-    in_order(areas).map(Areas::Known).map_err(|problem| Error::malformed(shown, problem))
+    Ok(Areas::Known(in_order(areas)))
 }
 
-/// The areas by address; those that overlap are refused, in words.
-pub(crate) fn in_order(mut areas: Vec<Area>) -> Result<Vec<Area>, String> {
-    areas.sort_by_key(|area| (area.range.start, area.range.end));
-    if let Some(pair) = areas.windows(2).find(|pair| pair[1].range.start < pair[0].range.end) {
-        let [first, second] = [&pair[0].range, &pair[1].range];
-        return Err(format!(
-            "areas {:#x}-{:#x} and {:#x}-{:#x} overlap",
-            first.start, first.end, second.start, second.end
-        ));
+/// The areas by address, and apart from them those that lie where another one does.
+///
+/// No two areas overlap in any kernel, but its list is not of one moment. Areas in use are shown first and those that
+/// were given back after them, under another lock: what is given back in between is there twice
+/// (mm/vmalloc.c:vmalloc_info_show). Before 6.9 each piece of the list is found by its number, so that one more in front
+/// of it repeats an area (mm/vmalloc.c:s_start). Of two, the one that is in use stays: it is the one to be explained.
+pub(crate) fn in_order(mut areas: Vec<Area>) -> Listed {
+    areas.sort_by_key(|area| (area.range.start, area.range.end, area.is_freed()));
+    let mut listed = Listed { areas: Vec::with_capacity(areas.len()), contradictory: Vec::new() };
+    for area in areas {
+        match listed.areas.last_mut().filter(|last| area.range.start < last.range.end) {
+            None => listed.areas.push(area),
+            Some(last) if last.is_freed() && !area.is_freed() => {
+                listed.contradictory.push(std::mem::replace(last, area));
+            }
+            Some(_) => listed.contradictory.push(area),
+        }
     }
-    Ok(areas)
+    listed
+}
+
+/// In words, what the areas are that contradict others; `None` without any.
+pub(crate) fn contradiction(contradictory: &[Area]) -> Option<String> {
+    let first = contradictory.first()?;
+    let range = format!("{:#x}-{:#x}", first.range.start, first.range.end);
+    Some(format!(
+        "the list of vmalloc areas contradicts itself, so it changed while it was read: {} of its areas lie where \
+         others do, the first at {range} ({}); each is judged as if it were the only one, and some may be missing",
+        contradictory.len(),
+        first.rest
+    ))
 }
 
 /// An area and its size as told.
@@ -94,7 +128,7 @@ fn parse_line(line: &str) -> Option<(Area, u64)> {
 }
 
 /// Writes what [`parse`] reads.
-pub(crate) fn write(areas: &[Area]) -> String {
+pub(crate) fn write<'a>(areas: impl IntoIterator<Item = &'a Area>) -> String {
     let mut text = String::new();
     for Area { range, rest, .. } in areas {
         let size = range.end.saturating_sub(range.start);
@@ -113,9 +147,15 @@ mod tests {
         0xffffffffc0204000-0xffffffffc0206000    8192 unpurged vm_area\n\
         0xffffffffc0400000-0xffffffffc0800000 4194304 \n";
 
+    fn known(text: &str) -> Listed {
+        let Areas::Known(listed) = parse("vmallocinfo", text.as_bytes()).unwrap() else { panic!() };
+        listed
+    }
+
     #[test]
     fn lines_come_back_as_they_were() {
-        let Areas::Known(areas) = parse("vmallocinfo", TEXT.as_bytes()).unwrap() else { panic!() };
+        let Listed { areas, contradictory } = known(TEXT);
+        assert_eq!(contradictory, []);
         assert_eq!((areas[0].caller.as_str(), areas[0].pages()), ("load_module", Some(2)));
         assert_eq!((areas[2].caller.as_str(), areas[2].pages()), ("", None));
         assert_eq!(areas[0].backed(), 0xffff_ffff_c020_1000..0xffff_ffff_c020_3000);
@@ -134,10 +174,43 @@ mod tests {
     }
 
     #[test]
-    fn areas_that_overlap_or_are_none_are_errors() {
-        let error = parse("v", &b"0x1000-0x3000 8192 a\n0x2000-0x3000 4096 b\n"[..]).unwrap_err().to_string();
-        assert!(error.contains("0x1000-0x3000 and 0x2000-0x3000 overlap"), "{error}");
+    fn lines_that_are_no_areas_are_errors() {
         assert!(parse("v", &b"0x1000-0x3000\n"[..]).is_err());
         assert!(parse("v", &b"hello\n"[..]).is_err());
+    }
+
+    /// Callers and what is freed, of those that stay and of those that contradict them.
+    fn split(text: &str) -> (Vec<String>, Vec<String>) {
+        let Listed { areas, contradictory } = known(text);
+        assert!(areas.windows(2).all(|pair| pair[0].range.end <= pair[1].range.start));
+        let shown = |areas: Vec<Area>| {
+            let line = |area: Area| format!("{:x} {}", area.range.start, area.rest);
+            areas.into_iter().map(line).collect()
+        };
+        (shown(areas), shown(contradictory))
+    }
+
+    #[test]
+    fn of_areas_at_one_place_the_one_in_use_stays_and_no_other_is_lost() {
+        let freed = "unpurged vm_area";
+        let twice = format!("0x1000-0x3000 8192 {freed}\n0x1000-0x3000 8192 f\n0x3000-0x4000 4096 g\n");
+        assert_eq!(
+            split(&twice),
+            (vec!["1000 f".into(), "3000 g".into()], vec![format!("1000 {freed}")]),
+            "given back while the list was read"
+        );
+        let same = "0x1000-0x3000 8192 f\n0x1000-0x3000 8192 f\n";
+        assert_eq!(split(same), (vec!["1000 f".into()], vec!["1000 f".into()]));
+        let larger = format!("0x1000-0x5000 16384 {freed}\n0x2000-0x3000 4096 f\n0x4000-0x5000 4096 g\n");
+        assert_eq!(
+            split(&larger),
+            (vec!["2000 f".into(), "4000 g".into()], vec![format!("1000 {freed}")]),
+            "taken again by others"
+        );
+        let real = "0x1000-0x3000 8192 f\n0x2000-0x4000 8192 g\n0x3000-0x5000 8192 h\n";
+        assert_eq!(split(real), (vec!["1000 f".into(), "3000 h".into()], vec!["2000 g".into()]));
+        let said = contradiction(&known(real).contradictory).unwrap();
+        assert!(said.contains("1 of its areas") && said.contains("0x2000-0x4000 (g)"), "{said}");
+        assert_eq!(contradiction(&[]), None);
     }
 }

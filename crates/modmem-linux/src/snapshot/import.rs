@@ -267,16 +267,16 @@ pub(crate) fn read(
         }
     };
     let areas = match machine.areas {
-        None => Vec::new(),
+        None => areas::Listed::default(),
         Some(Areas::File(file)) => match areas::parse(&file, open(&file)?)? {
-            areas::Areas::Known(areas) => areas,
+            areas::Areas::Known(listed) => listed,
             areas::Areas::Hidden => return Err(Error::malformed(file, "its addresses are hidden or hashed")),
         },
         Some(Areas::List(list)) => {
             let areas: Option<Vec<Area>> = list.into_iter().map(OneArea::area).collect();
             let areas = areas
                 .ok_or_else(|| wrong("an area ends before it starts, or its caller is no name".to_owned()))?;
-            areas::in_order(areas).map_err(&wrong)?
+            areas::in_order(areas)
         }
     };
     let (mut records, mut total) = (Vec::new(), 0);
@@ -303,7 +303,8 @@ pub(crate) fn read(
         cpus: machine.cpus,
         modules,
         symbols,
-        areas,
+        areas: areas.areas,
+        contradictory_areas: areas.contradictory,
         memory: MemoryRecords::new(records).map_err(&wrong)?.with_scanned(scanned),
         missing: machine.missing,
         module_files: machine.module_files.map(|file| ModuleFiles::at(file.into())),

@@ -81,7 +81,9 @@ impl Members {
             "sections" => self.sections = modules::parse_sections(shown, input)?,
             "modinfo" => self.sizes = modules::parse_sizes(shown, input)?,
             "vmallocinfo" => match areas::parse(shown, input)? {
-                Areas::Known(areas) => snapshot.areas = areas,
+                Areas::Known(listed) => {
+                    (snapshot.areas, snapshot.contradictory_areas) = (listed.areas, listed.contradictory);
+                }
                 Areas::Hidden => self.note("vmallocinfo: its addresses are hidden or hashed"),
             },
             "kprobes" => snapshot.kprobes = Some(kprobes::parse(shown, input)?),

@@ -87,8 +87,10 @@ pub struct Snapshot {
     pub modules: Vec<ModuleRecord>,
     /// The symbols of the kernel and of its modules.
     pub symbols: SymbolTable,
-    /// The areas of vmalloc, by address.
+    /// The areas of vmalloc, by address; none overlap.
     pub areas: Vec<Area>,
+    /// Areas that the list has too, although they lie where one of the others does: it changed while it was read.
+    pub contradictory_areas: Vec<Area>,
     /// The bytes of module memory, and of the kernel's own words that decide about patched code.
     pub memory: MemoryRecords,
     /// Pages that changed while they were read, each time that they were read: what they hold is of no one moment.
@@ -196,6 +198,11 @@ impl Snapshot {
         let start = image::start_of(text, self.config.as_ref().map(|config| config.as_bytes()));
         let text_end = self.symbols.kernel("_etext").unwrap_or(end);
         Some(KernelPlace { start: RunAddr(start), text_end: RunAddr(text_end), end: RunAddr(end) })
+    }
+
+    /// In words, that the list of areas contradicts itself, if it does.
+    pub fn contradiction(&self) -> Option<String> {
+        areas::contradiction(&self.contradictory_areas)
     }
 
     /// The area of vmalloc that an address lies in.

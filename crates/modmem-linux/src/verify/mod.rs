@@ -217,5 +217,6 @@ fn remarks(snapshot: &Snapshot, verifier: &Verifier<'_>) -> Vec<String> {
                     must be in step with itself, and what only one place shows is taken as it is";
         remarks.push(text.into());
     }
+    remarks.extend(snapshot.contradiction());
     remarks
 }

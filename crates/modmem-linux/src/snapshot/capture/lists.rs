@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use super::{Machine, is_absent};
+use super::{ATTEMPTS, Machine, is_absent};
 use crate::{
     Error,
     module_file::read_file,
     snapshot::{
-        Area, Kprobe, ModuleRecord, SectionAddress,
-        areas::{self, Areas},
+        Kprobe, ModuleRecord, SectionAddress,
+        areas::{self, Areas, Listed},
         kprobes,
         lines::hex,
         modules, notes,
@@ -106,13 +106,24 @@ pub(super) fn symbols(machine: &mut Machine<'_>) -> SymbolTable {
 }
 
 /// The areas of vmalloc, where they can be read.
-pub(super) fn areas(machine: &mut Machine<'_>) -> Option<Vec<Area>> {
+///
+/// A list that contradicts itself changed while it was read, and is read again.
+pub(super) fn areas(machine: &mut Machine<'_>) -> Option<Listed> {
     let path = "proc/vmallocinfo";
     let shown = machine.path(path).display().to_string();
     let consequence =
         "module memory is taken where sections and symbols lie, and verify cannot see blocks without owner";
-    match machine.open(path).and_then(|file| areas::parse(&shown, file)) {
-        Ok(Areas::Known(areas)) => Some(areas),
+    let read = || machine.open(path).and_then(|file| areas::parse(&shown, file));
+    let torn = |read: &Result<Areas, Error>| matches!(read, Ok(Areas::Known(listed)) if !listed.contradictory.is_empty());
+    let mut list = read();
+    for _ in 1..ATTEMPTS {
+        if !torn(&list) {
+            break;
+        }
+        list = read();
+    }
+    match list {
+        Ok(Areas::Known(listed)) => Some(listed),
         Ok(Areas::Hidden) => {
             let why = "its addresses are hashed or hidden (kernel.kptr_restrict=1 shows them to root)";
             machine.miss("vmallocinfo", why, consequence);

@@ -110,8 +110,8 @@ fn take(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<(), Error>
     }
     lists::read_sysfs(machine, &mut snapshot.modules);
     snapshot.symbols = lists::symbols(machine);
-    let areas = lists::areas(machine);
-    snapshot.areas = areas.unwrap_or_default();
+    let listed = lists::areas(machine).unwrap_or_default();
+    (snapshot.areas, snapshot.contradictory_areas) = (listed.areas, listed.contradictory);
     snapshot.kprobes = lists::kprobes(machine, snapshot.config.as_deref());
     let consequence = "no module memory is in the snapshot, so verify has nothing to compare";
     let mut kcore = match Kcore::open(&machine.path("proc/kcore")) {

@@ -68,7 +68,11 @@ impl Survey {
             let behind = scanned.partition_point(|range| range.end <= address);
             scanned.get(behind).is_some_and(|range| range.start <= address)
         };
-        let listed = snapshot.areas.iter().filter(|area| is_asked_for(snapshot, profile, &ranges, area));
+        // Where the list contradicts itself, each area has to be explained; what is there twice, once.
+        let contradictory = snapshot.contradictory_areas.iter();
+        let contradictory = contradictory.filter(|area| snapshot.area(area.range.start) != Some(*area));
+        let listed = snapshot.areas.iter().chain(contradictory);
+        let listed = listed.filter(|area| is_asked_for(snapshot, profile, &ranges, area));
         let listed = listed.filter(|area| !is_scanned(area.range.start));
         pieces.extend(listed.map(|area| Piece {
             range: area.range.start..end_of_pages(area, profile.page_size),
@@ -100,7 +104,7 @@ fn scanned_pieces(snapshot: &Snapshot, profile: &Profile, ranges: &[Range<u64>])
     let mut pieces = Vec::new();
     for mut part in parts {
         while part.start < part.end {
-            let area = snapshot.area(part.start).filter(|area| !is_freed(area));
+            let area = snapshot.area(part.start).filter(|area| !area.is_freed());
             let next = snapshot.areas.partition_point(|area| area.range.start <= part.start);
             let next = snapshot.areas.get(next).map_or(u64::MAX, |area| area.range.start);
             let end = match area {
@@ -124,7 +128,7 @@ fn scanned_pieces(snapshot: &Snapshot, profile: &Profile, ranges: &[Range<u64>])
 /// it needs for a moment, or for its own lists.
 fn is_asked_for(snapshot: &Snapshot, profile: &Profile, ranges: &[Range<u64>], area: &Area) -> bool {
     let start = area.range.start;
-    if is_freed(area) || snapshot.kernel_range().contains(&start) {
+    if area.is_freed() || snapshot.kernel_range().contains(&start) {
         return false;
     }
     let data = &profile.ranges.data;
@@ -133,11 +137,6 @@ fn is_asked_for(snapshot: &Snapshot, profile: &Profile, ranges: &[Range<u64>], a
         // Where data lies in vmalloc, it lies among everybody's.
         || *data == profile.ranges.text;
     ranges.iter().any(|range| range.contains(&start)) || asked && data.contains(&RunAddr(start))
-}
-
-/// Whether it was given back and only waits for its addresses to be free again (mm/vmalloc.c:vmalloc_info_show).
-fn is_freed(area: &Area) -> bool {
-    area.rest == "unpurged vm_area"
 }
 
 /// An area's end without the guard page.
