@@ -217,8 +217,9 @@ fn a_root_folder_is_taken_and_what_is_missing_is_told() {
     let words = ["snapshot", "--root", root.to_str().unwrap(), "-o", file.to_str().unwrap()];
     let output = modmem(&words).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && output.stdout.is_empty(), "{error}");
+    assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{error}");
     assert!(error.contains("missing: mem: ") && error.contains("missing: config: "), "{error}");
+    assert!(error.contains("host.mms has no memory of modules: verify can do nothing with it"), "{error}");
     assert!(error.contains("1 modules, 2 symbols, 0 B of memory"), "{error}");
     let text = stdout(&["lookup", "--snapshot", file.to_str().unwrap(), "0xffffffffc0533014"]);
     assert_eq!(text, "0xffffffffc0533014 stumble probably Text .text+0x14 stumble_over+0x4\n");
@@ -228,6 +229,38 @@ fn a_root_folder_is_taken_and_what_is_missing_is_told() {
     let error = failure(&["lookup", "--snapshot", file.to_str().unwrap(), "0xffffffffc0533014"]);
     assert!(error.contains("host.mms: truncated"), "{error}");
     assert!(failure(&["snapshot", "--root", "/nowhere", "-o", file.to_str().unwrap()]).contains("osrelease"));
+    // With memory, whatever else is missing, it is of use.
+    fs::write(root.join("proc/kcore"), core_file(0xffff_ffff_c053_3000, &[0x90; 4096])).unwrap();
+    let output = modmem(&words).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{error}");
+    assert!(error.contains("missing: config: ") && error.contains("4.0 KiB of memory"), "{error}");
+}
+
+/// A core file of one segment.
+fn core_file(address: u64, bytes: &[u8]) -> Vec<u8> {
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    file.extend([4u16, 62].map(u16::to_le_bytes).concat());
+    file.extend(1u32.to_le_bytes());
+    file.extend([0u64, 64, 0].map(u64::to_le_bytes).concat());
+    file.extend(0u32.to_le_bytes());
+    file.extend([64u16, 56, 1, 0, 0, 0].map(u16::to_le_bytes).concat());
+    file.extend([1u32, 7].map(u32::to_le_bytes).concat());
+    let size = bytes.len() as u64;
+    file.extend([120, address, 0, size, size, 4096].map(u64::to_le_bytes).concat());
+    file.extend(bytes);
+    file
+}
+
+#[test]
+fn a_machine_without_modules_has_a_snapshot_that_lacks_nothing() {
+    let root = temporary("no_modules");
+    fs::create_dir_all(root.join("proc/sys/kernel")).unwrap();
+    fs::write(root.join("proc/sys/kernel/osrelease"), "6.12.117+deb12-amd64\n").unwrap();
+    fs::write(root.join("proc/modules"), "").unwrap();
+    let file = root.join("host.mms");
+    stdout(&["snapshot", "--root", root.to_str().unwrap(), "-o", file.to_str().unwrap()]);
 }
 
 #[test]

@@ -127,6 +127,7 @@ fn a_machine_s_snapshot_holds_module_memory_the_words_that_decide_and_nothing_el
     let machine = machine();
     let snapshot = Snapshot::capture(machine.path()).unwrap();
     assert_eq!(snapshot.missing, [""; 0]);
+    assert_eq!(snapshot.lacks(), [""; 0]);
     assert_eq!((snapshot.release.as_str(), snapshot.machine.as_str()), ("6.12.1-test", "x86_64"));
     assert_eq!((snapshot.cpus, snapshot.command_line.as_deref()), (Some(2), Some("quiet")));
     assert_eq!(snapshot.cpuinfo.as_deref(), Some("processor\t: 0\nflags\t: fpu\n"));
@@ -206,6 +207,7 @@ fn what_cannot_be_read_is_told_and_the_rest_is_taken() {
     }
     assert_eq!(snapshot.modules.len(), 1);
     assert!(snapshot.memory.is_empty() && snapshot.symbols.is_empty());
+    assert_eq!(snapshot.lacks(), ["memory of modules", "addresses of sections", "addresses of symbols"]);
     let mut file = Vec::new();
     snapshot.write_to(&mut file).unwrap();
     let tar = zstd::decode_all(&file[..]).unwrap();
@@ -231,6 +233,7 @@ fn hidden_section_addresses_are_missing_and_not_zero() {
     let snapshot = Snapshot::capture(machine.path()).unwrap();
     assert!(snapshot.modules[0].sections.is_empty());
     assert!(snapshot.missing[0].starts_with("sections: all addresses are zero"), "{:?}", snapshot.missing);
+    assert_eq!(snapshot.lacks(), ["addresses of sections"]);
 }
 
 #[test]

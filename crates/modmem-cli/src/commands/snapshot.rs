@@ -37,5 +37,9 @@ pub(crate) fn run(arguments: &SnapshotArgs) -> Result<()> {
         output::grouped(snapshot.symbols.len() as u64),
         output::bytes(snapshot.memory.len()),
     ));
+    let lacks = snapshot.lacks();
+    if !lacks.is_empty() {
+        bail!("{} has no {}: verify can do nothing with it", name, lacks.join(" and no "));
+    }
     Ok(())
 }

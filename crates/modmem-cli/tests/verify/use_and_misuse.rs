@@ -114,6 +114,17 @@ fn a_kernel_of_another_release_is_refused() {
     std::fs::write(folder.join("mem"), "").unwrap();
     let error = run(&[folder.to_str().unwrap(), "--kernel", "sample"], 2);
     assert!(error.contains("has no memory of modules") && error.contains("as root"), "{error}");
+    let shut = "mem: /proc/kcore: Operation not permitted (os error 1): kernel lockdown is on at [confidentiality], \
+                which keeps it shut, to root too; boot without; nothing to compare\n";
+    std::fs::write(folder.join("missing"), shut).unwrap();
+    let error = run(&[folder.to_str().unwrap(), "--kernel", "sample"], 2);
+    assert!(error.contains("lockdown is on") && !error.contains("as root"), "{error}");
+    std::fs::write(folder.join("missing"), "mem: Operation not permitted\n").unwrap();
+    let error = run(&[folder.to_str().unwrap(), "--kernel", "sample"], 2);
+    assert!(error.contains("as root; if that was done, look at /sys/kernel/security/lockdown"), "{error}");
+    std::fs::write(folder.join("sections"), "").unwrap();
+    let error = run(&[folder.to_str().unwrap(), "--kernel", "sample"], 2);
+    assert!(error.contains("no memory of modules and no addresses of sections"), "{error}");
 }
 
 #[test]

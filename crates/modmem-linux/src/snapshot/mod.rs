@@ -200,6 +200,21 @@ impl Snapshot {
         Some(KernelPlace { start: RunAddr(start), text_end: RunAddr(text_end), end: RunAddr(end) })
     }
 
+    /// What a verification cannot do without, and what this snapshot has none of: memory of modules, addresses of their
+    /// sections, symbols. A machine without modules needs none of them.
+    pub fn lacks(&self) -> Vec<&'static str> {
+        let modules = || self.modules.iter();
+        let sections = || modules().flat_map(|module| &module.sections).map(|section| section.address);
+        let mut places = sections().chain(modules().map(|module| module.address));
+        let lacks = [
+            (!places.any(|place| !self.memory.bytes_from(place).is_empty()), "memory of modules"),
+            (sections().next().is_none(), "addresses of sections"),
+            (self.symbols.is_empty(), "addresses of symbols"),
+        ];
+        let lacks = lacks.into_iter().filter(|(lacks, _)| *lacks && !self.modules.is_empty());
+        lacks.map(|(_, what)| what).collect()
+    }
+
     /// In words, that the list of areas contradicts itself, if it does.
     pub fn contradiction(&self) -> Option<String> {
         areas::contradiction(&self.contradictory_areas)

@@ -52,13 +52,10 @@ impl Input {
             Some(path) => (Snapshot::open(path)?, path.display().to_string()),
             None => (Snapshot::capture("/")?, "this machine".to_owned()),
         };
-        for (empty, what) in [
-            (snapshot.memory.is_empty(), "no memory of modules"),
-            (snapshot.symbols.is_empty(), "no addresses of symbols"),
-        ] {
-            if empty && !snapshot.modules.is_empty() {
-                bail!("{shown} has {what}, so nothing can be compared{}", missing(&snapshot, arguments.live));
-            }
+        let lacks = snapshot.lacks();
+        if !lacks.is_empty() {
+            let missing = missing(&snapshot, arguments.live);
+            bail!("{shown} has no {}, so nothing can be compared{missing}", lacks.join(" and no "));
         }
         let files = open(arguments, &snapshot, &shown)?;
         let options = Options {
@@ -88,7 +85,13 @@ fn missing(snapshot: &Snapshot, live: bool) -> String {
         text.push_str("\n  ");
         text.push_str(line);
     }
-    text.push_str(if live { "\n  run it as root" } else { "\n  take the snapshot as root" });
+    // Whoever took it as root is not told to be root.
+    let is_told =
+        |line: &String| ["as root", "to root too", "from everybody"].iter().any(|s| line.contains(s));
+    if !snapshot.missing.iter().any(is_told) {
+        text.push_str(if live { "\n  run it as root" } else { "\n  take the snapshot as root" });
+        text.push_str("; if that was done, look at /sys/kernel/security/lockdown and kernel.kptr_restrict");
+    }
     text
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{ATTEMPTS, Machine, is_absent};
+use super::{ATTEMPTS, Machine, is_absent, rights};
 use crate::{
     Error,
     module_file::read_file,
@@ -51,8 +51,7 @@ pub(super) fn read_sysfs(machine: &mut Machine<'_>, modules: &mut [ModuleRecord]
         module.build_id = notes::build_id(&module.notes);
         if hidden && !seen {
             module.sections.clear();
-            let why = "all addresses are zero (run as root; kernel.kptr_restrict=2 hides them)";
-            machine.miss("sections", why, consequence);
+            machine.miss("sections", &rights::why_hidden(machine), consequence);
         }
     }
 }
@@ -96,8 +95,7 @@ pub(super) fn symbols(machine: &mut Machine<'_>) -> SymbolTable {
     let symbols = machine.open(path).and_then(|file| SymbolTable::read_from(&shown, file));
     match symbols {
         Ok(symbols) if symbols.is_hidden() => {
-            let why = "all addresses are zero (run as root; kernel.kptr_restrict=2 hides them)";
-            machine.miss("kallsyms", why, consequence);
+            machine.miss("kallsyms", &rights::why_hidden(machine), consequence);
             SymbolTable::default()
         }
         Ok(symbols) => symbols,

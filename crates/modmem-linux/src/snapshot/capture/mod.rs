@@ -10,6 +10,7 @@ mod kcore;
 mod kernel_words;
 mod lists;
 mod plan;
+mod rights;
 mod torn;
 mod words;
 
@@ -102,11 +103,7 @@ fn take(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<(), Error>
     snapshot.modules = lists::modules(machine)?;
     if !snapshot.modules.is_empty() && snapshot.modules.iter().all(|module| module.address == 0) {
         let consequence = "nothing tells where modules lie but their sections";
-        machine.miss(
-            "modules",
-            "all addresses are zero (run as root; kernel.kptr_restrict=2 hides them)",
-            consequence,
-        );
+        machine.miss("modules", &rights::why_hidden(machine), consequence);
     }
     lists::read_sysfs(machine, &mut snapshot.modules);
     snapshot.symbols = lists::symbols(machine);
@@ -117,7 +114,7 @@ fn take(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<(), Error>
     let mut kcore = match Kcore::open(&machine.path("proc/kcore")) {
         Ok(kcore) => kcore,
         Err(error) => {
-            machine.miss("mem", &error.to_string(), consequence);
+            machine.miss("mem", &rights::why_no_memory(machine, &error), consequence);
             return Ok(());
         }
     };
