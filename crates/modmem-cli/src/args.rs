@@ -223,6 +223,10 @@ pub(crate) struct VerifyArgs {
     /// Expect a kprobe at an address or at `[MODULE:]SYMBOL[+OFFSET]`; may be repeated
     #[arg(long, value_name = "PLACE")]
     pub(crate) kprobe: Vec<String>,
+    /// A module's file that the kernel's package does not have, plain or compressed, or a folder of such files: those of
+    /// DKMS, of vendors; may be repeated
+    #[arg(long = "modules", value_name = "PATH")]
+    pub(crate) files: Vec<PathBuf>,
     /// Show this module only; all are compared nevertheless, and count; may be repeated
     #[arg(long = "module", value_name = "NAME")]
     pub(crate) modules: Vec<String>,

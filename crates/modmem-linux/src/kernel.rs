@@ -8,7 +8,7 @@ use crate::{
     image::{self, KernelImage},
     index::{self, Scanned},
     modinfo::normal_name,
-    module_file::module_name,
+    module_file::{Origin, module_name},
     progress::Progress,
     suggest,
     tree::Tree,
@@ -34,6 +34,8 @@ const INDEXES: &str = "index";
 pub struct Kernel {
     tree: Tree,
     described: String,
+    /// The folders that the files come from, and what those are worth.
+    origins: Vec<(PathBuf, Origin)>,
     pub(crate) cache: Cache,
     progress: Arc<dyn Progress>,
     modules: Vec<ModuleFile>,
@@ -72,9 +74,10 @@ impl Kernel {
     /// As [`Kernel::open`], with sources that were understood before.
     pub fn open_sources(sources: &[Source], options: &OpenOptions) -> Result<Kernel, Error> {
         let cache = Cache::new(options.cache.clone());
-        let (mut roots, mut described) = (Vec::new(), Vec::new());
+        let (mut roots, mut described, mut origins) = (Vec::new(), Vec::new(), Vec::new());
         for source in sources {
             let (root, from) = source.root(options, &cache)?;
+            origins.extend(root.folder().map(|folder| (canonical(folder), source.origin())));
             roots.push(root);
             described.push(from);
         }
@@ -84,6 +87,7 @@ impl Kernel {
         let mut kernel = Kernel {
             tree,
             described,
+            origins,
             cache,
             progress: options.progress.clone(),
             by_name: HashMap::with_capacity(modules.len()),
@@ -132,6 +136,19 @@ impl Kernel {
     /// Where the files come from, for the user to read.
     pub fn describe(&self) -> String {
         self.described.clone()
+    }
+
+    /// What one of its modules' files is worth.
+    pub fn origin(&self, module: &ModuleFile) -> Origin {
+        let Some(file) = module.file() else { return Origin::Program };
+        let file = canonical(file);
+        // This machine's own, by whatever name.
+        if DISK.iter().any(|folder| file.starts_with(folder)) {
+            return Origin::Disk;
+        }
+        let holding = self.origins.iter().filter(|(folder, _)| file.starts_with(folder));
+        let innermost = holding.max_by_key(|(folder, _)| folder.components().count());
+        innermost.map_or(Origin::Given, |(_, origin)| *origin)
     }
 
     /// The kernel's configuration, if it is there.
@@ -369,6 +386,14 @@ impl Kernel {
         self.cache.keep_note(INDEXES, &name, index::save(modules, &scanned).as_bytes());
         scanned
     }
+}
+
+/// Where a machine has its modules.
+const DISK: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
+
+/// A path without links, where it can be followed.
+fn canonical(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 const IMAGE_NAMES: [&str; 2] = ["boot/vmlinuz", "modules/vmlinuz"];

@@ -62,7 +62,7 @@ pub use crate::{
     error::Error,
     image::{ImageFacts, KernelImage, image_facts, kernel_symbols},
     kernel::Kernel,
-    module_file::{ModuleFile, read_module_file},
+    module_file::{ModuleFile, Origin, read_module_file},
     plan::{LoadPlan, MissingDependency, PlannedModule, Why},
     progress::{Progress, Silent},
     source::{OpenOptions, Sample, Source},

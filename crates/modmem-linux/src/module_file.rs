@@ -22,6 +22,39 @@ struct Inner {
     outside: bool,
 }
 
+/// Where a module's file comes from, which says how far it is to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The kernel's package.
+    Package,
+    /// This program brings it along.
+    Program,
+    /// Somebody gave it by hand: a file, or a folder that it lies in.
+    Given,
+    /// The snapshot that is compared with it brings it along.
+    Snapshot,
+    /// The modules' folder of the machine that runs this program.
+    Disk,
+}
+
+impl Origin {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Origin::Package => "package",
+            Origin::Program => "program",
+            Origin::Given => "given",
+            Origin::Snapshot => "snapshot",
+            Origin::Disk => "disk",
+        }
+    }
+
+    /// Whether the file is one of a kernel's package, and not of whoever had it in hands since.
+    pub fn is_of_package(self) -> bool {
+        matches!(self, Origin::Package | Origin::Program)
+    }
+}
+
 /// Where a file's bytes are.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
@@ -61,10 +94,7 @@ impl ModuleFile {
 
     /// The file on disk; `None` where the module is part of the program.
     pub fn file(&self) -> Option<&Path> {
-        match &self.0.place {
-            Place::Disk { path, .. } => Some(path),
-            Place::Static(_) => None,
-        }
+        self.0.place.path()
     }
 
     /// Was this file given by path rather than found in the kernel's tree?
@@ -98,6 +128,14 @@ impl Hash for ModuleFile {
 }
 
 impl Place {
+    /// The file, if it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Place::Disk { path, .. } => Some(path),
+            Place::Static(_) => None,
+        }
+    }
+
     pub(crate) fn read(&self) -> Result<Cow<'static, [u8]>, Error> {
         match self {
             Place::Static(bytes) => Ok(Cow::Borrowed(bytes)),

@@ -67,6 +67,16 @@ impl Root {
         Ok(Root::Plain { folder })
     }
 
+    /// The folder, if it is one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Root::System { folder, .. } | Root::Modules { folder, .. } | Root::Plain { folder } => {
+                Some(folder)
+            }
+            Root::Static(_) => None,
+        }
+    }
+
     pub(crate) fn releases(&self) -> Releases {
         match self {
             Root::System { list: Some(list), .. } => {

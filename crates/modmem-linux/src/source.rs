@@ -5,6 +5,7 @@ use crate::{
     cache::{Cache, default_cache_folder},
     deb::{Deb, FileList},
     debian::{self, Request},
+    module_file::Origin,
     progress::{Progress, Silent},
     root::Root,
 };
@@ -70,6 +71,17 @@ impl Source {
         Ok(Source::Release(spec.to_owned()))
     }
 
+    /// What its files are worth.
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Source::Running | Source::Release(_) => Origin::Disk,
+            Source::Sample => Origin::Program,
+            Source::Debian { .. } => Origin::Package,
+            Source::Path(path) if path.is_dir() => Origin::Given,
+            Source::Path(_) => Origin::Package,
+        }
+    }
+
     /// The place where this source's files are, after fetching and unpacking what that needs.
     pub(crate) fn root(&self, options: &OpenOptions, cache: &Cache) -> Result<(Root, String), Error> {
         match self {
@@ -128,7 +140,7 @@ fn of_path(path: &Path, options: &OpenOptions, cache: &Cache) -> Result<Root, Er
     if !metadata.is_file() || !Deb::is_at(path) {
         let module = crate::module_file::module_name(&path.to_string_lossy()).is_some();
         let problem = if module {
-            "a module, not a kernel; give it as a module"
+            "a module, not a kernel; name it as a module (modmem load x.ko, modmem verify --modules x.ko)"
         } else {
             "neither a Debian package nor a folder"
         };

@@ -2,6 +2,7 @@
 //! recorded kernels where there are some.
 
 mod areas;
+mod files;
 mod hooks;
 mod machine;
 mod recorded;

@@ -3,6 +3,7 @@
 //! [`verify`] takes the modules in the order of their loading, lets a [`Verifier`] compare each, and checks those again
 //! that went by another machine state than the rest. Then it looks for what should not be there at all.
 
+mod given;
 mod guest;
 mod machine;
 mod own_files;
@@ -14,6 +15,7 @@ use modmem::profile::Profile;
 use modmem::verify::{GuestModule, ModuleReport, NotCompared, Tally, Variable, Verifier, VerifyError};
 use modmem::{Image, Name, RunAddr};
 
+pub use self::given::{Choice, GivenFiles};
 pub use self::guest::SnapshotGuest;
 pub use self::own_files::OwnFiles;
 pub use self::strays::{Stray, StrayKind};

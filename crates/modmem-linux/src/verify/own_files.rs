@@ -38,6 +38,11 @@ impl OwnFiles {
         Ok(Some(OwnFiles { file, places }))
     }
 
+    /// Whether there is a file of this module.
+    pub fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
     /// The file of a module.
     ///
     /// # Errors

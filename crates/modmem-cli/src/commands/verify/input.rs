@@ -1,12 +1,11 @@
 //! What a verification starts from: a snapshot, the files of its modules, the probes that are expected.
 
-use std::path::PathBuf;
-
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
+use modmem_linux::Error;
 use modmem_linux::snapshot::Snapshot;
 use modmem_linux::verify::{Options, OwnFiles};
-use modmem_linux::{Error, Kernel};
 
+use super::files::{Base, FileReport, Files};
 use crate::args::{VerifyArgs, parse_address};
 use crate::output::Bars;
 use crate::session::open_files;
@@ -17,33 +16,9 @@ pub(super) struct Input {
     /// The snapshot as the user named it.
     pub(super) shown: String,
     pub(super) files: Files,
+    /// Whether it is the machine that runs this program.
+    pub(super) live: bool,
     pub(super) options: Options,
-}
-
-/// Where the files of modules come from.
-pub(super) enum Files {
-    /// The snapshot brings them along, in this archive.
-    Own(OwnFiles, PathBuf),
-    /// A kernel's files.
-    Kernel(Box<Kernel>),
-}
-
-impl Files {
-    /// The file of a module, if there is one.
-    pub(super) fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        match self {
-            Files::Own(files, _) => files.get(name),
-            Files::Kernel(kernel) => kernel.module(name).map(|module| module.read()).transpose(),
-        }
-    }
-
-    /// In words, where they come from.
-    pub(super) fn describe(&self) -> String {
-        match self {
-            Files::Own(_, path) => path.display().to_string(),
-            Files::Kernel(kernel) => kernel.describe(),
-        }
-    }
 }
 
 impl Input {
@@ -57,7 +32,7 @@ impl Input {
             let missing = missing(&snapshot, arguments.live);
             bail!("{shown} has no {}, so nothing can be compared{missing}", lacks.join(" and no "));
         }
-        let files = open(arguments, &snapshot, &shown)?;
+        let files = Files::new(open(arguments, &snapshot, &shown)?, &arguments.files, &snapshot)?;
         let options = Options {
             listed_kprobes: arguments.kprobes,
             kprobes: arguments
@@ -74,7 +49,17 @@ impl Input {
                 bail!("{shown} has no module \"{name}\" among its {}", snapshot.modules.len());
             }
         }
-        Ok(Input { snapshot, shown, files, options })
+        Ok(Input { snapshot, shown, files, live: arguments.live, options })
+    }
+
+    /// Where the file of a module comes from.
+    pub(super) fn file_report(&self, name: &str) -> Result<Option<FileReport>, Error> {
+        self.snapshot.module(name).map_or(Ok(None), |record| self.files.report(record))
+    }
+
+    /// The file of a module, if there is one.
+    pub(super) fn file(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.snapshot.module(name).map_or(Ok(None), |record| self.files.get(record))
     }
 }
 
@@ -95,16 +80,18 @@ fn missing(snapshot: &Snapshot, live: bool) -> String {
     text
 }
 
-fn open(arguments: &VerifyArgs, snapshot: &Snapshot, shown: &str) -> Result<Files> {
+fn open(arguments: &VerifyArgs, snapshot: &Snapshot, shown: &str) -> Result<Base> {
     let release = &snapshot.release;
     if arguments.kernel.kernel.is_empty() && !arguments.live {
         let own = OwnFiles::of(snapshot)?.zip(snapshot.module_files.as_ref());
-        return own.map(|(files, archive)| Files::Own(files, archive.path().to_owned())).ok_or_else(|| {
-            anyhow!(
+        return match own {
+            Some((files, archive)) => Ok(Base::Own(files, archive.path().to_owned())),
+            None if !arguments.files.is_empty() => Ok(Base::None),
+            None => bail!(
                 "{shown} does not bring the files of its modules along; give those of {release}: \
                  --kernel linux-image-{release}.deb, an unpacked root folder, or a release under /lib/modules"
-            )
-        });
+            ),
+        };
     }
     let kernel = open_files(&arguments.kernel, Bars::new())?;
     // Modules alone may not tell; each is compared by its build id anyway.
@@ -115,7 +102,7 @@ fn open(arguments: &VerifyArgs, snapshot: &Snapshot, shown: &str) -> Result<File
             kernel.release()
         );
     }
-    Ok(Files::Kernel(Box::new(kernel)))
+    Ok(Base::Kernel(Box::new(kernel)))
 }
 
 /// An address, or `[MODULE:]SYMBOL[+OFFSET]` as kprobe events are written.

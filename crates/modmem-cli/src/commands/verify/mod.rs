@@ -5,6 +5,7 @@ mod code;
 mod data;
 mod features;
 mod file_map;
+mod files;
 mod finding;
 mod foreign;
 mod input;
@@ -33,9 +34,8 @@ pub(crate) const FAILED: u8 = 2;
 /// Verifies and reports. An error means that there is no verdict.
 pub(crate) fn run(arguments: &VerifyArgs) -> Result<ExitCode> {
     let input = Input::open(arguments)?;
-    let files = &input.files;
     let verification =
-        modmem_linux::verify::verify(&input.snapshot, &input.options, &mut |name| files.get(name))?;
+        modmem_linux::verify::verify(&input.snapshot, &input.options, &mut |name| input.file(name))?;
     let report = Report::of(&input, &verification, &arguments.modules)?;
     let printed = match arguments.json {
         true => json::print("verify", &report),

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::atlas::Atlas;
 use super::file_map::FileMap;
+use super::files::FileReport;
 use super::finding::{self, Finding};
 use super::input::Input;
 use super::state::State;
@@ -21,6 +22,9 @@ pub(super) struct Report {
     pub(super) kernel: KernelReport,
     /// Where the modules' files come from.
     pub(super) files: String,
+    /// Whether it is the machine that runs this program.
+    #[serde(skip)]
+    pub(super) live: bool,
     pub(super) verdict: Verdict,
     /// Of all modules, whichever are shown.
     pub(super) total: TallyReport,
@@ -84,6 +88,8 @@ pub(super) struct ModuleReport {
     pub(super) outcome: &'static str,
     /// Why it could not be compared.
     pub(super) reason: Option<String>,
+    /// The file that it was compared with.
+    pub(super) file: Option<FileReport>,
     pub(super) total: TallyReport,
     pub(super) memories: Vec<MemoryReport>,
     pub(super) unexplained: Vec<Finding>,
@@ -125,12 +131,13 @@ impl Report {
             snapshot: input.shown.clone(),
             kernel,
             files: input.files.describe(),
+            live: input.live,
             verdict: Verdict::of(verification),
             total: TallyReport::of(&verification.total()),
             modules: modules?,
             strays: StrayReport::all(&verification.strays, &input.snapshot),
             state: State::of(&atlas, verification),
-            remarks: verification.remarks.clone(),
+            remarks: verification.remarks.iter().cloned().chain(input.files.passed_over()).collect(),
         })
     }
 }
@@ -141,10 +148,12 @@ fn module(
     verification: &Verification,
     checked: &Checked,
 ) -> Result<ModuleReport, modmem_linux::Error> {
+    let file = input.file_report(&checked.name)?;
     let none = |outcome, reason: &str| ModuleReport {
         name: checked.name.clone(),
         outcome,
         reason: Some(reason.to_owned()),
+        file: file.clone(),
         total: TallyReport::of(&Tally::default()),
         memories: Vec::new(),
         unexplained: Vec::new(),
@@ -160,7 +169,7 @@ fn module(
     let unexplained = match report.unexplained.is_empty() {
         true => Vec::new(),
         false => {
-            let file = input.files.get(&checked.name)?;
+            let file = input.file(&checked.name)?;
             let map = file.and_then(|file| FileMap::of(&file, &verification.profile, report));
             let map = map.unwrap_or_else(|| FileMap::empty(&checked.name));
             finding::findings(atlas, &map, &verification.profile, report)
@@ -175,6 +184,7 @@ fn module(
         name: checked.name.clone(),
         outcome: "compared",
         reason: None,
+        file,
         total: TallyReport::of(&report.total()),
         memories: MemoryKind::ALL.into_iter().filter_map(memory).collect(),
         unexplained,

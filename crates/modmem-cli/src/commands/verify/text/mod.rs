@@ -1,5 +1,6 @@
 //! The report for people: what stands out first, the verdict last.
 
+mod files;
 mod modules;
 mod page;
 mod places;
@@ -22,6 +23,7 @@ pub(super) fn page(report: &Report, verbose: bool) -> String {
     ));
     modules::table(&mut page, &report.modules, verbose);
     modules::not_compared(&mut page, &report.modules);
+    files::show(&mut page, report, verbose);
     places::unexplained(&mut page, &report.modules, verbose);
     places::strays(&mut page, &report.strays);
     modules::totals(&mut page, &report.total);

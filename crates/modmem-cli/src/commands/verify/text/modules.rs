@@ -52,6 +52,11 @@ pub(super) fn not_compared(page: &mut Page, modules: &[ModuleReport]) {
     for (reason, names) in reasons {
         page.paragraph(&format!("{}: {}", harmless(reason), names.join(", ")));
     }
+    if modules.iter().any(|module| module.outcome == "no-file") {
+        page.paragraph(
+            "Modules from elsewhere (DKMS, vendors): give their files, or folders of them, by --modules.",
+        );
+    }
 }
 
 fn row(name: String, tally: &TallyReport, verbose: bool) -> Vec<String> {
