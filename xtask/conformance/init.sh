@@ -7,7 +7,7 @@
 # /setup    commands that bring the kernel into the state that is to be recorded
 # /words    what the dumper is to record of the kernel itself
 # /options  recorder=modmem|dumper (what takes snapshots), waits=yes|no (is the last module one that waits in its init
-#           function?)
+#           function?), kptr_restrict=0|1|2 (nothing: as Debian has it)
 
 /bin/busybox --install -s /bin
 mount -t proc none /proc
@@ -16,9 +16,9 @@ mount -t devtmpfs none /dev
 mount -t tmpfs none /out
 mount -t debugfs none /sys/kernel/debug
 mount -t tracefs none /sys/kernel/tracing
-# Addresses are shown to root, /proc/vmallocinfo's too.
-echo 1 > /proc/sys/kernel/kptr_restrict
 . /options
+[ -z "$kptr_restrict" ] || echo "$kptr_restrict" > /proc/sys/kernel/kptr_restrict
+cat /proc/sys/kernel/kptr_restrict > /out/kptr_restrict
 
 say() {
 	read -r up _ < /proc/uptime
@@ -56,7 +56,6 @@ record() { # moment
 	cat /proc/cmdline > "$folder/cmdline"
 	cat /proc/cpuinfo > "$folder/cpuinfo"
 	cat /proc/modules > "$folder/modules"
-	cat /proc/vmallocinfo > "$folder/vmallocinfo"
 	while read -r name _; do
 		module=/sys/module/$name
 		read -r core < "$module/coresize"
@@ -76,13 +75,24 @@ record() { # moment
 	say "$1: took a snapshot"
 }
 
-by_modmem() {
-	modmem snapshot -o "$folder/snapshot.mms" > "$folder/snapshot.log" 2>&1 ||
-		fail "modmem snapshot: $(tail -n 1 "$folder/snapshot.log")"
+# The sizes that memories are compared with. Only the setting 1 shows root the addresses.
+areas() {
+	read -r setting < /proc/sys/kernel/kptr_restrict
+	echo 1 > /proc/sys/kernel/kptr_restrict
+	cat /proc/vmallocinfo > "$folder/vmallocinfo"
+	echo "$setting" > /proc/sys/kernel/kptr_restrict
 }
 
-# The other members of a snapshot; the host puts them together.
+# In the state that the machine is in; whether this has to succeed the host knows.
+by_modmem() {
+	modmem snapshot -o "$folder/snapshot.mms" > "$folder/snapshot.log" 2>&1
+	echo $? > "$folder/snapshot.status"
+	areas
+}
+
+# The other members of a snapshot; the host puts them together. The dumper knows module memory by its areas alone.
 by_dumper() {
+	areas
 	uname -m > "$folder/machine"
 	cat /proc/version > "$folder/version"
 	nproc > "$folder/cpus"

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use modmem::verify::NotCompared;
 use modmem_linux::snapshot::Snapshot;
 use modmem_linux::verify::{self, Outcome};
 
-use super::arch::Arch;
+use super::boots::Boot;
 use crate::compare::{Differences, Held, layouts, views};
 use crate::oracle::Oracle;
 
 /// The moment's snapshot.
-const SNAPSHOT: &str = "snapshot.mms";
+pub(super) const SNAPSHOT: &str = "snapshot.mms";
 
 /// What was found in one moment.
 #[derive(Debug, Default)]
@@ -22,8 +22,19 @@ pub(super) struct Findings {
     pub(super) compared: Vec<String>,
     /// How many init memories were there.
     pub(super) init_memories: usize,
+    /// How much of memory was compared.
+    pub(super) measured: Measured,
     /// What differs.
     pub(super) differences: Vec<String>,
+}
+
+/// How much of a snapshot was compared, and with what result.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Measured {
+    pub(super) modules: usize,
+    /// Bytes that have one right form, or one of a few.
+    pub(super) bytes: u64,
+    pub(super) unexplained: u64,
 }
 
 impl Findings {
@@ -37,13 +48,40 @@ impl Findings {
     }
 }
 
+/// Where modmem can have nothing to say, it must say so: with words and by its exit status.
+pub(super) fn refusal(folder: &Path, why: &str) -> Result<Findings> {
+    let (status, words) = taken(folder)?;
+    let mut findings = Findings::default();
+    findings.compared.push(format!("snapshot: status {status}: {}", words.trim()));
+    if status == "0" {
+        findings.differences.push("snapshot: of no use, and yet its exit status is 0".to_owned());
+    }
+    if !words.contains(why) {
+        findings.differences.push(format!("snapshot: it does not speak of {why}, but says:\n{words}"));
+    }
+    Ok(findings)
+}
+
+/// The exit status of `modmem snapshot` in the guest, and what it said.
+fn taken(folder: &Path) -> Result<(String, String)> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+    };
+    Ok((read("snapshot.status")?.trim().to_owned(), read("snapshot.log")?))
+}
+
 /// Checks the moment that a guest recorded in `folder`.
 pub(super) fn check(
-    arch: &Arch,
+    boot: &Boot,
     folder: &Path,
     files: &BTreeMap<String, Vec<u8>>,
     config: &str,
 ) -> Result<Findings> {
+    if folder.join(SNAPSHOT).exists() || folder.join("snapshot.status").exists() {
+        let (status, words) = taken(folder)?;
+        ensure!(status == "0", "modmem snapshot in the guest: status {status}: {words}");
+    }
     let oracle = Oracle::of(folder, files.clone(), config.to_owned())?;
     let snapshot = snapshot(folder).with_context(|| folder.display().to_string())?;
     let mut findings = Findings::default();
@@ -52,8 +90,10 @@ pub(super) fn check(
     findings.attempted("layout", compared);
     let compared = bytes(&snapshot, files, &mut findings);
     findings.attempted("bytes", compared);
-    let compared = view(&oracle, arch.held, &mut findings);
-    findings.attempted("views", compared);
+    if !boot.drawn {
+        let compared = view(&oracle, boot.arch.held, &mut findings);
+        findings.attempted("views", compared);
+    }
     Ok(findings)
 }
 
@@ -93,7 +133,11 @@ pub(super) fn snapshot(folder: &Path) -> Result<Snapshot> {
 }
 
 /// Verifies a snapshot: whatever is not explained is a difference.
-fn bytes(snapshot: &Snapshot, files: &BTreeMap<String, Vec<u8>>, findings: &mut Findings) -> Result<()> {
+pub(super) fn bytes(
+    snapshot: &Snapshot,
+    files: &BTreeMap<String, Vec<u8>>,
+    findings: &mut Findings,
+) -> Result<()> {
     let options = verify::Options { listed_kprobes: true, ..verify::Options::default() };
     let verification = verify::verify(snapshot, &options, &mut |name| Ok(files.get(name).cloned()))?;
     let total = verification.total();
@@ -129,6 +173,11 @@ fn bytes(snapshot: &Snapshot, files: &BTreeMap<String, Vec<u8>>, findings: &mut 
         reasons.join(", ")
     );
     findings.add("bytes", compared, &differences);
+    findings.measured = Measured {
+        modules: verification.modules.len(),
+        bytes: total.identical + total.explained_bytes() + total.unproven_bytes() + total.unexplained,
+        unexplained: total.unexplained,
+    };
     for missing in &snapshot.missing {
         findings.compared.push(format!("not in the snapshot: {missing}"));
     }

@@ -23,6 +23,8 @@ pub(super) struct Guest<'g> {
     pub(super) waits: Option<(&'g str, &'g [u8])>,
     /// Commands for when all modules are loaded.
     pub(super) setup: &'g str,
+    /// What `kernel.kptr_restrict` is set to; `None`: it is left as the kernel has it.
+    pub(super) kptr_restrict: Option<u8>,
     /// The kernel's release and its configuration, which snapshots bring along.
     pub(super) release: &'g str,
     pub(super) config: &'g str,
@@ -37,6 +39,7 @@ impl Guest<'_> {
         }
         archive.program("init", INIT.as_bytes())?;
         archive.program("bin/busybox", &self.programs.busybox)?;
+        archive.program("bin/bpf", &self.programs.bpf)?;
         let recorder = match &self.programs.recorder {
             Program::Modmem(file) => {
                 archive.program("bin/modmem", file)?;
@@ -58,8 +61,9 @@ impl Guest<'_> {
         archive.file(&format!("boot/config-{}", self.release), self.config.as_bytes())?;
         archive.file("order", order.as_bytes())?;
         archive.file("setup", self.setup.as_bytes())?;
-        let options =
-            format!("recorder={recorder}\nwaits={}\n", if self.waits.is_some() { "yes" } else { "no" });
+        let waits = if self.waits.is_some() { "yes" } else { "no" };
+        let kptr_restrict = self.kptr_restrict.map_or_else(String::new, |setting| setting.to_string());
+        let options = format!("recorder={recorder}\nwaits={waits}\nkptr_restrict={kptr_restrict}\n");
         archive.file("options", options.as_bytes())?;
         archive.finish()
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use super::arch::Emulator;
 
 /// A boot takes about a minute; slower machines get more, but not for ever.
-const TIMEOUT: Duration = Duration::from_secs(540);
+pub(super) const PATIENCE: Duration = Duration::from_secs(540);
 /// Bytes of the disk on which the guest writes. A file with holes: only what is written takes room.
 const DISK: u64 = 1 << 30;
 /// Lines of the console that are worth seeing when something went wrong.
@@ -25,6 +25,10 @@ pub(super) struct Machine<'m> {
     pub(super) kernel: &'m Path,
     pub(super) initramfs: &'m Path,
     pub(super) append: &'m str,
+    /// More of what the machine is made of, as the emulator takes it.
+    pub(super) devices: &'m [String],
+    /// How long the guest may take.
+    pub(super) patience: Duration,
 }
 
 impl Machine<'_> {
@@ -42,7 +46,8 @@ impl Machine<'_> {
             .arg(format!("file:{}", console.display()))
             .arg("-drive")
             .arg(format!("file={},if=none,id=disk,format=raw,cache=unsafe", disk.display()))
-            .args(["-device", &format!("{device},drive=disk")])
+            .args(["-device", &format!("{device},drive=disk,serial=modmem-out")])
+            .args(self.devices)
             .arg("-kernel")
             .arg(self.kernel)
             .arg("-initrd")
@@ -53,24 +58,24 @@ impl Machine<'_> {
             // Warnings about features that emulation lacks.
             .stderr(Stdio::null());
         let child = qemu.spawn().with_context(|| format!("cannot run {program}"))?;
-        match wait(child, program) {
+        match wait(child, program, self.patience) {
             Ok(()) => Ok(()),
             Err(error) => bail!("{error:#}; the end of {}:\n{}", console.display(), tail(console)),
         }
     }
 }
 
-fn wait(mut child: Child, program: &str) -> Result<()> {
+fn wait(mut child: Child, program: &str, patience: Duration) -> Result<()> {
     let start = Instant::now();
     loop {
         match child.try_wait()? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => bail!("{program}: {status}"),
-            None if start.elapsed() < TIMEOUT => std::thread::sleep(Duration::from_millis(100)),
+            None if start.elapsed() < patience => std::thread::sleep(Duration::from_millis(100)),
             None => {
                 child.kill()?;
                 child.wait()?;
-                bail!("the guest was not done after {} s", TIMEOUT.as_secs());
+                bail!("the guest was not done after {} s", patience.as_secs());
             }
         }
     }

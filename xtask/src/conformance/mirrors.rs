@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 /// With these keys Debian signs its archive. Newer systems trust them for the sources alone that say so.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -25,8 +25,20 @@ pub(super) fn of_stable() -> Result<String> {
     Ok(suites.into_iter().filter_map(|(suite, mirror)| Some(line("deb", mirror?, suite))).collect())
 }
 
+/// The mirror of Debian's main archive.
+pub(super) fn main() -> Result<String> {
+    let addresses = places()?.into_iter().map(|(address, _)| address.trim_end_matches('/').to_owned());
+    let main = addresses.into_iter().find(|address| address.ends_with("/debian"));
+    main.context("apt's sources name no mirror of Debian's main archive")
+}
+
+/// The file of the keys that Debian signs with, if it is there.
+pub(super) fn keys() -> Option<&'static Path> {
+    Some(Path::new(KEYS)).filter(|keys| keys.exists())
+}
+
 fn line(kind: &str, address: &str, suite: &str) -> String {
-    let keys = if Path::new(KEYS).exists() { format!("[signed-by={KEYS}] ") } else { String::new() };
+    let keys = keys().map_or_else(String::new, |keys| format!("[signed-by={}] ", keys.display()));
     format!("{kind} {keys}{address} {suite} main\n")
 }
 

@@ -9,15 +9,19 @@
 //! |---|---|
 //! | `arch` | the table of machines |
 //! | `boots` | the tables of kernels and states |
+//! | `states` | states by random, and those that the gate boots |
 //! | `packages`, `mirrors`, `sources`, `programs`, `guest_module`, `guest`, `words`, `cpio` | what is needed, and the archive to boot from |
 //! | `machine` | the emulator |
 //! | `run` | one boot from beginning to end |
+//! | `debian` | the same of a Debian root as it boots |
 //! | `checks` | what is compared |
+//! | `results` | what is kept of boots, and the table in docs/verify.md |
 
 mod arch;
 mod boots;
 mod checks;
 mod cpio;
+mod debian;
 mod guest;
 mod guest_module;
 mod machine;
@@ -26,8 +30,10 @@ mod options;
 mod outcome;
 mod packages;
 mod programs;
+mod results;
 mod run;
 mod sources;
+mod states;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -37,7 +43,7 @@ use anyhow::Result;
 
 use options::Options;
 pub use outcome::Counts;
-use outcome::NotToBeHad;
+use outcome::Outcome;
 
 /// Boots what is asked for, checks it, and prints what was found.
 ///
@@ -45,33 +51,38 @@ use outcome::NotToBeHad;
 /// The words are not understood, or the guest's program cannot be built. What goes wrong in a boot is counted.
 pub fn run(words: &[&str]) -> Result<Counts> {
     let options = Options::parse(words)?;
-    let target = target_folder();
     let mut counts = Counts::default();
+    if options.table {
+        results::write_table()?;
+        return Ok(counts);
+    }
+    let target = target_folder();
     let mut bench = run::Bench::new(&target)?;
     for boot in &options.boots {
         let start = Instant::now();
         let result = run::boot(boot, &options, &mut bench);
         let seconds = start.elapsed().as_secs();
-        match result {
+        let outcome = Outcome::of(boot, &result);
+        match &result {
             Ok(report) => {
                 report.print();
-                let (count, word) = match (report.is_clean(), boot.gates) {
-                    (true, _) => (&mut counts.passed, "passed"),
-                    (false, true) => (&mut counts.failed, "FAILED"),
-                    (false, false) => (&mut counts.reported, "differs"),
-                };
-                *count += 1;
-                println!("conformance: {}: {word} after {seconds} s", boot.name);
-            }
-            Err(error) if error.is::<NotToBeHad>() => {
-                counts.skipped += 1;
-                println!("conformance: {}: SKIPPED: {error:#}", boot.name);
+                if options.record && boot.refuses.is_none() && !options.snapshot_only {
+                    let what = if boot.drawn { boot.about } else { boot.name };
+                    results::keep(report, boot.arch.name, what)?;
+                }
+                println!("conformance: {}: {} after {seconds} s", boot.name, outcome.word());
             }
             Err(error) => {
-                *(if boot.gates { &mut counts.failed } else { &mut counts.reported }) += 1;
-                println!("conformance: {}: FAILED after {seconds} s: {error:#}", boot.name);
+                println!("conformance: {}: {} after {seconds} s: {error:#}", boot.name, outcome.word())
             }
         }
+        if boot.drawn {
+            states::report(boot, outcome, result.as_ref().ok(), seconds, &bench.folder(boot, &options))?;
+        }
+        counts.add(outcome);
+    }
+    if options.record {
+        results::write_table()?;
     }
     Ok(counts)
 }

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use anyhow::Result;
+
+use super::boots::Boot;
+use super::run::Report;
+
 /// What a machine without network, qemu or apt cannot do. Told loudly, and a failure where nothing may be skipped.
 #[derive(Debug)]
 pub(super) struct NotToBeHad(pub(super) String);
@@ -20,6 +25,36 @@ pub(super) fn not_to_be_had(what: &str) -> impl FnOnce(anyhow::Error) -> anyhow:
     move |error| NotToBeHad(format!("{what}: {error:#}")).into()
 }
 
+/// What one boot came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Passed,
+    Failed,
+    Skipped,
+    /// Something differs, or went wrong, where the gate does not mind.
+    Reported,
+}
+
+impl Outcome {
+    pub(super) fn of(boot: &Boot, result: &Result<Report>) -> Outcome {
+        match result {
+            Ok(report) if report.is_clean() => Outcome::Passed,
+            Err(error) if error.is::<NotToBeHad>() => Outcome::Skipped,
+            _ if boot.gates => Outcome::Failed,
+            _ => Outcome::Reported,
+        }
+    }
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Outcome::Passed => "passed",
+            Outcome::Failed => "FAILED",
+            Outcome::Skipped => "SKIPPED",
+            Outcome::Reported => "differs",
+        }
+    }
+}
+
 /// What the chore as a whole came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -33,13 +68,24 @@ pub struct Counts {
     pub reported: usize,
 }
 
+impl Counts {
+    pub(super) fn add(&mut self, outcome: Outcome) {
+        *match outcome {
+            Outcome::Passed => &mut self.passed,
+            Outcome::Failed => &mut self.failed,
+            Outcome::Skipped => &mut self.skipped,
+            Outcome::Reported => &mut self.reported,
+        } += 1;
+    }
+}
+
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { passed, failed, skipped, reported } = self;
         write!(f, "{passed} passed, {failed} failed, {skipped} SKIPPED")?;
         match reported {
             0 => Ok(()),
-            _ => write!(f, ", {reported} with differences in kernels that only report"),
+            _ => write!(f, ", {reported} with differences where the chore only reports"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The programs that run in the guest, none of which needs a library: busybox, and what records.
+//! The programs that run in the guest, none of which needs a library: busybox, what records, and what loads BPF programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::arch::{AMD64, Arch, Busybox, Cross, Recorder};
+use super::arch::{AMD64, Arch, Busybox, Recorder};
 use super::outcome::NotToBeHad;
 use super::packages::{self, Apt};
 use super::sources;
@@ -14,14 +14,16 @@ use crate::command;
 
 /// For whom modmem is built. With a target, build scripts and macros are not built statically.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// The dumper's source.
+/// The sources of the dumper, and of the loader of BPF programs.
 const DUMPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/dumper.c");
+const BPF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/bpf.c");
 
 /// The programs for one kind of machine.
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) busybox: Vec<u8>,
     pub(super) recorder: Program,
+    pub(super) bpf: Vec<u8>,
 }
 
 /// What records.
@@ -35,6 +37,12 @@ impl Programs {
     /// Installs, downloads and builds what is needed; `work` is for packages, `target` cargo's.
     pub(super) fn gather(arch: &Arch, work: &Path, target: &Path) -> Result<Programs> {
         packages::need(arch.emulator.program, arch.emulator.packages)?;
+        let (compiler, parts) = match &arch.recorder {
+            Recorder::Modmem => ("cc".to_owned(), &["gcc", "libc6-dev"][..]),
+            Recorder::Dumper(cross) => (cross.compiler(), cross.packages),
+        };
+        packages::need(&compiler, parts)?;
+        let bpf = compiled(&compiler, BPF, &work.join(format!("bpf-{arch}")))?;
         let recorder = match &arch.recorder {
             Recorder::Modmem => {
                 if !cfg!(target_arch = "x86_64") {
@@ -45,13 +53,16 @@ impl Programs {
                 println!("conformance: modmem built for the guest in {} s", start.elapsed().as_secs());
                 Program::Modmem(modmem)
             }
-            Recorder::Dumper(cross) => Program::Dumper(dumper(arch, cross, work)?),
+            Recorder::Dumper(_) => {
+                let path = work.join(format!("dumper-{arch}"));
+                Program::Dumper(compiled(&compiler, DUMPER, &path)?)
+            }
         };
         let busybox = match (arch.busybox, &arch.recorder) {
             (Busybox::Sources, Recorder::Dumper(cross)) => sources::busybox(arch, cross, work)?,
             _ => busybox(arch, work)?,
         };
-        Ok(Programs { busybox, recorder })
+        Ok(Programs { busybox, recorder, bpf })
     }
 }
 
@@ -72,17 +83,15 @@ fn busybox(arch: &Arch, work: &Path) -> Result<Vec<u8>> {
     found.context("package busybox-static has no static busybox")
 }
 
-/// Builds the dumper with the machine's cross compiler.
-fn dumper(arch: &Arch, cross: &Cross, work: &Path) -> Result<Vec<u8>> {
-    packages::need(&cross.compiler(), cross.packages)?;
-    let path = work.join(format!("dumper-{arch}"));
-    let mut compile = Command::new(cross.compiler());
+/// Builds a program of one source, statically.
+fn compiled(compiler: &str, source: &str, path: &Path) -> Result<Vec<u8>> {
+    let mut compile = Command::new(compiler);
     compile
         .args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s", "-o"])
-        .arg(&path)
-        .arg(DUMPER);
-    packages::quiet(&mut compile).context("the guest's dumper cannot be built")?;
-    std::fs::read(&path).with_context(|| path.display().to_string())
+        .arg(path)
+        .arg(source);
+    packages::quiet(&mut compile).with_context(|| format!("{source} cannot be built"))?;
+    std::fs::read(path).with_context(|| path.display().to_string())
 }
 
 /// Builds modmem so that it needs no libraries, in a target folder of its own: flags for the linker would otherwise

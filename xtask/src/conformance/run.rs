@@ -12,13 +12,13 @@ use modmem_linux::{Error, Kernel, ModuleFile, OpenOptions, default_cache_folder}
 
 use super::arch::{Arch, Recorder};
 use super::boots::{Boot, KernelFrom};
-use super::checks::{self, Findings};
+use super::checks::{self, Findings, Measured};
 use super::guest::Guest;
 use super::machine::{self, Machine};
 use super::options::Options;
 use super::outcome::NotToBeHad;
 use super::programs::Programs;
-use super::{guest_module, sources, words};
+use super::{debian, guest_module, sources, words};
 
 /// Moments that a guest records, in this order; the first only where a module waits in its init function.
 const MOMENTS: [&str; 2] = ["waiting", "live"];
@@ -30,7 +30,7 @@ const END: &str = "zz-end";
 pub(super) struct Bench {
     target: PathBuf,
     /// The folder for packages, kernels and recordings.
-    work: PathBuf,
+    pub(super) work: PathBuf,
     programs: HashMap<&'static str, Programs>,
 }
 
@@ -42,8 +42,23 @@ impl Bench {
         Ok(Bench { target: target.to_owned(), work, programs: HashMap::new() })
     }
 
+    /// The folder for what comes out of a boot.
+    pub(super) fn folder(&self, boot: &Boot, options: &Options) -> PathBuf {
+        options.keep.as_ref().map_or_else(|| self.work.join("boots"), Clone::clone).join(boot.name)
+    }
+
+    /// The same, empty.
+    pub(super) fn recording(&self, boot: &Boot, options: &Options) -> Result<PathBuf> {
+        let folder = self.folder(boot, options);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        }
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        Ok(folder.canonicalize()?)
+    }
+
     /// The programs for a machine's guests, gathered when they are first asked for.
-    fn programs(&mut self, arch: &'static Arch) -> Result<&Programs> {
+    pub(super) fn programs(&mut self, arch: &'static Arch) -> Result<&Programs> {
         match self.programs.entry(arch.name) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(none) => Ok(none.insert(Programs::gather(arch, &self.work, &self.target)?)),
@@ -54,12 +69,29 @@ impl Bench {
 /// What came out of a boot.
 #[derive(Debug)]
 pub(super) struct Report {
-    boot: &'static str,
-    remarks: Vec<String>,
-    moments: Vec<(String, Findings)>,
+    pub(super) boot: &'static str,
+    /// The kernel's release.
+    pub(super) release: String,
+    pub(super) remarks: Vec<String>,
+    pub(super) moments: Vec<(String, Findings)>,
 }
 
 impl Report {
+    pub(super) fn of(boot: &Boot, release: &str) -> Report {
+        Report { boot: boot.name, release: release.to_owned(), remarks: Vec::new(), moments: Vec::new() }
+    }
+
+    /// What was compared in all moments together.
+    pub(super) fn measured(&self) -> Measured {
+        let mut all = Measured::default();
+        for (_, Findings { measured, .. }) in &self.moments {
+            all.modules = all.modules.max(measured.modules);
+            all.bytes += measured.bytes;
+            all.unexplained += measured.unexplained;
+        }
+        all
+    }
+
     pub(super) fn is_clean(&self) -> bool {
         self.moments.iter().all(|(_, findings)| findings.differences.is_empty())
     }
@@ -81,8 +113,10 @@ impl Report {
 
 /// Boots, and checks what comes out.
 pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) -> Result<Report> {
+    if let KernelFrom::Root(suite) = boot.kernel {
+        return debian::boot(boot, suite, options, bench);
+    }
     let work = bench.work.clone();
-    let programs = bench.programs(boot.arch)?;
     let built = match (boot.kernel, &boot.arch.recorder) {
         (KernelFrom::Sources(version), Recorder::Dumper(cross)) if options.kernel.is_none() => {
             Some(sources::kernel(version, boot.arch, cross, &work)?)
@@ -92,27 +126,32 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
     let spec = match (&options.kernel, boot.kernel, &built) {
         (Some(spec), _, _) => spec.clone(),
         (None, _, Some(built)) => built.root.display().to_string(),
-        (None, KernelFrom::Archive(name) | KernelFrom::Sources(name), None) => name.to_owned(),
+        (None, KernelFrom::Archive(name) | KernelFrom::Sources(name) | KernelFrom::Root(name), None) => {
+            name.to_owned()
+        }
     };
     let cache = std::env::var_os("MODMEM_CACHE").map(PathBuf::from).or_else(default_cache_folder);
     // The newest kernel may be another one than when it was last asked for.
-    let fetch = OpenOptions { cache, refresh: !boot.gates, ..OpenOptions::default() };
+    let fetch = OpenOptions { cache, refresh: !boot.gates && !boot.drawn, ..OpenOptions::default() };
     let kernel = Kernel::open(&[&spec], &fetch).map_err(unavailable)?;
     println!("conformance: {}: {}, {}", boot.name, boot.about, kernel.describe());
     let config = kernel.config().context("the kernel's package has no configuration")?;
     let config = String::from_utf8_lossy(&config).into_owned();
-    let mut report = Report { boot: boot.name, remarks: Vec::new(), moments: Vec::new() };
+    let mut report = Report::of(boot, kernel.release());
 
     let modules = modules(&kernel, boot, options)?;
-    let build = || -> Result<Vec<u8>> {
+    let build = || -> Result<Option<Vec<u8>>> {
+        if !boot.waits {
+            return Ok(None);
+        }
         let headers = match &built {
             Some(built) => built.tree.clone(),
             None => guest_module::headers(boot.arch, kernel.release(), &work)?,
         };
-        guest_module::build(boot.arch, kernel.release(), &headers, &work)
+        guest_module::build(boot.arch, kernel.release(), &headers, &work).map(Some)
     };
     let waits = match build() {
-        Ok(file) => Some(file),
+        Ok(file) => file,
         // Kernels that only report may need a newer compiler.
         Err(error) if !boot.gates => {
             report.remarks.push(format!("init memories are not compared: {error:#}"));
@@ -120,20 +159,17 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
         }
         Err(error) => return Err(error),
     };
-    let folder = options.keep.as_ref().map_or_else(|| work.join("boots"), Clone::clone).join(boot.name);
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    }
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let folder = folder.canonicalize()?;
+    let folder = bench.recording(boot, options)?;
 
     let words = words::lines(boot.arch, &modules)?;
+    let programs = bench.programs(boot.arch)?;
     let archive = Guest {
         programs,
         words: &words,
         modules: &modules,
         waits: waits.as_deref().map(|file| (guest_module::NAME, file)),
         setup: boot.setup,
+        kptr_restrict: boot.kptr_restrict,
         release: kernel.release(),
         config: &config,
     };
@@ -149,6 +185,8 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
         kernel: image,
         initramfs: &initramfs,
         append: boot.append,
+        devices: &[],
+        patience: machine::PATIENCE,
     };
     let start = Instant::now();
     machine.run(&disk, &console)?;
@@ -172,8 +210,16 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
     files.extend(waits.map(|file| (guest_module::NAME.to_owned(), file)));
     for moment in MOMENTS.iter().filter(|moment| folder.join(moment).is_dir()) {
         let start = Instant::now();
-        let findings = checks::check(boot.arch, &folder.join(moment), &files, &config)?;
-        if *moment == MOMENTS[0] && findings.init_memories == 0 && findings.differences.is_empty() {
+        let recorded = folder.join(moment);
+        let findings = match boot.refuses {
+            Some(why) => checks::refusal(&recorded, why)?,
+            None => checks::check(boot, &recorded, &files, &config)?,
+        };
+        if *moment == MOMENTS[0]
+            && boot.refuses.is_none()
+            && findings.init_memories == 0
+            && findings.differences.is_empty()
+        {
             bail!("no init memory was compared, although {} waits", guest_module::NAME);
         }
         report.moments.push(((*moment).to_owned(), findings));
@@ -225,7 +271,7 @@ fn asked<'o>(boot: &'static Boot, options: &'o Options) -> Vec<&'o str> {
 }
 
 /// Unpacks what the guest wrote on its disk.
-fn bring_out(disk: &Path, folder: &Path) -> Result<()> {
+pub(super) fn bring_out(disk: &Path, folder: &Path) -> Result<()> {
     let file = File::open(disk).with_context(|| disk.display().to_string())?;
     tar::Archive::new(BufReader::new(file)).unpack(folder).context("what the guest wrote is no archive")?;
     let end = folder.join(END);
@@ -237,7 +283,7 @@ fn bring_out(disk: &Path, folder: &Path) -> Result<()> {
 }
 
 /// The state that was asked for is the one that the guest was in.
-fn expected(boot: &Boot, folder: &Path) -> Result<()> {
+pub(super) fn expected(boot: &Boot, folder: &Path) -> Result<()> {
     for expected in boot.expect {
         let path = folder.join(expected.file);
         let text = std::fs::read(&path).with_context(|| path.display().to_string())?;

@@ -1,28 +1,32 @@
 //! x86-64: the states of CPUs, mitigations and tracing that change its code.
 
 use super::modules::{FEWER, INSTANCE, MANY, MODULES, PROBED};
-use super::{Boot, Expected, KernelFrom, NO_KASLR};
+use super::{Boot, Expected, KernelFrom};
 use crate::conformance::arch::AMD64;
 
-const DEFAULT: Boot = Boot {
+pub(super) const DEFAULT: Boot = Boot {
     name: "default",
-    about: "one CPU, addresses as linked: what the gate boots",
+    about: "one CPU, Debian's defaults: what the gate boots",
     arch: &AMD64,
     kernel: KernelFrom::Archive("debian:6.12"),
     cpu: "max",
     cpus: 1,
-    append: NO_KASLR,
+    append: "",
+    kptr_restrict: None,
     setup: "",
     expect: &[],
     modules: MODULES,
     least: 30,
+    waits: true,
+    drawn: false,
+    refuses: None,
     gates: true,
 };
 
 /// A CPU whose kernel counts calls if told to, and what proves that it does.
 const STUFF: Boot = Boot {
     cpu: "Skylake-Server",
-    append: "nokaslr retbleed=stuff",
+    append: "retbleed=stuff",
     expect: &[Expected { file: "vulnerabilities", line: "retbleed:Mitigation: Stuffing" }],
     modules: FEWER,
     ..DEFAULT
@@ -58,16 +62,15 @@ pub(super) const BOOTS: &[Boot] = &[
     Boot { name: "smp", about: "four CPUs: locked instructions stay locked", cpus: 4, ..DEFAULT },
     Boot {
         name: "kaslr",
-        about: "kernel and modules at random addresses",
+        about: "an AMD CPU; kernel and modules at other random addresses",
         cpu: "EPYC-Milan",
-        append: "",
         ..DEFAULT
     },
     Boot { name: "stuff", about: "retbleed=stuff on an Intel CPU: calls counted by thunks", ..STUFF },
     Boot {
         name: "stuff-full",
         about: "the same with preempt=full: static calls of the function that returns 0 are counted",
-        append: "nokaslr retbleed=stuff preempt=full",
+        append: "retbleed=stuff preempt=full",
         ..STUFF
     },
     Boot {
@@ -98,7 +101,7 @@ pub(super) const BOOTS: &[Boot] = &[
         name: "its",
         about: "indirect_target_selection=force: aligned thunks for indirect branches and returns",
         cpu: "Skylake-Server",
-        append: "nokaslr indirect_target_selection=force spectre_v2=retpoline",
+        append: "indirect_target_selection=force spectre_v2=retpoline",
         expect: &[Expected {
             file: "vulnerabilities",
             line: "indirect_target_selection:Mitigation: Aligned branch/return thunks",
@@ -201,7 +204,6 @@ cd /",
         name: "newest",
         about: "the newest kernel of Debian's unstable suite; only reports",
         kernel: KernelFrom::Archive("debian:sid"),
-        append: "",
         cpus: 2,
         gates: false,
         ..DEFAULT

@@ -1,7 +1,7 @@
 //! arm64: capabilities of CPUs, errata, random addresses, tracing.
 
 use super::modules::TRACED;
-use super::{Boot, Expected, KernelFrom, NO_KASLR};
+use super::{Boot, Expected, KernelFrom};
 use crate::conformance::arch::ARM64;
 
 /// File systems, networks, and code that goes by the CPU's features.
@@ -25,29 +25,26 @@ const MAX: &str = "max,pauth-impdef=on";
 
 const DEFAULT: Boot = Boot {
     name: "arm64",
-    about: "arm64 with all that QEMU's CPU can do, addresses as linked: what the gate boots",
+    about: "arm64 with all that QEMU's CPU can do: what the gate boots",
     arch: &ARM64,
     kernel: KernelFrom::Archive("debian:6.12:arm64"),
     cpu: MAX,
     cpus: 1,
-    append: NO_KASLR,
+    append: "",
+    kptr_restrict: None,
     setup: "",
     expect: &[],
     modules: MODULES,
     least: 30,
+    waits: true,
+    drawn: false,
+    refuses: None,
     gates: true,
 };
 
 pub(super) const BOOTS: &[Boot] = &[
     DEFAULT,
-    Boot {
-        name: "arm64-kaslr",
-        about: "arm64 on four older CPUs, kernel and modules at random addresses",
-        cpu: "cortex-a72",
-        cpus: 4,
-        append: "",
-        ..DEFAULT
-    },
+    Boot { name: "arm64-kaslr", about: "arm64 on four older CPUs", cpu: "cortex-a72", cpus: 4, ..DEFAULT },
     Boot {
         name: "arm64-a53",
         about: "arm64 on a CPU with erratum 843419, for which code is changed",
@@ -57,7 +54,6 @@ pub(super) const BOOTS: &[Boot] = &[
     Boot {
         name: "arm64-tracing",
         about: "arm64 with the function tracer and tracepoints on",
-        append: "",
         setup: TRACED,
         expect: &[Expected { file: "setup.log", line: "tracer function, functions of ext4 " }],
         ..DEFAULT
@@ -66,7 +62,6 @@ pub(super) const BOOTS: &[Boot] = &[
         name: "arm64-16k",
         about: "arm64 with pages of 16 KiB",
         kernel: KernelFrom::Archive("debian:6.12:arm64-16k"),
-        append: "",
         ..DEFAULT
     },
 ];

@@ -2,18 +2,19 @@
 
 mod amd64;
 mod arm64;
+mod debian;
 mod modules;
 mod ppc32;
 mod s390x;
+mod settings;
 
 use super::arch::{ARCHES, Arch};
 
-/// Kernel and modules where the kernel was linked to be.
-const NO_KASLR: &str = "nokaslr";
-
 /// All boots, those of a machine together, its default one first.
 pub(super) fn all() -> impl Iterator<Item = &'static Boot> {
-    [amd64::BOOTS, arm64::BOOTS, s390x::BOOTS, ppc32::BOOTS].into_iter().flatten()
+    [amd64::BOOTS, debian::BOOTS, settings::BOOTS, arm64::BOOTS, s390x::BOOTS, ppc32::BOOTS]
+        .into_iter()
+        .flatten()
 }
 
 /// The boot by which a machine is proven where nothing else is asked for.
@@ -39,6 +40,8 @@ pub(super) struct Boot {
     pub(super) cpus: u32,
     /// What is added to the kernel's command line.
     pub(super) append: &'static str,
+    /// What `kernel.kptr_restrict` is set to; `None`: it stays as it is, which with Debian is 0.
+    pub(super) kptr_restrict: Option<u8>,
     /// Commands for the guest, run when all modules are loaded.
     pub(super) setup: &'static str,
     /// What the guest must report afterwards: without it, the state is not the one that the boot is named for.
@@ -47,7 +50,15 @@ pub(super) struct Boot {
     pub(super) modules: &'static [&'static str],
     /// So many modules must have been loaded, else nothing is proven.
     pub(super) least: usize,
-    /// Does a difference fail the chore? A kernel that others upload must not block anybody.
+    /// Is a module of ours loaded that waits in its init function? Lockdown lets none in that Debian did not sign.
+    pub(super) waits: bool,
+    /// A state drawn by random: the kernel is taken as the cache has it, and the views of user space are not compared,
+    /// since what references others hold on modules is known of the boots by name alone.
+    pub(super) drawn: bool,
+    /// In this state no snapshot can be taken: what `modmem snapshot` has to speak of when it fails.
+    pub(super) refuses: Option<&'static str>,
+    /// Does a difference fail the chore? A kernel that others upload must not block anybody. One that only reports may
+    /// lack modules, and refuse some.
     pub(super) gates: bool,
 }
 
@@ -58,6 +69,8 @@ pub(super) enum KernelFrom {
     Archive(&'static str),
     /// Built here, from Debian's sources of this version.
     Sources(&'static str),
+    /// That of a root of this suite of Debian's, which debootstrap makes and which boots as Debian does.
+    Root(&'static str),
 }
 
 /// A line that a file of the guest's must have.

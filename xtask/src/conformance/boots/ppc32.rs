@@ -1,6 +1,6 @@
 //! 32-bit PowerPC: text below the kernel, data in vmalloc. No package has such a kernel: it is built.
 
-use super::{Boot, KernelFrom, NO_KASLR};
+use super::{Boot, KernelFrom};
 use crate::conformance::arch::PPC32;
 
 /// Everything of any size that the configuration makes modules of.
@@ -27,11 +27,15 @@ const DEFAULT: Boot = Boot {
     kernel: KernelFrom::Sources("6.12"),
     cpu: "7400",
     cpus: 1,
-    append: NO_KASLR,
+    append: "",
+    kptr_restrict: None,
     setup: "",
     expect: &[],
     modules: MODULES,
     least: 30,
+    waits: true,
+    drawn: false,
+    refuses: None,
     gates: true,
 };
 

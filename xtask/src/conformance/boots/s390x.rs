@@ -1,7 +1,7 @@
 //! s390x: facilities of CPUs, tracing. QEMU's CPUs have no random numbers for its kernel to choose addresses by.
 
 use super::modules::TRACED;
-use super::{Boot, Expected, KernelFrom, NO_KASLR};
+use super::{Boot, Expected, KernelFrom};
 use crate::conformance::arch::S390X;
 
 /// File systems, networks, and code that goes by the CPU's facilities.
@@ -29,11 +29,15 @@ const DEFAULT: Boot = Boot {
     kernel: KernelFrom::Archive("debian:6.12:s390x"),
     cpu: "max",
     cpus: 1,
-    append: NO_KASLR,
+    append: "",
+    kptr_restrict: None,
     setup: "",
     expect: &[],
     modules: MODULES,
     least: 30,
+    waits: true,
+    drawn: false,
+    refuses: None,
     gates: true,
 };
 
