@@ -192,6 +192,11 @@ fn reason(why: &Why, atlas: &Atlas<'_>, map: &FileMap, profile: &Profile) -> Rea
             let target = atlas.look(target.0, map);
             ("wrong-target", Some(rule), format!("a branch may be here ({rule}), but not to {target}"))
         }
+        Why::WrongMark { rule, mark } => {
+            let mark = atlas.look(mark.0, map);
+            let text = format!("a function is marked here with who traces it ({rule}), but not with {mark}");
+            ("wrong-mark", Some(rule), text)
+        }
     };
     Reason { kind, rule: rule.map(|rule| rule.name()), text }
 }
