@@ -51,7 +51,14 @@ fn sample() -> Snapshot {
             MemoryRecord { address: 0xffff_ffff_c000_1000, bytes: (0..=255).cycle().take(4096).collect() },
             MemoryRecord { address: 0xffff_ffff_8200_0000, bytes: vec![7; 16] },
         ])
-        .unwrap(),
+        .unwrap()
+        .with_scanned(std::iter::once(0xffff_ffff_c000_0000..0xffff_ffff_ff00_0000)),
+        contradictory_areas: vec![Area {
+            range: 0xffff_ffff_c000_2000..0xffff_ffff_c000_4000,
+            caller: "unpurged".into(),
+            rest: "unpurged vm_area".into(),
+        }],
+        torn: std::iter::once(0xffff_ffff_c000_1000..0xffff_ffff_c000_2000).collect(),
         kprobes: Some(vec![Kprobe {
             address: 0xffff_ffff_c000_1004,
             kind: 'k',
@@ -105,7 +112,8 @@ fn assert_same(left: &Snapshot, right: &Snapshot) {
     );
     assert_eq!(left.modules, right.modules);
     assert!(left.symbols == right.symbols && left.memory == right.memory);
-    assert_eq!(left.areas, right.areas);
+    assert_eq!((&left.areas, &left.contradictory_areas), (&right.areas, &right.contradictory_areas));
+    assert_eq!(left.torn, right.torn);
     assert_eq!((&left.kprobes, &left.missing), (&right.kprobes, &right.missing));
 }
 

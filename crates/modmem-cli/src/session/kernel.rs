@@ -9,7 +9,7 @@ use modmem::Name;
 use modmem::arch::Machine;
 use modmem::image::{Image, SymbolPlace};
 use modmem::link::Export;
-use modmem::profile::{KernelConfig, Profile, Standing};
+use modmem::profile::{KernelConfig, Profile};
 use modmem_linux::{ImageFacts, Kernel, KernelSymbols, OpenOptions, SymbolSource};
 
 use super::LoadedModules;
@@ -147,18 +147,13 @@ impl OpenKernel {
         advice
     }
 
-    /// The version whose rules are used.
+    /// The version whose rules are used, and whether they are proven.
     pub(crate) fn profile_name(&self) -> String {
-        match self.profile.standing {
-            Standing::Proven => format!("Linux {}", self.profile.version),
-            Standing::Unproven { nearest } => {
-                format!("Linux {nearest} (unproven for {})", self.profile.version)
-            }
-        }
+        profile_name(&self.profile)
     }
 
     pub(crate) fn is_proven(&self) -> bool {
-        self.profile.standing == Standing::Proven
+        self.profile.is_proven()
     }
 
     /// Where the kernel's symbols come from, in words.
@@ -174,12 +169,7 @@ impl OpenKernel {
     /// What the user should know about how far the result can be trusted.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
-        if let Standing::Unproven { nearest } = self.profile.standing {
-            let version = self.profile.version;
-            remarks.push(format!(
-                "unproven: Linux {version} is laid out as {nearest}, the nearest proven version"
-            ));
-        }
+        remarks.extend(doubts(&self.profile));
         if !self.has_config {
             remarks.push("no config file: Debian's configuration is assumed".into());
         }
@@ -194,6 +184,18 @@ impl OpenKernel {
         }
         remarks
     }
+}
+
+/// The version whose rules are used, and whether they are proven.
+pub(crate) fn profile_name(profile: &Profile) -> String {
+    let unproven = if profile.is_proven() { "" } else { " (unproven)" };
+    format!("Linux {}{unproven}", profile.version)
+}
+
+/// Why a profile may be wrong, a sentence each.
+pub(crate) fn doubts(profile: &Profile) -> impl Iterator<Item = String> + '_ {
+    let version = profile.version;
+    profile.doubts.iter().map(move |doubt| format!("unproven for this Linux {version}: {doubt}"))
 }
 
 /// Opens a kernel's files alone.

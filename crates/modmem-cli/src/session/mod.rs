@@ -15,7 +15,7 @@ use modmem::{AddressSpace, Linker, Modules};
 use modmem_linux::{LoadPlan, MissingDependency, ModuleFile, PlannedModule, Why};
 use rayon::prelude::*;
 
-pub(crate) use kernel::{OpenKernel, open_files, profile_of};
+pub(crate) use kernel::{OpenKernel, doubts, open_files, profile_name, profile_of};
 pub(crate) use request::Request;
 pub(crate) use snapshot::OpenSnapshot;
 

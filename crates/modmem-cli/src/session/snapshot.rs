@@ -9,7 +9,7 @@ use modmem_linux::Kernel;
 use modmem_linux::snapshot::{Locator, Memories, ModuleRecord, Snapshot};
 use modmem_linux::verify::OwnFiles;
 
-use super::open_files;
+use super::{doubts, open_files};
 use crate::args::KernelArgs;
 use crate::output::{self, Bars, harmless};
 
@@ -53,7 +53,10 @@ impl OpenSnapshot {
     pub(crate) fn locator(&self) -> Locator<'_> {
         let profile = match self.snapshot.profile() {
             _ if matches!(self.files, Files::None) => None,
-            Ok(profile) => Some(profile),
+            Ok(profile) => {
+                doubts(&profile).for_each(|doubt| output::tell(&format!("note: {}", harmless(&doubt))));
+                Some(profile)
+            }
             Err(error) => {
                 output::tell(&format!("note: memory types are guessed: {error}"));
                 None

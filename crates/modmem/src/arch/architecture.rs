@@ -54,6 +54,10 @@ pub(crate) trait Architecture {
     /// States of the machine that sizes depend on, besides the one that a profile begins with.
     const STATES: &'static [MachineState] = &[];
 
+    /// The versions of which running kernels were compared with, all bytes of text and read-only data (docs/verify.md
+    /// has the boots), the oldest first.
+    const PROVEN: &'static [KernelVersion];
+
     /// What Debian's kernels are configured to be, where nothing else tells.
     fn switches(version: KernelVersion) -> Switches;
 

@@ -6,9 +6,11 @@
 mod config;
 mod machine_state;
 mod patching;
+mod standing;
 mod version;
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
@@ -18,6 +20,7 @@ pub use patching::{
     AlternativeStyle, CountedCalls, IndirectPadding, NopStyle, OrcStyle, Patching, S390Alternatives,
     SortStyle,
 };
+pub use standing::Doubt;
 pub use version::KernelVersion;
 
 use crate::address::RunAddr;
@@ -31,18 +34,6 @@ pub enum MemoryModel {
     ModuleLayout,
     /// Linux 6.4 and later: a block for each of seven types (`struct module_memory`).
     ModuleMemory,
-}
-
-/// How sure we are of a profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The version that was asked for is one that modmem is compared with.
-    Proven,
-    /// It is not; the nearest one that is stands in for it.
-    Unproven {
-        /// The version whose behaviour is used.
-        nearest: KernelVersion,
-    },
 }
 
 /// Configuration switches that change what can be observed of module memory (CONFIG_ names in the field docs).
@@ -94,8 +85,9 @@ pub struct Ranges {
 pub struct Profile {
     /// The version that was asked for.
     pub version: KernelVersion,
-    /// Whether that version is proven.
-    pub standing: Standing,
+    /// Why it may be wrong; empty if it is proven: compared with running kernels of that version on that machine, with
+    /// nothing in the configuration that is not modelled.
+    pub doubts: Vec<Doubt>,
     /// Machine.
     pub machine: Machine,
     /// What sizes and relocated bytes depend on in the machine itself.
@@ -203,6 +195,7 @@ impl Profile {
         let machine = config.machine().unwrap_or(Machine::X86_64);
         let setup = with_machine!(machine, A => A::setup(version, Some(config), place))?;
         let mut profile = Profile::new(machine, version, Switches::of(config), setup);
+        profile.doubts.extend(standing::of_config(config));
         profile.machine_state.expolines = config.is_set("EXPOLINE") && !config.is_set("EXPOLINE_OFF");
         // What a kernel with shuffled structures adds to it is a hash of its own.
         profile.vermagic = (!config.has_random_structures()).then(|| config.vermagic(release).into());
@@ -214,15 +207,10 @@ impl Profile {
 
     fn new(machine: Machine, version: KernelVersion, switches: Switches, setup: Setup) -> Profile {
         let modern = version >= KernelVersion::new(6, 4);
-        let nearest = match (machine, modern) {
-            (Machine::X86_64, false) => KernelVersion::new(6, 1),
-            (Machine::X86_64, true) if version >= KernelVersion::new(6, 15) => KernelVersion::new(7, 2),
-            _ => KernelVersion::new(6, 12),
-        };
-        let proven = version == nearest;
+        let proven = with_machine!(machine, A => A::PROVEN).unwrap_or_default();
         Profile {
             version,
-            standing: if proven { Standing::Proven } else { Standing::Unproven { nearest } },
+            doubts: standing::of_version(version, proven).into_iter().collect(),
             machine,
             machine_state: MachineState::default(),
             model: if modern { MemoryModel::ModuleMemory } else { MemoryModel::ModuleLayout },
@@ -238,6 +226,11 @@ impl Profile {
             percpu_reserve: 8 << 10,
             patching: Patching::of(version),
         }
+    }
+
+    /// Whether nothing makes it doubtful.
+    pub fn is_proven(&self) -> bool {
+        self.doubts.is_empty()
     }
 
     /// The same kernel on machines of other kinds that lay modules out in another way, if there are such.

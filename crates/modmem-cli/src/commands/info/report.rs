@@ -10,7 +10,7 @@ use modmem::arch::Machine;
 use modmem::image::elf::{ByteOrder, Class, section_flag, section_type};
 use modmem::image::{Image, Section, SymbolPlace};
 use modmem::layout::{MemoryKind, Shape, classify};
-use modmem::profile::{Profile, Standing};
+use modmem::profile::Profile;
 
 use crate::output::json::Kind;
 
@@ -131,7 +131,7 @@ impl FileReport {
             class: if format.class == Class::Elf64 { "ELF64" } else { "ELF32" },
             byte_order: if format.order == ByteOrder::Little { "little" } else { "big" },
             profile: format!("Linux {}", profile.version),
-            proven: profile.standing == Standing::Proven && !foreign,
+            proven: profile.is_proven() && !foreign,
             caveat: foreign.then(|| caveat(image.machine())),
             layout_error,
             modinfo: modinfo(image),

@@ -12,7 +12,7 @@ use modmem::RunAddr;
 
 use crate::args::{LookupArgs, parse_address};
 use crate::output::{self, json};
-use crate::session::{OpenSnapshot, Session};
+use crate::session::{OpenSnapshot, Session, doubts};
 use answer::{Answer, Answers, line};
 pub(crate) use found::describe as describe_found;
 
@@ -30,6 +30,7 @@ pub(crate) fn run(arguments: &LookupArgs) -> Result<()> {
         output::tell("note: no modules are named, so all of the kernel's are loaded, in its build's order");
     }
     let session = Session::load(&modules, &arguments.kernel, &space)?;
+    doubts(&session.kernel.profile).for_each(|doubt| output::tell(&format!("note: {doubt}")));
     answer_all(addresses, arguments.json, |address| {
         let lookup = session.modules.lookup(address);
         match arguments.json {

@@ -1,7 +1,6 @@
 //! What a verification found, as data: what is shown, and what `--json` prints.
 
 use modmem::layout::MemoryKind;
-use modmem::profile::Standing;
 use modmem::verify::{NotCompared, Rule, Tally};
 use modmem_linux::verify::{Checked, Outcome, Stray, StrayKind, Verification};
 use serde::Serialize;
@@ -14,6 +13,7 @@ use super::input::Input;
 use super::state::State;
 use super::stray::StrayReport;
 use crate::output::json::{Address, Kind};
+use crate::session::{doubts, profile_name};
 
 /// The document `modmem.verify`.
 #[derive(Debug, Serialize)]
@@ -115,14 +115,10 @@ impl Report {
     ) -> Result<Report, modmem_linux::Error> {
         let atlas = Atlas::new(&input.snapshot, verification);
         let profile = &verification.profile;
-        let version = profile.version;
         let kernel = KernelReport {
             release: verification.release.clone(),
-            profile: match profile.standing {
-                Standing::Proven => format!("Linux {version}"),
-                Standing::Unproven { nearest } => format!("Linux {nearest} (unproven for {version})"),
-            },
-            proven: profile.standing == Standing::Proven,
+            profile: profile_name(profile),
+            proven: profile.is_proven(),
         };
         let shown = verification.modules.iter().filter(|m| only.is_empty() || only.contains(&m.name));
         let modules: Result<Vec<ModuleReport>, _> =
@@ -137,7 +133,10 @@ impl Report {
             modules: modules?,
             strays: StrayReport::all(&verification.strays, &input.snapshot),
             state: State::of(&atlas, verification),
-            remarks: verification.remarks.iter().cloned().chain(input.files.passed_over()).collect(),
+            remarks: doubts(profile)
+                .chain(verification.remarks.iter().cloned())
+                .chain(input.files.passed_over())
+                .collect(),
         })
     }
 }

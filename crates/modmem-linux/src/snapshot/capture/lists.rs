@@ -103,14 +103,12 @@ pub(super) fn symbols(machine: &mut Machine<'_>) -> SymbolTable {
     }
 }
 
-/// The areas of vmalloc, where they can be read.
+/// The areas of vmalloc, or why they cannot be read.
 ///
-/// A list that contradicts itself changed while it was read, and is read again.
-pub(super) fn areas(machine: &mut Machine<'_>) -> Option<Listed> {
+/// A list that contradicts itself was read while it changed: it is read again.
+pub(super) fn areas(machine: &Machine<'_>) -> Result<Listed, String> {
     let path = "proc/vmallocinfo";
     let shown = machine.path(path).display().to_string();
-    let consequence =
-        "module memory is taken where sections and symbols lie, and verify cannot see blocks without owner";
     let read = || machine.open(path).and_then(|file| areas::parse(&shown, file));
     let torn = |read: &Result<Areas, Error>| matches!(read, Ok(Areas::Known(listed)) if !listed.contradictory.is_empty());
     let mut list = read();
@@ -121,13 +119,11 @@ pub(super) fn areas(machine: &mut Machine<'_>) -> Option<Listed> {
         list = read();
     }
     match list {
-        Ok(Areas::Known(listed)) => Some(listed),
+        Ok(Areas::Known(listed)) => Ok(listed),
         Ok(Areas::Hidden) => {
-            let why = "its addresses are hashed or hidden (kernel.kptr_restrict=1 shows them to root)";
-            machine.miss("vmallocinfo", why, consequence);
-            None
+            Err("its addresses are hashed or hidden (kernel.kptr_restrict=1 shows them to root)".into())
         }
-        Err(error) => machine.missed("vmallocinfo", &error, consequence),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -107,31 +107,45 @@ fn take(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<(), Error>
     }
     lists::read_sysfs(machine, &mut snapshot.modules);
     snapshot.symbols = lists::symbols(machine);
-    let listed = lists::areas(machine).unwrap_or_default();
+    let listed = lists::areas(machine);
+    let hidden = listed.as_ref().err().cloned();
+    let listed = listed.unwrap_or_default();
     (snapshot.areas, snapshot.contradictory_areas) = (listed.areas, listed.contradictory);
     snapshot.kprobes = lists::kprobes(machine, snapshot.config.as_deref());
+    let is_whole = memory(machine, snapshot)?;
+    // Where all was read, no list is missed.
+    if let Some(why) = hidden.filter(|_| !is_whole) {
+        let consequence =
+            "module memory is taken where sections and symbols lie, and verify cannot see who else is there";
+        machine.miss("vmallocinfo", &why, consequence);
+    }
+    Ok(())
+}
+
+/// Memory of modules, and the kernel's own words. Gives whether all was read where modules may lie.
+fn memory(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<bool, Error> {
     let consequence = "no module memory is in the snapshot, so verify has nothing to compare";
     let mut kcore = match Kcore::open(&machine.path("proc/kcore")) {
         Ok(kcore) => kcore,
         Err(error) => {
             machine.miss("mem", &rights::why_no_memory(machine, &error), consequence);
-            return Ok(());
+            return Ok(false);
         }
     };
     // Where modules may lie all is read, whatever any list says; elsewhere what the lists say.
     let ranges = snapshot.profile().map(|profile| snapshot.module_ranges(&profile)).unwrap_or_default();
     let (mut records, scanned) = kcore.scan(&ranges);
+    let is_whole = !ranges.is_empty() && uncovered(&ranges, &scanned).is_empty();
     let page = facts::page_size(machine);
     let elsewhere = match snapshot.areas.is_empty() {
         false => plan::areas(snapshot, page),
         true => guess::pages(snapshot, page, |address, bytes| kcore.page(address, bytes)),
     };
     records.extend(kcore.read_all(&uncovered(&merged(elsewhere), &scanned)));
-    let memory = MemoryRecords::new(std::mem::take(&mut records)).unwrap_or_default().with_scanned(scanned);
-    let words = words::ranges(snapshot, &memory, &kcore);
-    let words = kcore.read_all(&words);
+    let memory = MemoryRecords::new(records).unwrap_or_default().with_scanned(scanned);
+    let words = kcore.read_all(&words::ranges(snapshot, &memory, &kcore));
     let scanned = memory.scanned().to_vec();
-    records = memory.into_records();
+    let mut records = memory.into_records();
     // Whoever changes code does it in several steps: what is read must be the same before and after all the rest.
     snapshot.torn = torn::other_than_data(snapshot, kcore.changed(&records));
     let changed = kcore.changed(&words);
@@ -149,7 +163,7 @@ fn take(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<(), Error>
     // Ranges are planned without overlap: this cannot fail.
     let memory = MemoryRecords::new(records).map_err(|problem| Error::malformed("/proc/kcore", problem))?;
     snapshot.memory = memory.with_scanned(scanned);
-    Ok(())
+    Ok(is_whole)
 }
 
 /// Whether two lists of modules tell of the same memory; counts of users come and go without a change to it.

@@ -32,6 +32,8 @@ impl Architecture for Arm64 {
     type Stubs = stubs::Plts;
     const STATES: &'static [MachineState] = &[MachineState { erratum_843419: true, expolines: false }];
 
+    const PROVEN: &'static [KernelVersion] = &[KernelVersion::new(6, 12)];
+
     fn switches(_: KernelVersion) -> Switches {
         Switches::debian()
     }

@@ -33,6 +33,8 @@ impl Architecture for Ppc32 {
     type Stubs = stubs::Plt;
 
     /// What arch/powerpc/Kconfig selects for Book III-S, with Debian's settings otherwise.
+    const PROVEN: &'static [KernelVersion] = &[KernelVersion::new(6, 12)];
+
     fn switches(_: KernelVersion) -> Switches {
         Switches { prel32: false, data_in_vmalloc: true, ..Switches::debian() }
     }

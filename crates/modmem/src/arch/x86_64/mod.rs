@@ -32,6 +32,16 @@ impl Architecture for X86_64 {
     type Stubs = NoStubs;
 
     /// What Debian sets in 6.1 and 6.12; 7.2 compares no CRCs.
+    const PROVEN: &'static [KernelVersion] = &[
+        KernelVersion::new(6, 1),
+        KernelVersion::new(6, 12),
+        KernelVersion::new(6, 16),
+        KernelVersion::new(6, 17),
+        KernelVersion::new(6, 18),
+        KernelVersion::new(7, 2),
+        KernelVersion::new(7, 3),
+    ];
+
     fn switches(version: KernelVersion) -> Switches {
         Switches { modversions: version < KernelVersion::new(6, 15), ..Switches::debian() }
     }

@@ -34,13 +34,10 @@ pub(super) fn page(report: &Report, verbose: bool) -> String {
 }
 
 fn remarks(page: &mut Page, report: &Report) {
-    if report.remarks.is_empty() && report.kernel.proven {
+    if report.remarks.is_empty() {
         return;
     }
     page.title("Remarks");
-    if !report.kernel.proven {
-        page.paragraph(&format!("rules of {}", report.kernel.profile));
-    }
     report.remarks.iter().for_each(|remark| page.paragraph(&harmless(remark)));
 }
 
