@@ -234,7 +234,7 @@ fn a_root_folder_is_taken_and_what_is_missing_is_told() {
     let output = modmem(&words).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{error}");
-    assert!(error.contains("missing: config: ") && error.contains("4.0 KiB of memory"), "{error}");
+    assert!(error.contains("missing: config: ") && error.contains("4,096 B of memory"), "{error}");
 }
 
 /// A core file of one segment.

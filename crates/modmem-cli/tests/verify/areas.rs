@@ -33,8 +33,8 @@ fn an_area_that_is_there_twice_is_told_and_the_machine_is_verified() {
 #[test]
 fn a_hidden_module_is_found_whatever_its_area_is_called_a_second_time() {
     let mut machine = Machine::new();
-    machine.hide("sample_vendor", true);
     let text = format!("0x{:016x}", machine.symbol("sample_vendor_serial"));
+    machine.hide("sample_vendor", true);
     let line = machine.vmallocinfo.lines().find(|line| line.starts_with(&text)).unwrap();
     let range = line.split(" move_module").next().unwrap().to_owned();
     machine.vmallocinfo.insert_str(0, &format!("{range} unpurged vm_area\n"));

@@ -117,6 +117,15 @@ fn contents(
     is_shared: bool,
 ) -> Vec<(Range<u64>, StrayKind)> {
     let nobodys = || if is_shared { StrayKind::Between } else { StrayKind::NoOwner };
+    // Memory of nobody is whole pages; between what modules own it is what there is.
+    let page = profile.page_size;
+    let whole = |range: Range<u64>| match is_shared {
+        true => range,
+        false => {
+            let end = range.end.checked_next_multiple_of(page).unwrap_or(u64::MAX);
+            (range.start / page * page).max(gap.start)..end.min(gap.end)
+        }
+    };
     if let Some(kind) = places.uncompared_in(gap) {
         return vec![(gap.clone(), kind)];
     }
@@ -128,8 +137,11 @@ fn contents(
     };
     if profile.machine == Machine::X86_64 {
         let extents = x86_64::extents(gap.start, &bytes, places, profile.text_pack.is_some());
-        let kind = |owner: Option<&'static str>| owner.map_or_else(nobodys, StrayKind::Known);
-        return extents.into_iter().map(|extent| (extent.range, kind(extent.owner))).collect();
+        let found = |extent: x86_64::Extent| match extent.owner {
+            Some(owner) => (extent.range, StrayKind::Known(owner)),
+            None => (whole(extent.range), nobodys()),
+        };
+        return extents.into_iter().map(found).collect();
     }
     let Some(first) = bytes.iter().position(|byte| *byte != 0) else { return Vec::new() };
     let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(first);
@@ -142,7 +154,7 @@ fn contents(
     let known = listed.or_else(|| piece.by_caller()).or_else(trampolines);
     match known {
         Some(owner) => vec![(gap.clone(), StrayKind::Known(owner))],
-        None => vec![(gap.start + first as u64..gap.start + last as u64 + 1, nobodys())],
+        None => vec![(whole(gap.start + first as u64..gap.start + last as u64 + 1), nobodys())],
     }
 }
 
