@@ -75,6 +75,15 @@ impl Cache {
         Ok(folder)
     }
 
+    /// In words, that nothing is kept, where the wanted folder cannot be written.
+    pub(crate) fn remark(&self) -> Option<String> {
+        let (wanted, _) = self.wanted.as_ref().zip(self.temporary.get())?;
+        Some(format!(
+            "the cache folder {} cannot be written: what was downloaded and unpacked is not kept (--cache DIR)",
+            wanted.display()
+        ))
+    }
+
     /// Makes a folder of the cache by letting `fill` write into it; gives it its name when that is done.
     pub(crate) fn make(
         &self,
@@ -215,8 +224,10 @@ mod tests {
     #[test]
     fn without_a_writable_cache_a_temporary_folder_serves_and_goes_away() {
         let cache = Cache::new(Some(PathBuf::from("/proc/no-such-place")));
+        assert_eq!(cache.remark(), None);
         let folder = cache.writable("deb").unwrap();
         assert!(folder.is_dir());
+        assert!(cache.remark().unwrap().contains("/proc/no-such-place cannot be written"));
         cache.keep_note("index", "x", b"lost");
         drop(cache);
         assert!(!folder.exists());

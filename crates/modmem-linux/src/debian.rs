@@ -125,18 +125,38 @@ fn compare_versions(mut a: &str, mut b: &str) -> Ordering {
     }
 }
 
-/// The unpacked package that answers the request, and the package's name with its version.
-pub(crate) fn fetch(
+/// The unpacked package that answers a request.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) folder: PathBuf,
+    /// Its name and version.
+    pub(crate) package: String,
+    /// In words, that it may not be the newest one: the archive could not be asked.
+    pub(crate) remark: Option<String>,
+}
+
+/// Finds the answer to a request: in the cache, or else in the archive.
+///
+/// What was to be asked again and cannot be is an error. Otherwise an older answer stands in, and is said to.
+pub(crate) fn fetch(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<Fetched, Error> {
+    fetch_by(request, options, cache, || download(request, options, cache))
+}
+
+/// The same with another archive than Debian's.
+fn fetch_by(
     request: &Request,
     options: &OpenOptions,
     cache: &Cache,
-) -> Result<(PathBuf, String), Error> {
+    download: impl FnOnce() -> Result<Found, Error>,
+) -> Result<Fetched, Error> {
+    let refresh = options.refresh && !options.offline;
     let answer = format!("{}_{}", request.version.as_deref().unwrap_or("newest"), request.flavour);
     let usable = |name: &str| {
         // A name read from the cache is used as a path: it must be one name.
         let folder =
             cache.existing(PACKAGES, name).filter(|_| !name.contains('/') && !name.starts_with('.'))?;
-        FileList::load(&folder).is_some().then(|| (folder, name.replacen('_', " ", 1)))
+        let package = name.replacen('_', " ", 1);
+        FileList::load(&folder).is_some().then_some(Fetched { folder, package, remark: None })
     };
     let cached = || {
         // Which suite a package came from, its name does not say.
@@ -155,7 +175,7 @@ pub(crate) fn fetch(
             .max();
         usable(name?)
     };
-    if !options.refresh || options.offline {
+    if !refresh {
         let remembered = cache.note(ANSWERS, &answer).and_then(|note| String::from_utf8(note).ok());
         if let Some(found) = remembered.as_deref().map(str::trim).and_then(usable) {
             return Ok(found);
@@ -169,21 +189,41 @@ pub(crate) fn fetch(
             return Err(request.error("not in the cache, and the network is not to be used"));
         }
     }
-    match download(request, options, cache) {
-        Ok(name) => {
-            cache.keep_note(ANSWERS, &answer, name.as_bytes());
+    match download() {
+        Ok((name, updated)) => {
+            // Old lists may name an old kernel: that is no answer for the next time.
+            if updated.is_ok() {
+                cache.keep_note(ANSWERS, &answer, name.as_bytes());
+            }
             let folder = cache
                 .existing(PACKAGES, &name)
                 .ok_or_else(|| request.error("unpacked package has vanished"))?;
-            Ok((folder, name.replacen('_', " ", 1)))
+            let package = name.replacen('_', " ", 1);
+            let remark = updated.err().map(|problem| {
+                format!(
+                    "debian:{}: {package} is from older package lists, not all could be fetched ({problem})",
+                    request.shown()
+                )
+            });
+            Ok(Fetched { folder, package, remark })
         }
+        Err(error) if refresh => Err(error),
         // The archive cannot be reached: an older kernel that fits is better than none.
-        Err(error) => cached().ok_or(error),
+        Err(error) => {
+            let Some(mut found) = cached() else { return Err(error) };
+            let package = &found.package;
+            found.remark =
+                Some(format!("{error}; {package} of the cache stands in, which may not be the newest"));
+            Ok(found)
+        }
     }
 }
 
-/// Finds, downloads and unpacks; gives the name of the folder in the cache.
-fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<String, Error> {
+/// The name of a folder in the cache, and whether the lists that it was found in are as the archive has them now.
+type Found = (String, Result<(), String>);
+
+/// Finds, downloads and unpacks. Where everything was to be asked again, only fresh lists count.
+fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<Found, Error> {
     let progress = &*options.progress;
     let failed = |problem: String| request.error(problem);
     if let Some(suite) = request.suite() {
@@ -198,23 +238,25 @@ fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<S
             // The system's lists may be old, and point to packages that are gone.
             && let Ok(name) = get(request, &apt, package, cache, progress)
         {
-            return Ok(name);
+            return Ok((name, Ok(())));
         }
     }
     let folder = cache.writable("apt")?;
     let apt = Apt::fresh(&folder, architecture);
     let updated = apt.update(progress);
     let kernels = apt.kernels().map_err(failed)?;
-    if let Some(package) = request.newest(kernels.iter().map(String::as_str)) {
-        return get(request, &apt, package, cache, progress);
+    let is_fresh = |updated: &Result<(), String>| updated.is_ok() || !options.refresh;
+    if let Some(package) = request.newest(kernels.iter().map(String::as_str)).filter(|_| is_fresh(&updated)) {
+        return Ok((get(request, &apt, package, cache, progress)?, updated));
     }
     // Another release of Debian, or another system with Debian's keys.
     if let Some(apt) = Apt::of_debian(&folder, None, architecture)? {
         // One suite more or less: what counts is whether the kernel is found.
         let updated = apt.update(progress);
         let kernels = apt.kernels().map_err(failed)?;
-        if let Some(package) = request.newest(kernels.iter().map(String::as_str)) {
-            return get(request, &apt, package, cache, progress);
+        let newest = request.newest(kernels.iter().map(String::as_str));
+        if let Some(package) = newest.filter(|_| is_fresh(&updated)) {
+            return Ok((get(request, &apt, package, cache, progress)?, updated));
         }
         updated.map_err(failed)?;
     }
@@ -230,7 +272,7 @@ fn download_from(
     request: &Request,
     cache: &Cache,
     progress: &dyn Progress,
-) -> Result<String, Error> {
+) -> Result<Found, Error> {
     let failed = |problem: String| request.error(problem);
     let folder = cache.writable("apt")?;
     let apt = Apt::of_debian(&folder, Some(suite), request.architecture())?;
@@ -238,7 +280,8 @@ fn download_from(
     apt.update(progress).map_err(failed)?;
     let kernels = apt.kernels().map_err(failed)?;
     let package = request.newest(kernels.iter().map(String::as_str));
-    get(request, &apt, package.ok_or_else(|| request.error("it has no such kernel"))?, cache, progress)
+    let package = package.ok_or_else(|| request.error("it has no such kernel"))?;
+    Ok((get(request, &apt, package, cache, progress)?, Ok(())))
 }
 
 /// Downloads `package` and what belongs to it, and unpacks them into one folder of the cache.
@@ -337,7 +380,7 @@ mod tests {
         let request = Request::parse("sid", Some("amd64")).unwrap();
         assert!(fetch(&request, &options, &cache).is_err());
         cache.keep_note(ANSWERS, "sid_amd64", b"linux-image-7.2.1-amd64_7.2.1-1");
-        let (_, described) = fetch(&request, &options, &cache).unwrap();
+        let described = fetch(&request, &options, &cache).unwrap().package;
         assert_eq!(described, "linux-image-7.2.1-amd64 7.2.1-1");
     }
 
@@ -361,10 +404,36 @@ mod tests {
             "linux-image-6.12.10-amd64_6.12.10-1",
             "linux-image-6.1.0-1-amd64_1",
         ]);
-        let (_, name) = fetch(&Request::parse("6.12", Some("amd64")).unwrap(), &options, &cache).unwrap();
+        let request = Request::parse("6.12", Some("amd64")).unwrap();
+        let name = fetch(&request, &options, &cache).unwrap().package;
         assert_eq!(name, "linux-image-6.12.10-amd64 6.12.10-1");
         let error = fetch(&Request::parse("6.13", Some("amd64")).unwrap(), &options, &cache).unwrap_err();
         assert!(error.to_string().contains("not in the cache"), "{error}");
+    }
+
+    #[test]
+    fn an_archive_that_cannot_be_asked_is_told_or_an_error_if_it_was_to_be_asked() {
+        let (_root, mut options, cache) = with_cached(&["linux-image-6.12.9-amd64_6.12.9-1"]);
+        options.offline = false;
+        let request = Request::parse("", Some("amd64")).unwrap();
+        let fetch = |options: &OpenOptions, found: Result<Found, Error>| {
+            fetch_by(&request, options, &cache, || found)
+        };
+        let down = || Err(request.error("download failed: no route"));
+        let stands_in = fetch(&options, down()).unwrap();
+        assert_eq!(stands_in.package, "linux-image-6.12.9-amd64 6.12.9-1");
+        let remark = stands_in.remark.unwrap();
+        assert!(remark.contains("no route") && remark.contains("stands in"), "{remark}");
+        // From old lists: told, and not remembered as the archive's answer.
+        let old = || Ok(("linux-image-6.12.9-amd64_6.12.9-1".to_owned(), Err("no route".to_owned())));
+        assert!(fetch(&options, old()).unwrap().remark.unwrap().contains("older package lists"));
+        assert_eq!(cache.note(ANSWERS, "newest_amd64"), None);
+        options.refresh = true;
+        assert!(fetch(&options, down()).unwrap_err().to_string().contains("no route"));
+        let fresh = || Ok(("linux-image-6.12.9-amd64_6.12.9-1".to_owned(), Ok(())));
+        assert_eq!(fetch(&options, fresh()).unwrap().remark, None);
+        assert!(cache.note(ANSWERS, "newest_amd64").is_some());
+        assert!(fetch(&options, down()).is_err(), "although there is an answer to fall back to");
     }
 
     #[test]
@@ -373,7 +442,7 @@ mod tests {
             with_cached(&["linux-image-6.12.9-amd64_6.12.9-1", "linux-image-6.12.10-amd64_6.12.10-1"]);
         options.offline = false;
         cache.keep_note(ANSWERS, "newest_amd64", b"linux-image-6.12.9-amd64_6.12.9-1\n");
-        let (_, name) = fetch(&Request::parse("", Some("amd64")).unwrap(), &options, &cache).unwrap();
+        let name = fetch(&Request::parse("", Some("amd64")).unwrap(), &options, &cache).unwrap().package;
         assert_eq!(name, "linux-image-6.12.9-amd64 6.12.9-1");
     }
 }

@@ -26,10 +26,13 @@ pub(crate) struct Scanned {
 impl Scanned {
     /// What there is to know about a module's bytes; nothing if they are no ELF file.
     pub(crate) fn of(bytes: &[u8]) -> Scanned {
+        Scanned::whole(bytes).unwrap_or_default()
+    }
+
+    /// The same, or in words why these are not the bytes of a module.
+    fn whole(bytes: &[u8]) -> Result<Scanned, &'static str> {
         let mut scanned = Scanned::default();
-        let Ok(file) = object::File::parse(bytes) else {
-            return scanned;
-        };
+        let file = object::File::parse(bytes).map_err(|_| "no ELF file, or a damaged one")?;
         if let Some(section) = file.section_by_name(".modinfo")
             && let Ok(data) = section.data()
         {
@@ -40,10 +43,7 @@ impl Scanned {
             let Ok(name) = symbol.name_bytes() else {
                 continue;
             };
-            let Some(rest) = room.checked_sub(name.len()) else {
-                break;
-            };
-            room = rest;
+            room = room.checked_sub(name.len()).ok_or("more bytes of symbols' names than anybody has")?;
             let Ok(name) = std::str::from_utf8(name) else {
                 continue;
             };
@@ -60,7 +60,7 @@ impl Scanned {
         if let Some(depends) = &mut scanned.info.depends {
             depends.retain(|name| is_word(name));
         }
-        scanned
+        Ok(scanned)
     }
 }
 
@@ -75,15 +75,31 @@ pub(crate) fn vermagic_release(bytes: &[u8]) -> Option<String> {
     vermagic.split_whitespace().next().filter(|release| is_word(release)).map(str::to_owned)
 }
 
-/// Reads all of `modules`; one that cannot be read counts as one that says nothing.
-pub(crate) fn scan(modules: &[ModuleFile], what: &str, progress: &dyn Progress) -> Vec<Scanned> {
+/// What a scan found.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    /// In the order of the modules; one that could not be read says nothing.
+    pub(crate) scanned: Vec<Scanned>,
+    /// Those that could not be read, in words. With any the scan is not whole.
+    pub(crate) unread: Vec<String>,
+}
+
+/// Reads all of `modules`.
+pub(crate) fn scan(modules: &[ModuleFile], what: &str, progress: &dyn Progress) -> Scan {
     let phase = Phase::begin(progress, what, Some(modules.len() as u64));
     let scan = |module: &ModuleFile| {
-        let scanned = module.read().map(|bytes| Scanned::of(&bytes)).unwrap_or_default();
+        let bytes = module.read().map_err(|error| error.to_string());
+        let scanned = bytes.and_then(|bytes| {
+            Scanned::whole(&bytes).map_err(|problem| format!("{}: {problem}", module.path()))
+        });
         phase.advance(1);
         scanned
     };
-    modules.par_iter().map(scan).collect()
+    let all: Vec<Result<Scanned, String>> = modules.par_iter().map(scan).collect();
+    let mut unread = Vec::new();
+    let scanned = all.into_iter().map(|one| one.map_err(|problem| unread.push(problem)).unwrap_or_default());
+    let scanned = scanned.collect();
+    Scan { scanned, unread }
 }
 
 /// The index as text: a line for each string, the letter says which.
@@ -166,6 +182,19 @@ mod tests {
             assert_eq!(load(&text[..length], &modules()), None, "{length}");
         }
         assert_eq!(load(&text, &modules()[..1]), None);
+    }
+
+    #[test]
+    fn modules_that_cannot_be_read_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["a.ko", "b.ko.xz"].map(|name| folder.path().join(name));
+        std::fs::write(&files[0], "no module").unwrap();
+        std::fs::write(&files[1], [0xfd, b'7', b'z', b'X', b'Z', 0]).unwrap();
+        let Scan { scanned, unread } =
+            scan(&files.map(ModuleFile::outside), "reading", &crate::progress::Silent);
+        assert_eq!(scanned, [Scanned::default(), Scanned::default()]);
+        assert!(unread[0].contains("a.ko: no ELF file"), "{unread:?}");
+        assert!(unread[1].contains("b.ko.xz") && unread.len() == 2, "{unread:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
     compress,
     depmod::{self, Aliases, SoftDependencies},
     image::{self, KernelImage},
-    index::{self, Scanned},
+    index::{self, Scan, Scanned},
     modinfo::normal_name,
     module_file::{Origin, module_name},
     progress::Progress,
@@ -18,11 +18,14 @@ use std::{
     collections::{HashMap, HashSet},
     fmt, fs,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 /// So many modules are asked which machine they are for, before the kernel's image is.
 const FIRST_MODULES: usize = 4;
+
+/// How a remark begins about a file that is there and of no use.
+const CANNOT_BE_READ: &str = "not used, since it cannot be read";
 
 /// Folder of the cache with the results of scans.
 const INDEXES: &str = "index";
@@ -47,6 +50,8 @@ pub struct Kernel {
     aliases: OnceLock<Aliases>,
     crypto_aliases: OnceLock<Aliases>,
     scanned: OnceLock<Vec<Scanned>>,
+    /// What stands in for something else, in words.
+    remarks: Mutex<Vec<String>>,
     exporters: OnceLock<HashMap<String, ModuleFile>>,
 }
 
@@ -75,15 +80,18 @@ impl Kernel {
     pub fn open_sources(sources: &[Source], options: &OpenOptions) -> Result<Kernel, Error> {
         let cache = Cache::new(options.cache.clone());
         let (mut roots, mut described, mut origins) = (Vec::new(), Vec::new(), Vec::new());
+        let mut remarks = Vec::new();
         for source in sources {
-            let (root, from) = source.root(options, &cache)?;
+            let (root, from, remark) = source.root(options, &cache)?;
+            remarks.extend(remark);
             origins.extend(root.folder().map(|folder| (canonical(folder), source.origin())));
             roots.push(root);
             described.push(from);
         }
+        remarks.extend(cache.remark());
         let described = described.join(" + ");
         let tree = Tree::merge(&roots, &described)?;
-        let modules = modules_in_order(&tree);
+        let modules = modules_in_order(&tree, &mut remarks);
         let mut kernel = Kernel {
             tree,
             described,
@@ -103,6 +111,7 @@ impl Kernel {
             aliases: OnceLock::new(),
             crypto_aliases: OnceLock::new(),
             scanned: OnceLock::new(),
+            remarks: Mutex::new(remarks),
             exporters: OnceLock::new(),
         };
         kernel.name_modules();
@@ -153,7 +162,7 @@ impl Kernel {
 
     /// The kernel's configuration, if it is there.
     pub fn config(&self) -> Option<Vec<u8>> {
-        self.tree.read_first(&["boot/config", "modules/config"])?.ok().map(Into::into)
+        self.told(self.tree.read_first(&["boot/config", "modules/config"])?).map(Into::into)
     }
 
     /// The machine that the kernel is for: its configuration says so, or else its first module that can be read, or its
@@ -172,7 +181,7 @@ impl Kernel {
 
     /// `System.map`, if there is a real one: Debian's consists of a line that says where it is.
     pub fn symbol_file(&self) -> Option<Vec<u8>> {
-        let bytes = self.tree.read_first(&["boot/System.map", "modules/System.map"])?.ok()?;
+        let bytes = self.told(self.tree.read_first(&["boot/System.map", "modules/System.map"])?)?;
         (!crate::symbol_file::is_stub(&bytes)).then(|| bytes.into_owned())
     }
 
@@ -188,8 +197,8 @@ impl Kernel {
 
     /// `Module.symvers`, if it is there: in a headers package, a build folder, or as `symvers.gz` beside the modules.
     pub fn module_symvers(&self) -> Option<Vec<u8>> {
-        let bytes = self.tree.read_first(&SYMVERS_NAMES)?.ok()?;
-        compress::decompress("Module.symvers", bytes.into_owned()).ok()
+        let bytes = self.told(self.tree.read_first(&SYMVERS_NAMES)?)?;
+        self.told(compress::decompress("Module.symvers", bytes.into_owned()))
     }
 
     pub(crate) fn module_symvers_path(&self) -> Option<PathBuf> {
@@ -311,7 +320,7 @@ impl Kernel {
     /// A module's hard dependencies as depmod wrote them, the last to be loaded first; `None` without `modules.dep`.
     pub(crate) fn dependencies(&self) -> Option<&HashMap<String, Vec<String>>> {
         let parse = || {
-            let text = self.tree.text("modules.dep")?;
+            let text = self.text("modules.dep")?;
             let lines = depmod::dependencies(&text).into_iter();
             let own = |path: &str| stem(path).to_owned();
             Some(lines.map(|(module, needs)| (own(module), needs.into_iter().map(own).collect())).collect())
@@ -325,14 +334,14 @@ impl Kernel {
     }
 
     pub(crate) fn softdeps(&self) -> Option<&HashMap<String, SoftDependencies>> {
-        self.softdeps.get_or_init(|| Some(depmod::softdeps(&self.tree.text("modules.softdep")?))).as_ref()
+        self.softdeps.get_or_init(|| Some(depmod::softdeps(&self.text("modules.softdep")?))).as_ref()
     }
 
     fn builtin(&self) -> &Builtin {
         self.builtin.get_or_init(|| {
-            let text = self.tree.text("modules.builtin").unwrap_or_default();
-            let modinfo =
-                self.tree.place("modules/modules.builtin.modinfo").and_then(|place| place.read().ok());
+            let text = self.text("modules.builtin").unwrap_or_default();
+            let modinfo = self.tree.place("modules/modules.builtin.modinfo");
+            let modinfo = modinfo.and_then(|place| self.told(place.read()));
             Builtin {
                 names: depmod::paths(&text).filter_map(module_name).collect(),
                 aliases: depmod::builtin_aliases(&modinfo.unwrap_or_default()),
@@ -341,7 +350,7 @@ impl Kernel {
     }
 
     fn aliases(&self) -> &Aliases {
-        self.aliases.get_or_init(|| match self.tree.text("modules.alias") {
+        self.aliases.get_or_init(|| match self.text("modules.alias") {
             Some(text) => Aliases::parse(&text),
             None => aliases_of(&self.modules, self.scanned()),
         })
@@ -382,9 +391,42 @@ impl Kernel {
         if let Some(scanned) = kept.and_then(|text| index::load(&text, modules)) {
             return scanned;
         }
-        let scanned = index::scan(modules, what, self.progress());
-        self.cache.keep_note(INDEXES, &name, index::save(modules, &scanned).as_bytes());
+        let Scan { scanned, unread } = index::scan(modules, what, self.progress());
+        match unread.first() {
+            // Kept, it would pass for whole.
+            Some(first) => self.remark(format!(
+                "{} of {} modules could not be read, so that their aliases, dependencies and exports are not known: \
+                 {first}{}",
+                unread.len(),
+                modules.len(),
+                if unread.len() > 1 { ", ..." } else { "" }
+            )),
+            None => self.cache.keep_note(INDEXES, &name, index::save(modules, &scanned).as_bytes()),
+        }
         scanned
+    }
+
+    /// The text of a file of depmod; one that cannot be read is told, and as if it were not there.
+    fn text(&self, name: &str) -> Option<String> {
+        self.told(self.tree.text(name)?)
+    }
+
+    /// What could be read. An error is told: the answer is what remains without.
+    pub(crate) fn told<T>(&self, read: Result<T, Error>) -> Option<T> {
+        read.map_err(|error| self.remark(format!("{CANNOT_BE_READ}: {error}"))).ok()
+    }
+
+    /// Says that something stands in for something else.
+    pub(crate) fn remark(&self, remark: String) {
+        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        if !remarks.contains(&remark) {
+            remarks.push(remark);
+        }
+    }
+
+    /// What was not to be had and what stands in for it, as far as it came up until now.
+    pub fn remarks(&self) -> Vec<String> {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -415,8 +457,12 @@ pub(crate) fn stem(path: &str) -> &str {
     [".xz", ".zst", ".gz"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path)
 }
 
-fn modules_in_order(tree: &Tree) -> Vec<ModuleFile> {
-    let order = tree.text("modules.order").unwrap_or_default();
+fn modules_in_order(tree: &Tree, remarks: &mut Vec<String>) -> Vec<ModuleFile> {
+    let order = tree.text("modules.order").transpose().unwrap_or_else(|error| {
+        remarks.push(format!("{CANNOT_BE_READ}: {error}"));
+        None
+    });
+    let order = order.unwrap_or_default();
     let order: HashMap<&str, usize> =
         depmod::paths(&order).enumerate().map(|(at, path)| (path, at)).collect();
     let mut modules: Vec<(usize, ModuleFile)> = tree

@@ -4,7 +4,7 @@ use crate::{
     Error,
     cache::{Cache, default_cache_folder},
     deb::{Deb, FileList},
-    debian::{self, Request},
+    debian::{self, Fetched, Request},
     module_file::Origin,
     progress::{Progress, Silent},
     root::Root,
@@ -82,27 +82,32 @@ impl Source {
         }
     }
 
-    /// The place where this source's files are, after fetching and unpacking what that needs.
-    pub(crate) fn root(&self, options: &OpenOptions, cache: &Cache) -> Result<(Root, String), Error> {
+    /// The place where this source's files are, after fetching and unpacking what that needs; what it is called, and
+    /// what it stands in for, if it does.
+    pub(crate) fn root(
+        &self,
+        options: &OpenOptions,
+        cache: &Cache,
+    ) -> Result<(Root, String, Option<String>), Error> {
         match self {
-            Source::Running => running(options),
+            Source::Running => running(options).map(|(root, described)| (root, described, None)),
             Source::Sample if options.sample.is_empty() => Err(Error::BadSource {
                 spec: "sample".to_owned(),
                 problem: "this program was built without sample modules".to_owned(),
             }),
-            Source::Sample => Ok((Root::Static(options.sample), "the built-in sample".to_owned())),
+            Source::Sample => Ok((Root::Static(options.sample), "the built-in sample".to_owned(), None)),
             Source::Debian { version, flavour } => {
                 let request = Request { version: version.clone(), flavour: flavour.clone() };
-                let (folder, package) = debian::fetch(&request, options, cache)?;
-                Ok((Root::of_folder(&folder)?, format!("Debian package {package}")))
+                let Fetched { folder, package, remark } = debian::fetch(&request, options, cache)?;
+                Ok((Root::of_folder(&folder)?, format!("Debian package {package}"), remark))
             }
-            Source::Path(path) => Ok((of_path(path, options, cache)?, path.display().to_string())),
+            Source::Path(path) => Ok((of_path(path, options, cache)?, path.display().to_string(), None)),
             Source::Release(release) => {
                 let folder = options.system_root.join("lib/modules");
                 let one = folder.join(release);
                 if one.is_dir() {
                     let root = Root::Modules { folder: one.clone(), release: release.clone() };
-                    return Ok((root, one.display().to_string()));
+                    return Ok((root, one.display().to_string(), None));
                 }
                 let mut found: Vec<String> = fs::read_dir(&folder)
                     .map(|entries| {

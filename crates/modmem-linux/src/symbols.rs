@@ -99,7 +99,7 @@ impl Kernel {
             }
             let addresses = SymbolFile::parse(&shown, &bytes)?;
             // The file is what the user chose to go by: an image of a kind unknown to us must not stand in its way.
-            let table = self.own_table().unwrap_or_default();
+            let table = self.told(self.own_table()).flatten();
             let source = SymbolSource::SymbolFile(path.to_path_buf());
             return Ok(merge(&addresses, source, table, self.config().as_deref()));
         }
@@ -127,7 +127,9 @@ impl Kernel {
             match self.image().unwrap_or_else(|| read_file(path, LIMIT)) {
                 Ok(bytes) => return self.image_table(&shown, path, bytes).map(Some),
                 // Some systems let only root read the running kernel's image.
-                Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(Error::Read { path, source }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                    let _: Option<()> = self.told(Err(Error::Read { path, source }));
+                }
                 Err(error) => return Err(error),
             }
         } else if let Some(image) = self.image() {
@@ -141,16 +143,19 @@ impl Kernel {
     }
 
     fn kept_table(&self, path: &Path) -> Option<Table> {
-        let text = String::from_utf8(self.cache.note(TABLES, &table_name(path))?).ok()?;
+        let name = table_name(path, self.config().as_deref());
+        let text = String::from_utf8(self.cache.note(TABLES, &name)?).ok()?;
         let (symbols, facts) = load(&text)?;
         Some(Table { symbols, source: SymbolSource::Image(path.to_path_buf()), image: Some(facts) })
     }
 
     fn image_table(&self, shown: &str, path: &Path, bytes: Vec<u8>) -> Result<Table, Error> {
-        let image = KernelImage::read(shown, bytes, self.config().as_deref())?;
+        let config = self.config();
+        let image = KernelImage::read(shown, bytes, config.as_deref())?;
         let (symbols, facts) = (image.symbols()?, image.facts()?);
         if path.is_absolute() {
-            self.cache.keep_note(TABLES, &table_name(path), save(&symbols, &facts).as_bytes());
+            let name = table_name(path, config.as_deref());
+            self.cache.keep_note(TABLES, &name, save(&symbols, &facts).as_bytes());
         }
         Ok(Table { symbols, source: SymbolSource::Image(path.to_path_buf()), image: Some(facts) })
     }
@@ -244,9 +249,13 @@ fn place(image: ImageFacts, addresses: &SymbolFile) -> ImageFacts {
     ImageFacts { percpu, start: image.start.wrapping_add(moved), text, text_end, end }
 }
 
-fn table_name(path: &Path) -> String {
+/// The name of an image's table. What an image says of itself is read by the configuration: a table that was made
+/// without, or with another one, is another table.
+fn table_name(path: &Path, config: Option<&[u8]>) -> String {
     let mut fingerprint = Fingerprint::new();
     fingerprint.add_state(path);
+    fingerprint.add(&[u8::from(config.is_some())]);
+    fingerprint.add(config.unwrap_or_default());
     fingerprint.name()
 }
 
@@ -350,6 +359,15 @@ mod tests {
                 assert_eq!(load(&text[..length]), None, "{length}");
             }
         }
+    }
+
+    #[test]
+    fn a_table_that_was_made_without_the_configuration_is_another_table() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let name = |config: Option<&[u8]>| table_name(file.path(), config);
+        let names = [name(None), name(Some(b"")), name(Some(b"CONFIG_ARM64_VA_BITS=48\n"))];
+        assert!(names[0] != names[1] && names[1] != names[2] && names[0] != names[2]);
+        assert_eq!(name(None), names[0]);
     }
 
     #[test]

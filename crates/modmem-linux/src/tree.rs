@@ -78,10 +78,10 @@ impl Tree {
         }
     }
 
-    /// The text of a file of depmod, if it is there and can be read.
-    pub(crate) fn text(&self, name: &str) -> Option<String> {
-        let bytes = self.place(&format!("modules/{name}"))?.read().ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+    /// The text of a file of depmod, if it is there.
+    pub(crate) fn text(&self, name: &str) -> Option<Result<String, Error>> {
+        let bytes = self.place(&format!("modules/{name}"))?.read();
+        Some(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// A name for the present state of all modules, for results kept in the cache.

@@ -200,6 +200,27 @@ fn a_scan_happens_once_for_a_kernel() {
 }
 
 #[test]
+fn a_scan_that_could_not_read_everything_is_told_and_not_kept() {
+    let opened =
+        open(&[("kernel/a.ko", with("", &["alias=thing:*"])), ("kernel/odd.ko", b"no ELF".to_vec())]);
+    assert_eq!(found(&opened.kernel, "thing:1"), ["a"]);
+    let remarks = opened.kernel.remarks();
+    assert!(remarks.len() == 1 && remarks[0].contains("1 of 2 modules could not be read"), "{remarks:?}");
+    assert!(remarks[0].contains("kernel/odd.ko: no ELF file"), "{remarks:?}");
+    assert!(!opened.folder.path().join("cache/index").exists(), "it would pass for whole");
+}
+
+#[test]
+fn files_of_no_use_are_told() {
+    let files = [("kernel/a.ko", with("", &[])), ("symvers.gz", b"\x1f\x8bno gzip".to_vec())];
+    let opened = open(&files);
+    assert_eq!(opened.kernel.remarks(), [""; 0]);
+    assert_eq!(opened.kernel.module_symvers(), None);
+    let remarks = opened.kernel.remarks();
+    assert!(remarks[0].starts_with("not used, since it cannot be read: Module.symvers"), "{remarks:?}");
+}
+
+#[test]
 fn damaged_modules_are_named() {
     let mut packed = xz(&with("", &[]));
     packed.truncate(packed.len() / 2);

@@ -170,8 +170,17 @@ impl OpenKernel {
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         remarks.extend(doubts(&self.profile));
+        remarks.extend(self.files.remarks());
         if !self.has_config {
             remarks.push("no config file: Debian's configuration is assumed".into());
+            if self.files.machine().is_none() {
+                remarks.push("nothing tells which machine the kernel is for: x86-64 is assumed".into());
+            }
+        }
+        if self.symbols.image.is_none() && self.profile.machine.places_modules_by_kernel() {
+            let text = "nothing tells how large the kernel is and where it lies: modules are placed beside one as large \
+                        as Debian's, where it was linked to lie";
+            remarks.push(text.into());
         }
         if !self.symbols.symbols.is_empty() && !self.symbols.licences_known {
             remarks.push("nothing tells the licences and CRCs of kernel symbols: neither is checked".into());

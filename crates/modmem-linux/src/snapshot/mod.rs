@@ -183,12 +183,21 @@ impl Snapshot {
             Some(config) => {
                 Profile::from_config_at(&KernelConfig::parse(config), &self.release, self.kernel_place())
             }
-            None => Profile::named_for(
-                members::elf_machine(&self.machine).unwrap_or(Machine::X86_64),
-                &self.release,
-            ),
+            None => Profile::named_for(self.stated_machine()?, &self.release),
         };
         profile.map_err(|error| Error::malformed("the snapshot", error.to_string()))
+    }
+
+    /// The machine, where no configuration tells it; x86-64 if nothing does.
+    fn stated_machine(&self) -> Result<Machine, Error> {
+        if self.machine.is_empty() {
+            return Ok(Machine::X86_64);
+        }
+        let unknown = || {
+            let problem = format!("its machine, {:?}, is none that modmem knows", self.machine);
+            Error::malformed("the snapshot", problem)
+        };
+        members::elf_machine(&self.machine).ok_or_else(unknown)
     }
 
     /// Where the kernel itself lies, if its symbols tell.

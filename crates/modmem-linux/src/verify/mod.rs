@@ -143,7 +143,7 @@ pub fn verify(
     let state = state.map(|(variable, value, proven, sites)| StateFact { variable, value, proven, sites });
     let mut state: Vec<StateFact> = state.collect();
     state.sort_by_key(|fact| fact.variable);
-    let remarks = remarks(snapshot, &verifier);
+    let remarks = remarks(snapshot, &profile, &verifier);
     // As if its init still ran, its init memory is compared.
     let mut is_still_init = |index: usize, range: &Range<u64>| {
         let Some(record) = records.get(index) else { return Ok(false) };
@@ -208,11 +208,19 @@ fn check(
     }
 }
 
-fn remarks(snapshot: &Snapshot, verifier: &Verifier<'_>) -> Vec<String> {
+fn remarks(snapshot: &Snapshot, profile: &Profile, verifier: &Verifier<'_>) -> Vec<String> {
     let mut remarks: Vec<String> = Vec::new();
     remarks.extend(snapshot.missing.iter().map(|missing| format!("not in the snapshot: {missing}")));
     if snapshot.config.is_none() {
         remarks.push("no kernel configuration: Debian's is assumed".into());
+        if snapshot.machine.is_empty() {
+            remarks.push("nothing says which machine it is: x86-64 is assumed".into());
+        }
+    }
+    if snapshot.kernel_place().is_none() && profile.machine.places_modules_by_kernel() {
+        let text = "no symbols tell where the kernel begins and ends: modules are looked for beside one as large as \
+                    Debian's, where it was linked to lie";
+        remarks.push(text.into());
     }
     if !verifier.has_cpu_words() {
         let text = "the kernel's own words about the CPU are not in the snapshot: code that depends on features \

@@ -86,6 +86,12 @@ impl Machine {
         }
     }
 
+    /// Whether it depends on where the kernel lies, and on how large it is, where modules go. A profile that is not told
+    /// takes a kernel as large as Debian's, where it was linked to lie.
+    pub const fn places_modules_by_kernel(self) -> bool {
+        matches!(self, Machine::Arm64 | Machine::S390 | Machine::PowerPc)
+    }
+
     /// Width of addresses and byte order of its modules and kernels.
     ///
     /// # Errors

@@ -93,9 +93,13 @@ impl Files {
         base.into_iter().chain(named).collect::<Vec<_>>().join(" + ")
     }
 
-    /// What was passed over, in words.
-    pub(super) fn passed_over(&self) -> Vec<String> {
-        self.words.borrow().clone()
+    /// In words, what was passed over, and what stands in for something else.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let of_kernel = match &self.base {
+            Base::Kernel(kernel) => kernel.remarks(),
+            Base::None | Base::Own(..) => Vec::new(),
+        };
+        of_kernel.into_iter().chain(self.words.borrow().iter().cloned()).collect()
     }
 
     fn choice(&self, record: &ModuleRecord) -> Result<Choice, Error> {

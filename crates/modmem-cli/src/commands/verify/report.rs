@@ -135,7 +135,7 @@ impl Report {
             state: State::of(&atlas, verification),
             remarks: doubts(profile)
                 .chain(verification.remarks.iter().cloned())
-                .chain(input.files.passed_over())
+                .chain(input.files.remarks())
                 .collect(),
         })
     }
