@@ -8,6 +8,12 @@ fn main() -> io::Result<()> {
     let root =
         PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../../samples/root");
     println!("cargo::rerun-if-changed={}", root.display());
+    // Tests that tamper with recorded kernels need some.
+    println!("cargo::rustc-check-cfg=cfg(recordings)");
+    println!("cargo::rerun-if-env-changed=MODMEM_ORACLE");
+    if env::var_os("MODMEM_ORACLE").is_some_and(|folder| !folder.is_empty()) {
+        println!("cargo::rustc-cfg=recordings");
+    }
     let mut files = Vec::new();
     collect(&root, &mut files)?;
     files.sort();

@@ -46,9 +46,12 @@ pub struct Victim {
 }
 
 impl Victim {
-    /// The recording of that name below `MODMEM_ORACLE`, or `None`, said aloud, where there are no recordings.
-    pub fn from_environment(name: &str) -> Option<Victim> {
-        Some(Victim::read(&folder(name)?))
+    /// The recording of that name below `MODMEM_ORACLE`.
+    ///
+    /// # Panics
+    /// As [`Victim::read`], and where there are no recordings.
+    pub fn from_environment(name: &str) -> Victim {
+        Victim::read(&folder(name))
     }
 
     /// Reads a recording.

@@ -14,7 +14,7 @@ use scene::Scene;
 
 /// Plays all scenes in one recorded kernel. `kinds` of hooks must have found a place there.
 fn play(name: &'static str, kinds: usize) {
-    let Some(mut scene) = Scene::open(name) else { return };
+    let mut scene = Scene::open(name);
     code::entries_of_functions(&mut scene);
     code::calls_and_returns(&mut scene);
     code::anywhere(&mut scene);
@@ -32,37 +32,43 @@ fn play(name: &'static str, kinds: usize) {
 }
 
 #[test]
+#[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
 fn hooks_in_linux_6_1_are_found() {
     play("amd64-6.1", 80);
 }
 
 #[test]
+#[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
 fn hooks_in_linux_6_12_are_found() {
     play("amd64-6.12", 90);
 }
 
 #[test]
+#[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
 fn hooks_in_linux_7_2_are_found() {
     play("amd64-7.2", 90);
 }
 
 #[test]
+#[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
 fn hooks_in_linux_6_12_on_32_bit_powerpc_are_found() {
-    let Some(mut scene) = Scene::open("ppc32-6.12") else { return };
+    let mut scene = Scene::open("ppc32-6.12");
     ppc32::all(&mut scene);
     assert!(scene.kinds() >= 45, "{} kinds of hooks found a place", scene.kinds());
 }
 
 #[test]
+#[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
 fn hooks_in_linux_6_12_on_s390x_are_found() {
-    let Some(mut scene) = Scene::open("s390x-6.12") else { return };
+    let mut scene = Scene::open("s390x-6.12");
     s390x::all(&mut scene);
     assert!(scene.kinds() >= 55, "{} kinds of hooks found a place", scene.kinds());
 }
 
 #[test]
+#[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
 fn hooks_in_linux_6_12_on_arm64_are_found() {
-    let Some(mut scene) = Scene::open("arm64-6.12") else { return };
+    let mut scene = Scene::open("arm64-6.12");
     arm64::all(&mut scene);
     assert!(scene.kinds() >= 60, "{} kinds of hooks found a place", scene.kinds());
 }

@@ -1,16 +1,13 @@
 //! From addresses to what lies there, in snapshots of recorded kernels.
 
-use std::{collections::BTreeMap, env, path::Path};
+use std::collections::BTreeMap;
 
 use modmem::{Image, Layout, MemoryKind, RunAddr};
 use modmem_linux::snapshot::{Found, Locator, Memories, ModuleRecord, Snapshot, kind_of_section};
+use xtask::oracle::folder;
 
-fn recorded(name: &str) -> Option<Snapshot> {
-    let Some(root) = env::var_os("MODMEM_ORACLE") else {
-        eprintln!("SKIPPED: MODMEM_ORACLE is not set, so nothing is looked up in {name}");
-        return None;
-    };
-    Some(Snapshot::open(Path::new(&root).join(name)).unwrap())
+fn recorded(name: &str) -> Snapshot {
+    Snapshot::open(folder(name)).unwrap()
 }
 
 fn memories(
@@ -25,7 +22,7 @@ fn memories(
 
 /// Every byte of a few in each section of each module is found to be that section's, with and without files.
 fn every_section_is_found(name: &str) {
-    let Some(snapshot) = recorded(name) else { return };
+    let snapshot = recorded(name);
     let files = snapshot.module_files.as_ref().unwrap().read().unwrap();
     let profile = snapshot.profile().unwrap();
     let mut with = Locator::new(&snapshot, |module| memories(&snapshot, &files, module));
@@ -66,23 +63,27 @@ fn every_section_is_found(name: &str) {
 }
 
 #[test]
+#[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
 fn every_section_is_found_in_linux_6_1() {
     every_section_is_found("amd64-6.1");
 }
 
 #[test]
+#[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
 fn every_section_is_found_in_linux_6_12() {
     every_section_is_found("amd64-6.12");
 }
 
 #[test]
+#[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
 fn every_section_is_found_in_linux_7_2() {
     every_section_is_found("amd64-7.2");
 }
 
 #[test]
+#[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
 fn freed_init_text_is_named_by_the_module_s_file() {
-    let Some(snapshot) = recorded("amd64-6.12") else { return };
+    let snapshot = recorded("amd64-6.12");
     let files = snapshot.module_files.as_ref().unwrap().read().unwrap();
     let mut locator = Locator::new(&snapshot, |module| memories(&snapshot, &files, module));
     let (mut freed, mut named) = (0, 0);
@@ -103,8 +104,9 @@ fn freed_init_text_is_named_by_the_module_s_file() {
 }
 
 #[test]
+#[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
 fn the_kernel_its_init_and_guard_pages_are_told_apart() {
-    let Some(snapshot) = recorded("amd64-6.12") else { return };
+    let snapshot = recorded("amd64-6.12");
     let mut locator = Locator::new(&snapshot, |_| None);
     let address = |name: &str| RunAddr(snapshot.symbols.kernel(name).unwrap());
     let Found::Kernel { symbol, freed: false } = locator.find(RunAddr(address("vfs_read").0 + 5)) else {
