@@ -30,6 +30,7 @@
 //! machine and not to the kernel: it is ignored.
 
 mod apt;
+mod boot_image;
 mod cache;
 mod compress;
 mod deb;

@@ -4,12 +4,13 @@
 //! |----------------------|----------------------------------------------------------------------------|
 //! | `modules/...`        | `lib/modules/RELEASE/...`, `usr/lib/modules/RELEASE/...`, a folder of `.ko` |
 //! | `boot/config`        | `boot/config-RELEASE`                                                      |
-//! | `boot/vmlinuz`       | `boot/vmlinuz-RELEASE`, `boot/vmlinux-RELEASE`                             |
+//! | `boot/vmlinuz`       | `boot/vmlinuz-RELEASE`, `boot/vmlinux-RELEASE`, else as [`boot_image`] finds it |
 //! | `boot/System.map`    | `boot/System.map-RELEASE`                                                  |
 //! | `symvers`            | `Module.symvers` of the headers package or the build folder                |
 
 use crate::{
     Error,
+    boot_image::{self, within},
     deb::FileList,
     module_file::{Place, module_name},
     source::Sample,
@@ -120,22 +121,19 @@ impl Root {
             }
             Root::System { folder, list: None } => {
                 for modules in module_folders(folder) {
-                    walk_modules(&modules.join(release), &mut found)?;
+                    walk_modules(folder, &modules.join(release), &mut found)?;
                 }
-                boot_files(&folder.join("boot"), release, &mut found);
+                boot_files(folder, release, &mut found);
                 let headers = folder.join(format!("usr/src/linux-headers-{release}/Module.symvers"));
                 add_file("symvers", headers, &mut found);
             }
             Root::Modules { folder, .. } => {
-                walk_modules(folder, &mut found)?;
-                let parents = folder.ancestors().skip(3);
-                // `ROOT/lib/modules/RELEASE` has its image in `ROOT/boot`, `ROOT/usr/lib/modules/RELEASE` too.
-                for root in parents.take(2) {
-                    boot_files(&root.join("boot"), release, &mut found);
-                }
+                let root = root_above(folder);
+                walk_modules(root, folder, &mut found)?;
+                boot_files(root, release, &mut found);
             }
             Root::Plain { folder } => {
-                walk(folder, &mut found)?;
+                walk(folder, folder, &mut found)?;
                 let known = [
                     ("boot/config", ".config"),
                     ("boot/config", "config"),
@@ -233,12 +231,32 @@ fn names_in(folder: &Path) -> Vec<String> {
     names.filter(|name| !name.contains(char::is_control)).collect()
 }
 
-fn boot_files(boot: &Path, release: &str, found: &mut Vec<(String, Place)>) {
-    for name in names_in(boot) {
+/// The root file system that has `ROOT/lib/modules/RELEASE` or `ROOT/usr/lib/modules/RELEASE`.
+fn root_above(modules: &Path) -> &Path {
+    let root = modules.ancestors().nth(3).unwrap_or(modules);
+    match root.file_name() {
+        Some(name) if name == "usr" => root.parent().unwrap_or(root),
+        _ => root,
+    }
+}
+
+fn boot_files(root: &Path, release: &str, found: &mut Vec<(String, Place)>) {
+    let boot = root.join("boot");
+    for name in names_in(&boot) {
         if let Some(key) = boot_key(&name, release) {
-            add_file(&key, boot.join(name), found);
+            add_file(&key, in_root(root, boot.join(name)), found);
         }
     }
+    if !found.iter().any(|(key, _)| key == "boot/vmlinuz")
+        && let Some(path) = boot_image::find(root, release)
+    {
+        add_file("boot/vmlinuz", path, found);
+    }
+}
+
+/// Where a link in a root leads to; outside, where nothing is there in the root: a folder of links is a root too.
+fn in_root(root: &Path, path: PathBuf) -> PathBuf {
+    within(root, &path).unwrap_or(path)
 }
 
 fn add_file(key: &str, path: PathBuf, found: &mut Vec<(String, Place)>) {
@@ -248,17 +266,17 @@ fn add_file(key: &str, path: PathBuf, found: &mut Vec<(String, Place)>) {
 }
 
 /// A release's module folder: the modules, and every file of depmod and of the kernel's build at its top.
-fn walk_modules(folder: &Path, found: &mut Vec<(String, Place)>) -> Result<(), Error> {
+fn walk_modules(root: &Path, folder: &Path, found: &mut Vec<(String, Place)>) -> Result<(), Error> {
     if folder.is_dir() {
-        walk(folder, found)?;
+        walk(root, folder, found)?;
         // `build` is a link to the headers, where they are installed.
         add_file("symvers", folder.join("build/Module.symvers"), found);
     }
     Ok(())
 }
 
-/// Collects modules below `folder`, and all files right in it. Does not follow links to folders.
-fn walk(top: &Path, found: &mut Vec<(String, Place)>) -> Result<(), Error> {
+/// Collects modules below `top`, and all files right in it. Does not follow links to folders.
+fn walk(root: &Path, top: &Path, found: &mut Vec<(String, Place)>) -> Result<(), Error> {
     let mut folders = vec![(top.to_path_buf(), String::from("modules"), 0)];
     let mut entries = 0;
     while let Some((folder, name, depth)) = folders.pop() {
@@ -289,10 +307,13 @@ fn walk(top: &Path, found: &mut Vec<(String, Place)>) -> Result<(), Error> {
                     folders.push((entry.path(), key, depth + 1));
                 }
             } else if depth == 0 || module_name(&file).is_some() {
-                let path = entry.path();
                 // Links to modules are what weak-updates folders consist of.
-                if kind.is_file() || (kind.is_symlink() && path.is_file()) {
+                if kind.is_file() {
+                    found.push((key, Place::Disk { path: entry.path(), size: None }));
+                } else if let Some(path) = within(root, &entry.path()) {
                     found.push((key, Place::Disk { path, size: None }));
+                } else if kind.is_symlink() && module_name(&file).is_some() {
+                    add_file(&key, entry.path(), found);
                 }
             }
         }

@@ -152,8 +152,8 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
     };
     let waits = match build() {
         Ok(file) => file,
-        // Kernels that only report may need a newer compiler.
-        Err(error) if !boot.gates => {
+        // Kernels that only report may need a newer compiler, and those of other distributions have no headers here.
+        Err(error) if !boot.gates || options.kernel.is_some() => {
             report.remarks.push(format!("init memories are not compared: {error:#}"));
             None
         }
@@ -250,7 +250,8 @@ fn modules(kernel: &Kernel, boot: &'static Boot, options: &Options) -> Result<Ve
         match kernel.find(name) {
             Ok(found) => wanted.extend(found),
             // What was a module once may be part of a newer kernel, or gone.
-            Err(Error::BuiltIn { .. } | Error::UnknownModule { .. }) if !boot.gates => {}
+            Err(Error::BuiltIn { .. } | Error::UnknownModule { .. })
+                if !boot.gates || options.kernel.is_some() => {}
             Err(error) => return Err(error.into()),
         }
     }

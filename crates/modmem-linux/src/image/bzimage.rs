@@ -13,6 +13,13 @@ pub(super) fn is_bzimage(bytes: &[u8]) -> bool {
     bytes.get(0x202..0x206) == Some(b"HdrS")
 }
 
+/// The kernel's release, where the setup header points to the kernel's version (`kernel_version`).
+pub(super) fn setup_release(bytes: &[u8]) -> Option<String> {
+    let offset = bytes.get(0x20e..)?.first_chunk().map(|bytes| u16::from_le_bytes(*bytes))?;
+    let text = bytes.get(usize::from(offset) + 0x200..).filter(|_| offset != 0)?;
+    super::first_word(text)
+}
+
 /// The unpacked payload.
 pub(super) fn payload(file: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
     let bad = |problem: &str| Error::malformed(file, problem);

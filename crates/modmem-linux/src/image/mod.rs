@@ -146,6 +146,34 @@ impl KernelImage {
     }
 }
 
+/// What a bzImage's setup header calls the kernel in it, without unpacking that.
+pub(crate) fn setup_release(bytes: &[u8]) -> Option<String> {
+    bzimage::is_bzimage(bytes).then(|| bzimage::setup_release(bytes))?
+}
+
+/// What the kernel in an image calls itself, read from the banner that it prints first (init/version.c:linux_banner).
+pub(crate) fn banner_release(file: &str, bytes: Vec<u8>) -> Option<String> {
+    let image = KernelImage::read(file, bytes, None).ok()?;
+    let bytes = match &image.form {
+        Form::Elf(elf) => elf,
+        Form::Flat(flat) => &flat.bytes,
+    };
+    // The format of /proc/version begins in the same way.
+    let starts = bytes.windows(BANNER.len()).enumerate().filter(|(_, window)| *window == BANNER);
+    let banners = starts.map(|(at, _)| &bytes[at + BANNER.len()..]);
+    banners.filter(|rest| rest.first().is_some_and(u8::is_ascii_digit)).find_map(first_word)
+}
+
+const BANNER: &[u8] = b"Linux version ";
+/// `__NEW_UTS_LEN`.
+const LONGEST_RELEASE: usize = 64;
+
+/// The word that a text begins with, if a space ends it where a release must end.
+fn first_word(text: &[u8]) -> Option<String> {
+    let end = text.iter().take(LONGEST_RELEASE + 1).position(|&byte| byte == b' ')?;
+    String::from_utf8(text[..end].to_vec()).ok()
+}
+
 /// The machine of an ELF file, a module or a kernel; `None` if it is none.
 pub(crate) fn elf_machine(bytes: &[u8]) -> Option<Machine> {
     let number = *bytes.get(18..)?.first_chunk()?;
