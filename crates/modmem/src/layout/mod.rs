@@ -219,7 +219,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Linux 5.18 to 6.3: core and init are one block each, cut into text, read-only data, read-only after init and
+    /// Linux 5.10 to 6.3: core and init are one block each, cut into text, read-only data, read-only after init and
     /// data. With DATA_IN_VMALLOC the core's data is a third block.
     fn fill_blocks(&mut self, image: &Image<'_>, profile: &Profile) -> Result<(), LayoutError> {
         use MemoryKind::{Data, InitData, InitRoData, InitText, RoAfterInit, RoData, Text};

@@ -60,7 +60,7 @@ pub enum LoadError {
     },
     /// Its read-only-after-init memory stayed writable; otherwise it is live and well.
     NotSealed(SpaceError),
-    /// Its memories share pages that would need different protections: 5.18 to 6.3 without STRICT_MODULE_RWX.
+    /// Its memories share pages that would need different protections: 5.10 to 6.3 without STRICT_MODULE_RWX.
     SharedPages {
         /// A memory that does not begin and end with a page.
         kind: MemoryKind,

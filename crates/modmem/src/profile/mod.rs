@@ -30,7 +30,7 @@ use crate::arch::{Architecture, Machine, NotBuilt, Setup, with_machine};
 /// How a kernel cuts module memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryModel {
-    /// Linux 5.18 to 6.3: one block for the core and one for init (`struct module_layout`).
+    /// Linux 5.10 to 6.3: one block for the core and one for init (`struct module_layout`).
     ModuleLayout,
     /// Linux 6.4 and later: a block for each of seven types (`struct module_memory`).
     ModuleMemory,
@@ -142,7 +142,7 @@ impl fmt::Display for ProfileError {
             }
             ProfileError::TooOld(version) => write!(
                 f,
-                "Linux {version} is older than 5.18, the oldest whose module memory modmem models (6.1, 6.12 and 7.2 are proven)"
+                "Linux {version} is older than 5.10, the oldest whose module memory modmem models (5.10, 6.1, 6.12 and 7.2 are proven)"
             ),
             ProfileError::Machine(machine) => machine.fmt(f),
         }
@@ -156,7 +156,7 @@ impl Profile {
     /// release such as `6.12.117+deb12-amd64`.
     ///
     /// # Errors
-    /// The text is no version, the version is older than 5.18, or this build has no x86-64.
+    /// The text is no version, the version is older than 5.10, or this build has no x86-64.
     pub fn named(version: &str) -> Result<Profile, ProfileError> {
         Profile::named_for(Machine::X86_64, version)
     }
@@ -255,7 +255,7 @@ impl Profile {
 /// The version of a release that modmem models.
 fn supported(release: &str) -> Result<KernelVersion, ProfileError> {
     let version = KernelVersion::parse(release).ok_or_else(|| ProfileError::NotAVersion(release.into()))?;
-    match version < KernelVersion::new(5, 18) {
+    match version < KernelVersion::new(5, 10) {
         true => Err(ProfileError::TooOld(version)),
         false => Ok(version),
     }

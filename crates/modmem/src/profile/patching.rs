@@ -40,6 +40,8 @@ pub enum NopStyle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndirectPadding {
     /// With NOPs behind it.
+    NopsAlone,
+    /// With NOPs behind it, a breakpoint first where it jumps.
     Nops,
     /// With prefixes before a call, and breakpoints behind a jump.
     Prefixes,
@@ -104,6 +106,9 @@ pub struct Patching {
     pub arm64_trampolines: u8,
     /// Alternatives on s390x.
     pub s390_alternatives: S390Alternatives,
+    /// Whether entries of exception tables name their handlers by a third distance, and not by a type: until 5.17
+    /// (46d28947d987). arm64 had neither (d6e2cc564775).
+    pub exception_handlers: bool,
     /// Whether s390x has its stack protector's canary in the lowcore, and changes code to load it from there: from 6.19
     /// on (f5730d44e05e).
     pub s390_stack_protector: bool,
@@ -136,13 +141,19 @@ impl Patching {
                 () => NopStyle::Idle,
             },
             // arch/x86/kernel/alternative.c:emit_indirect is told how much room there is.
-            indirect_padding: if before(6, 18) { IndirectPadding::Nops } else { IndirectPadding::Prefixes },
+            indirect_padding: match () {
+                // 8c03af3e090e.
+                () if before(6, 1) => IndirectPadding::NopsAlone,
+                () if before(6, 18) => IndirectPadding::Nops,
+                () => IndirectPadding::Prefixes,
+            },
             // 0e02ca29a563.
             sort: if before(6, 9) { SortStyle::OneByOne } else { SortStyle::TwoLargest },
             // 6.4 describes entries by types (fb799447ae29).
             orc: if before(6, 4) { OrcStyle::EndBit } else { OrcStyle::Undefined },
             // The stable kernels got the mitigation when 6.15 did, each with the first number that it had to spare.
             its_feature: match () {
+                () if before(5, 11) => 11 * 32 + 9,
                 () if before(6, 4) => 21 * 32 + 5,
                 () if before(6, 15) => 21 * 32 + 6,
                 () => 21 * 32 + 10,
@@ -158,6 +169,7 @@ impl Patching {
                 () if before(6, 14) => S390Alternatives::Typed,
                 () => S390Alternatives::Features,
             },
+            exception_handlers: before(5, 17),
             s390_stack_protector: !before(6, 19),
             bug_entry: if before(6, 19) { 12 } else { 16 },
         }

@@ -50,8 +50,13 @@ fn ordering<T: Ord>(a: T, b: T) -> i32 {
 /// `__ex_table`: instruction, fixup and what to do there, sorted by instruction (lib/extable.c:sort_extable).
 ///
 /// The first two are 32-bit distances from their own places, which change with those; what follows them, 4 bytes on
-/// most machines and none on powerpc, goes along as it is. `entry` is the size of it all.
-pub(crate) fn exceptions<K>(subject: &mut Subject<'_, '_, K>, entry: u64) -> Result<(), VerifyError> {
+/// most machines and none on powerpc, goes along as it is: but where it is the distance of a handler, which changes too
+/// (`handlers`). `entry` is the size of it all.
+pub(crate) fn exceptions<K>(
+    subject: &mut Subject<'_, '_, K>,
+    entry: u64,
+    handlers: bool,
+) -> Result<(), VerifyError> {
     const LARGEST: usize = 12;
     let Some((table, size)) = subject.section("__ex_table") else { return Ok(()) };
     let format = subject.twin.format();
@@ -65,16 +70,21 @@ pub(crate) fn exceptions<K>(subject: &mut Subject<'_, '_, K>, entry: u64) -> Res
         else {
             return Ok(());
         };
+        let handler = if handlers { twin.offset32(at + 8) } else { None };
         let mut rest = [0; LARGEST];
         rest[..bytes.len()].copy_from_slice(bytes);
         let wrap = |address: RunAddr| RunAddr(format.wrap(address.0));
-        list.push((wrap(at + insn as u64), wrap(at + 4 + fixup as u64), rest));
+        let handler = handler.map(|handler| wrap(at + 8 + handler as u64));
+        list.push((wrap(at + insn as u64), wrap(at + 4 + fixup as u64), handler, rest));
     }
     kernel_sort(&mut list, subject.profile.patching.sort, |a, b| ordering(a.0, b.0));
-    for (index, (insn, fixup, mut bytes)) in (0..).zip(list) {
+    for (index, (insn, fixup, handler, mut bytes)) in (0..).zip(list) {
         let at = table + index * entry;
         bytes[..4].copy_from_slice(&distance(order, insn, at));
         bytes[4..8].copy_from_slice(&distance(order, fixup, at + 4));
+        if let Some(handler) = handler {
+            bytes[8..12].copy_from_slice(&distance(order, handler, at + 8));
+        }
         subject.twin.write(at, &bytes[..entry as usize], Rule::SortedTable, Standing::Certain);
     }
     Ok(())

@@ -36,7 +36,7 @@ pub(crate) fn module(version: &'static str, original: &str, replacements: &str, 
     let mut bytes = Vec::new();
     for entry in entries {
         bytes.extend([0; 8]);
-        if version == "6.1" {
+        if ["5.10", "6.1"].contains(&version) {
             bytes.extend((entry.feature | entry.flags << 15).to_le_bytes());
         } else {
             bytes.extend(entry.feature.to_le_bytes());

@@ -64,16 +64,23 @@ impl Guest {
 
     /// Adds the kernel's words about the CPU: these features (word * 32 + bit) and what every machine has.
     pub(crate) fn cpu(&mut self, features: &[u16]) {
-        const WORDS: usize = 24;
+        self.cpu_with(24, b"GenuineIntel", 6, features);
+    }
+
+    /// The same where there are so many words, with vendor and model.
+    pub(crate) fn cpu_with(&mut self, count: usize, vendor: &[u8; 12], model: u8, features: &[u16]) {
         const ALWAYS: u16 = 3 * 32 + 21;
+        // FPU, MSR, PAE, CX8, FXSR, XMM, XMM2, LM
+        const EVERY: [u16; 8] = [0, 5, 6, 8, 24, 25, 26, 32 + 29];
         // struct cpuinfo_x86 of 6.12: family, model and so on before the words, the vendor behind them.
         let mut bytes = vec![0x06; 40];
-        let mut words = [0_u32; WORDS];
-        for feature in features.iter().chain([&ALWAYS]) {
+        bytes[2] = model;
+        let mut words = vec![0_u32; count];
+        for feature in features.iter().chain([&ALWAYS]).chain(&EVERY) {
             words[usize::from(feature / 32)] |= 1 << (feature % 32);
         }
         bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-        bytes.extend(b"GenuineIntel");
+        bytes.extend(vendor);
         bytes.resize(320, 0);
         self.variable("boot_cpu_data", 0xffff_ffff_8300_0000, Some(&bytes));
     }

@@ -12,6 +12,7 @@ mod livepatch;
 mod loader;
 mod machine_state;
 mod module;
+mod old_kernels;
 mod paravirt;
 mod refusals;
 mod retpolines;

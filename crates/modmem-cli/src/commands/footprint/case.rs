@@ -5,7 +5,7 @@ use modmem::profile::{MemoryModel, Profile};
 /// How memory is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// Linux 5.18 to 6.3: a block for what stays, a block for what goes after init.
+    /// Linux 5.10 to 6.3: a block for what stays, a block for what goes after init.
     ModuleLayout,
     /// Linux 6.4 and later: a block for each of seven types of memory.
     ModuleMemory,

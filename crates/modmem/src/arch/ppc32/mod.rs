@@ -32,9 +32,9 @@ impl Architecture for Ppc32 {
     const MADE_SYMBOLS: &'static [(&'static str, &'static str, u64)] = &[("jiffies", "jiffies_64", 4)];
     type Stubs = stubs::Plt;
 
-    /// What arch/powerpc/Kconfig selects for Book III-S, with Debian's settings otherwise.
     const PROVEN: &'static [KernelVersion] = &[KernelVersion::new(6, 12)];
 
+    /// What arch/powerpc/Kconfig selects for Book III-S, with Debian's settings otherwise.
     fn switches(_: KernelVersion) -> Switches {
         Switches { prel32: false, data_in_vmalloc: true, ..Switches::debian() }
     }

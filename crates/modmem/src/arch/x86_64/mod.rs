@@ -31,8 +31,8 @@ impl Architecture for X86_64 {
     const ZERO_BEFORE: bool = true;
     type Stubs = NoStubs;
 
-    /// What Debian sets in 6.1 and 6.12; 7.2 compares no CRCs.
     const PROVEN: &'static [KernelVersion] = &[
+        KernelVersion::new(5, 10),
         KernelVersion::new(6, 1),
         KernelVersion::new(6, 12),
         KernelVersion::new(6, 16),
@@ -42,6 +42,7 @@ impl Architecture for X86_64 {
         KernelVersion::new(7, 3),
     ];
 
+    /// What Debian sets in 6.1 and 6.12; 7.2 compares no CRCs.
     fn switches(version: KernelVersion) -> Switches {
         Switches { modversions: version < KernelVersion::new(6, 15), ..Switches::debian() }
     }

@@ -38,7 +38,8 @@ impl Rules for Kernel {
 
 /// Applies all rules to a module.
 fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
-    tables::exceptions(subject, 12)?;
+    let entry = if subject.profile.patching.exception_handlers { 8 } else { 12 };
+    tables::exceptions(subject, entry, false)?;
     alternatives::apply(subject)?;
     scs::apply(subject)?;
     tracing::fill_trampolines(subject);

@@ -38,7 +38,7 @@ impl Rules for Kernel {
 
 /// Applies all rules to a module.
 fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
-    tables::exceptions(subject, EXCEPTION)?;
+    tables::exceptions(subject, EXCEPTION, false)?;
     let tracers = code::tracer_stubs(subject);
     features::sections(subject, "__ftr_fixup", features::Word::Cpu);
     features::sections(subject, "__mmu_ftr_fixup", features::Word::Mmu);

@@ -39,7 +39,7 @@ impl Rules for Kernel {
 
 /// Applies all rules to a module.
 fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
-    tables::exceptions(subject, 12)?;
+    tables::exceptions(subject, 12, false)?;
     alternatives::apply(subject)?;
     expolines::apply(subject);
     stack_protector::apply(subject)?;

@@ -102,7 +102,7 @@ fn apply_group(subject: &mut Subject<'_, '_>, site: RunAddr, group: &[Entry], st
         .and_then(|_| paravirt::direct_call(subject, site, original.bytes()));
     let bug = subject.kernel.bug_function;
     let call = target.map(|(to, _)| DirectCall { to, bug });
-    let nop_style = subject.profile.patching.nops;
+    let (nop_style, table) = (subject.profile.patching.nops, subject.kernel.nops);
     let mut replacements: Vec<Code> = Vec::new();
     if replacements.try_reserve_exact(group.len()).is_err() {
         return;
@@ -118,9 +118,9 @@ fn apply_group(subject: &mut Subject<'_, '_>, site: RunAddr, group: &[Entry], st
             AlternativeStyle::InPlace => {
                 for (entry, replacement) in group.iter().zip(&replacements) {
                     if applies(entry) {
-                        replace_simply(&mut code, entry, replacement);
+                        replace_simply(&mut code, entry, replacement, table);
                     }
-                    nops::optimize(&mut code.bytes_mut()[..usize::from(entry.length)], nop_style);
+                    nops::optimize(&mut code.bytes_mut()[..usize::from(entry.length)], nop_style, table);
                 }
             }
             AlternativeStyle::Sequential => {
@@ -128,7 +128,7 @@ fn apply_group(subject: &mut Subject<'_, '_>, site: RunAddr, group: &[Entry], st
                     if applies(entry) {
                         replace(&mut code, entry, entry.length, replacement, call);
                     }
-                    nops::optimize(&mut code.bytes_mut()[..usize::from(entry.length)], nop_style);
+                    nops::optimize(&mut code.bytes_mut()[..usize::from(entry.length)], nop_style, table);
                 }
             }
             AlternativeStyle::LastWins => {
@@ -137,7 +137,7 @@ fn apply_group(subject: &mut Subject<'_, '_>, site: RunAddr, group: &[Entry], st
                 if let Some((entry, replacement)) = last {
                     replace(&mut code, entry, longest, replacement, call);
                 }
-                nops::optimize(&mut code.bytes_mut()[..usize::from(longest)], nop_style);
+                nops::optimize(&mut code.bytes_mut()[..usize::from(longest)], nop_style, table);
             }
         }
         code
@@ -150,7 +150,7 @@ fn apply_group(subject: &mut Subject<'_, '_>, site: RunAddr, group: &[Entry], st
 }
 
 /// 6.1: only a lone call or jump is moved; the rest is filled with NOPs.
-fn replace_simply(code: &mut Code, entry: &Entry, replacement: &Code) {
+fn replace_simply(code: &mut Code, entry: &Entry, replacement: &Code, table: &nops::Nops) {
     let mut new = *replacement;
     let distance = entry.replacement.0.wrapping_sub(entry.site.0);
     let first = new.bytes().first().copied();
@@ -165,7 +165,7 @@ fn replace_simply(code: &mut Code, entry: &Entry, replacement: &Code) {
         let bytes = new.bytes_mut();
         if is_short {
             bytes[..2].copy_from_slice(&[JMP8, short as u8]);
-            nops::fill_short(&mut bytes[2..]);
+            table.fill(&mut bytes[2..]);
         } else {
             bytes[0] = JMP32;
             bytes[1..].copy_from_slice(&target.wrapping_sub(5).to_le_bytes());

@@ -3,8 +3,8 @@
 use super::Subject;
 use super::call_thunks::counted_target;
 use super::features::{CALL_DEPTH, RETHUNK, leaning};
-use super::insn::{CALL, Code, INT3, JMP8, JMP32, NOP5, RET, branch, branch_target};
-use super::{nops, returns};
+use super::insn::{CALL, Code, INT3, JMP8, JMP32, RET, branch, branch_target};
+use super::returns;
 use crate::address::RunAddr;
 use crate::name::Name;
 use crate::verify::evidence::Variable;
@@ -22,6 +22,7 @@ const UNLOCK: [u8; 5] = [0x3e, 0x3e, 0xc6, 0x07, 0x00];
 
 /// Entries of functions: a NOP, or a call of a tracer (arch/x86/kernel/ftrace.c).
 pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
+    let nop = subject.kernel.nops.atomic;
     for &address in entries {
         if !subject.twin.has_text(address) {
             continue;
@@ -34,9 +35,9 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
                 subject.twin.write(address, code.bytes(), Rule::Ftrace, Standing::Certain);
             }
             Some(target) => {
-                subject.twin.write(address, &NOP5, Rule::Ftrace, Standing::WrongTarget(RunAddr(target)));
+                subject.twin.write(address, &nop, Rule::Ftrace, Standing::WrongTarget(RunAddr(target)));
             }
-            None => subject.twin.write(address, &NOP5, Rule::Ftrace, Standing::Certain),
+            None => subject.twin.write(address, &nop, Rule::Ftrace, Standing::Certain),
         }
     }
 }
@@ -69,7 +70,7 @@ pub(super) fn jump_labels(subject: &mut Subject<'_, '_>, entries: &[JumpEntry]) 
         } else {
             Code::of(&branch(JMP32, entry.code.0, entry.target.0))
         };
-        let nop = nops::nop(length);
+        let nop = subject.kernel.nops.label(length);
         let found = subject.twin.found(entry.code, length);
         let shown = match found {
             Some(found) if found == jump.bytes() => Some(true),
@@ -196,7 +197,7 @@ fn idle_tracepoint(subject: &mut Subject<'_, '_>, key: RunAddr) -> Option<(u64, 
 fn shown_function(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, found: &Code) -> Option<u64> {
     let bytes = found.bytes();
     match form {
-        Form::Call if bytes == NOP5 => Some(0),
+        Form::Call if bytes == subject.kernel.nops.atomic => Some(0),
         Form::Call => {
             if let Some((function, _)) = inlined(subject).into_iter().find(|(_, code)| bytes == code) {
                 return function;
@@ -229,7 +230,7 @@ fn inlined(subject: &Subject<'_, '_>) -> [(Option<u64>, [u8; 5]); 3] {
 
 fn encode(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, function: u64) -> Code {
     match form {
-        Form::Call if function == 0 => Code::of(&NOP5),
+        Form::Call if function == 0 => Code::of(&subject.kernel.nops.atomic),
         Form::Call => {
             let counts = leaning(subject, CALL_DEPTH);
             let length = super::call_thunks::COUNT_LENGTH;

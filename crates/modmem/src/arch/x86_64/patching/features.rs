@@ -3,6 +3,7 @@
 use super::Subject;
 use super::insn::Code;
 use super::looks_like;
+use super::nops::{self, Nops};
 use crate::address::RunAddr;
 use crate::name::Name;
 use crate::verify::Guest;
@@ -10,8 +11,13 @@ use crate::verify::choice;
 use crate::verify::evidence::{Evidence, Variable};
 use crate::verify::twin::Standing;
 
-/// Words of features and bugs in `boot_cpu_data` (NCAPINTS + NBUGINTS; 6.1 to 7.2).
-pub(super) const WORDS: usize = 24;
+/// Words of features and bugs in `boot_cpu_data` (NCAPINTS + NBUGINTS, to a multiple of two): 24 from 6.1 to 7.2, 26 in
+/// 5.10 with what was ported back to it.
+const COUNTS: [usize; 5] = [20, 22, 24, 26, 28];
+const MOST_WORDS: usize = 28;
+/// Features that every x86-64 CPU with Linux has: in words 0, 1 and 3
+/// (arch/x86/include/asm/required-features.h; X86_FEATURE_ALWAYS).
+const REQUIRED: [(usize, u32); 3] = [(0, 0x0700_0161), (1, 1 << 29), (3, 1 << 21)];
 
 pub(super) const RETPOLINE: u16 = 11 * 32 + 12;
 pub(super) const RETPOLINE_LFENCE: u16 = 11 * 32 + 13;
@@ -20,13 +26,21 @@ pub(super) const CALL_DEPTH: u16 = 11 * 32 + 19;
 /// X86_FEATURE_ALWAYS
 const ALWAYS: u16 = 3 * 32 + 21;
 
+/// X86_FEATURE_NOPL
+const NOPL: u16 = 3 * 32 + 20;
+
 /// Vendor strings of x86 processors that Linux knows; one follows the feature words in `struct cpuinfo_x86`.
 const VENDORS: &[&[u8; 12]] =
     &[b"GenuineIntel", b"AuthenticAMD", b"HygonGenuine", b"CentaurHauls", b"  Shanghai  ", b"GenuineTMx86"];
 
 /// The kernel's own words about the CPU, from `boot_cpu_data`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CpuWords([u32; WORDS]);
+pub(crate) struct CpuWords {
+    words: [u32; MOST_WORDS],
+    vendor: [u8; 12],
+    family: u8,
+    model: u8,
+}
 
 impl CpuWords {
     /// Reads them from the guest, if its memory has them.
@@ -37,18 +51,39 @@ impl CpuWords {
         let is_vendor = |at: &usize| {
             bytes.get(*at..*at + 12).is_some_and(|text| VENDORS.iter().any(|vendor| text == *vendor))
         };
-        let vendor = (WORDS * 4..LENGTH - 12).step_by(4).find(is_vendor)?;
-        let mut words = [0; WORDS];
-        for (word, bytes) in words.iter_mut().zip(bytes[vendor - WORDS * 4..vendor].chunks_exact(4)) {
-            *word = bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-        }
-        let words = CpuWords(words);
-        // Somewhere else than we think: better nothing than nonsense.
-        words.has(ALWAYS).then_some(words)
+        let vendor = (COUNTS[0] * 4..LENGTH - 12).step_by(4).find(is_vendor)?;
+        let words = |count: usize| {
+            let mut words = [0; MOST_WORDS];
+            let bytes = bytes.get(vendor.checked_sub(count * 4)?..vendor)?;
+            for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+                *word = bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+            }
+            REQUIRED.iter().all(|&(at, bits)| words[at] & bits == bits).then_some(words)
+        };
+        // None or several: somewhere else than we think, and better nothing than nonsense.
+        let mut fitting = COUNTS.into_iter().filter_map(words);
+        let (words, other) = (fitting.next()?, fitting.next());
+        let vendor = *bytes[vendor..].first_chunk()?;
+        other.is_none().then_some(CpuWords { words, vendor, family: bytes[0], model: bytes[2] })
     }
 
     fn has(&self, feature: u16) -> bool {
-        self.0.get(usize::from(feature / 32)).is_some_and(|word| word >> (feature % 32) & 1 != 0)
+        self.words.get(usize::from(feature / 32)).is_some_and(|word| word >> (feature % 32) & 1 != 0)
+    }
+
+    /// The NOPs that kernels before 5.13 found best for the CPU (arch/x86/kernel/alternative.c:arch_init_ideal_nops).
+    pub(super) fn ideal_nops(&self) -> &'static Nops {
+        let slow_nopl = [0x1c, 0x26, 0x27];
+        let is_p6 = match &self.vendor {
+            b"GenuineIntel" if self.family == 6 && (0xf..0x30).contains(&self.model) => {
+                slow_nopl.contains(&self.model) && self.has(NOPL)
+            }
+            b"GenuineIntel" => self.has(NOPL),
+            b"HygonGenuine" => true,
+            b"AuthenticAMD" => self.family > 0xf,
+            _ => false,
+        };
+        if is_p6 { &nops::P6 } else { &nops::K8 }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::features::CpuWords;
 use super::insn::Code;
+use super::nops::{self, Nops};
+use super::paravirt::ParavirtCode;
 use crate::address::RunAddr;
 use crate::name::Name;
 use crate::verify::Guest;
@@ -47,6 +49,10 @@ pub(crate) struct Kernel {
     pub(super) nop_function: Option<u64>,
     pub(super) bug_function: Option<u64>,
     pub(super) pv_ops: Option<RunAddr>,
+    /// Paravirt functions that are code of their own at each site.
+    pub(super) paravirt_code: ParavirtCode,
+    /// The NOPs that it writes.
+    pub(super) nops: &'static Nops,
     /// Functions that static calls have instructions for.
     pub(super) return_zero: Option<u64>,
     pub(super) warn: Option<u64>,
@@ -60,9 +66,10 @@ impl Kernel {
     pub(crate) fn read(guest: &dyn Guest) -> Kernel {
         let symbol = |name: &[u8]| guest.kernel_symbol(Name(name));
         let count = symbol(b"skl_call_thunk_template").zip(symbol(b"skl_call_thunk_tail"));
+        let words = CpuWords::read(guest);
         let count = count.filter(|(start, end)| (1..=32).contains(&end.wrapping_sub(*start)));
         Kernel {
-            words: CpuWords::read(guest),
+            words,
             return_thunks: RETURN_THUNKS.map(symbol),
             uncounted: UNCOUNTED.map(symbol),
             tracers: TRACERS.map(symbol),
@@ -75,6 +82,12 @@ impl Kernel {
             nop_function: symbol(b"nop_func").or_else(|| symbol(b"_paravirt_nop")),
             bug_function: symbol(b"BUG_func").or_else(|| symbol(b"paravirt_BUG")),
             pv_ops: symbol(b"pv_ops").map(RunAddr),
+            paravirt_code: ParavirtCode::read(guest),
+            // Only kernels that choose them have the variable.
+            nops: match symbol(b"ideal_nops").and(words) {
+                Some(words) => words.ideal_nops(),
+                None => &nops::P6,
+            },
             return_zero: symbol(b"__static_call_return0"),
             warn: symbol(b"__WARN_trap"),
             unlock: symbol(b"__raw_callee_save___native_queued_spin_unlock"),

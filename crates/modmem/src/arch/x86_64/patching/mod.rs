@@ -69,7 +69,7 @@ fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
     small::seal_endbr(subject)?;
     small::locks(subject)?;
     orc::sort(subject)?;
-    tables::exceptions(subject, 12)?;
+    tables::exceptions(subject, 12, subject.profile.patching.exception_handlers)?;
     let functions = tables::function_entries(subject, "__mcount_loc")?;
     branches::trace(subject, &functions);
     let labels = tables::jump_labels(subject)?;

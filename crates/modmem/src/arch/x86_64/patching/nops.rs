@@ -3,7 +3,51 @@
 use super::insn::{INT3, Insn, JMP8, JMP32, NOP};
 use crate::profile::NopStyle;
 
-/// The NOP of each length, the shortest first (arch/x86/include/asm/nops.h).
+/// The NOPs that a kernel writes (arch/x86/include/asm/nops.h).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Nops {
+    /// One of each length from 1 to 8.
+    short: [&'static [u8]; 8],
+    /// The one of five bytes that is a single instruction: where calls and jumps may come.
+    pub(super) atomic: [u8; 5],
+}
+
+/// NOPs of their own opcode: all kernels' since 5.13 (a89dfde3dc3c), most CPUs' before.
+pub(super) const P6: Nops = Nops {
+    short: [NOPS[0], NOPS[1], NOPS[2], NOPS[3], NOPS[4], NOPS[5], NOPS[6], NOPS[7]],
+    atomic: super::insn::NOP5,
+};
+
+/// `nop` with prefixes, which some CPUs decode faster, or know alone.
+pub(super) const K8: Nops = Nops {
+    short: [
+        &[0x90],
+        &[0x66, 0x90],
+        &[0x66, 0x66, 0x90],
+        &[0x66, 0x66, 0x66, 0x90],
+        &[0x66, 0x66, 0x90, 0x66, 0x90],
+        &[0x66, 0x66, 0x90, 0x66, 0x66, 0x90],
+        &[0x66, 0x66, 0x66, 0x90, 0x66, 0x66, 0x90],
+        &[0x66, 0x66, 0x66, 0x90, 0x66, 0x66, 0x66, 0x90],
+    ],
+    atomic: [0x66, 0x66, 0x66, 0x66, 0x90],
+};
+
+impl Nops {
+    /// Fills `bytes` with NOPs of at most eight bytes (add_nops).
+    pub(super) fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(self.short[chunk.len() - 1]);
+        }
+    }
+
+    /// What stands where a jump label does not jump: of two bytes, or of five.
+    pub(super) fn label(&self, length: usize) -> &[u8] {
+        if length == 5 { &self.atomic } else { self.short[length.clamp(1, 8) - 1] }
+    }
+}
+
+/// The NOP of each length, the shortest first.
 const NOPS: [&[u8]; 11] = [
     &[0x90],
     &[0x66, 0x90],
@@ -19,15 +63,8 @@ const NOPS: [&[u8]; 11] = [
 ];
 
 /// The NOP of that many bytes, 1 to 11.
-pub(super) fn nop(length: usize) -> &'static [u8] {
+fn nop(length: usize) -> &'static [u8] {
     NOPS.get(length.wrapping_sub(1)).copied().unwrap_or_default()
-}
-
-/// Fills `bytes` with NOPs of at most eight bytes (6.1: add_nops).
-pub(super) fn fill_short(bytes: &mut [u8]) {
-    for chunk in bytes.chunks_mut(8) {
-        chunk.copy_from_slice(nop(chunk.len()));
-    }
 }
 
 /// Fills `bytes` with one NOP, or with a jump over what is too long for one.
@@ -49,22 +86,22 @@ fn fill_one(bytes: &mut [u8]) {
 }
 
 /// Joins runs of NOPs. `beyond` is code behind `bytes`, which instructions may reach into.
-pub(super) fn optimize(bytes: &mut [u8], style: NopStyle) {
+pub(super) fn optimize(bytes: &mut [u8], style: NopStyle, nops: &Nops) {
     match style {
-        NopStyle::SingleBytes => optimize_single_bytes(bytes),
+        NopStyle::SingleBytes => optimize_single_bytes(bytes, nops),
         NopStyle::AllNops => optimize_all(bytes, |insn, _| insn.is_nop()),
         NopStyle::Idle => optimize_all(bytes, Insn::is_idle),
     }
 }
 
-fn optimize_single_bytes(bytes: &mut [u8]) {
+fn optimize_single_bytes(bytes: &mut [u8], nops: &Nops) {
     let mut at = 0;
     while at < bytes.len() {
         let Some(insn) = Insn::decode(&bytes[at..]) else { return };
         if insn.length == 1 && insn.opcode == NOP {
             let run = bytes[at..].iter().take_while(|&&byte| byte == NOP).count();
             if run > 1 {
-                fill_short(&mut bytes[at..at + run]);
+                nops.fill(&mut bytes[at..at + run]);
             }
             at += run;
         } else {

@@ -54,6 +54,7 @@ fn patch(subject: &mut Subject<'_, '_>, site: &Site, bytes: &Code, thunks: &mut 
     let patching = &subject.profile.patching;
     let (padding, nop_style, its) = (patching.indirect_padding, patching.nops, patching.its_feature);
     let counting = (subject.kernel.counting_calls, subject.kernel.counting_jumps);
+    let table = subject.kernel.nops;
     let offered = thunks.offer(subject, site.address, site.insn.length, site.register);
     let build = |choice: Choice<'_>| {
         let lfence = choice.has(RETPOLINE_LFENCE);
@@ -77,7 +78,7 @@ fn patch(subject: &mut Subject<'_, '_>, site: &Site, bytes: &Code, thunks: &mut 
         if code.bytes().len() != site.insn.length {
             return *bytes;
         }
-        nops::optimize(code.bytes_mut(), nop_style);
+        nops::optimize(code.bytes_mut(), nop_style, table);
         code
     };
     let features = [RETPOLINE, RETPOLINE_LFENCE, CALL_DEPTH, its];
