@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::run::Report;
 
@@ -15,6 +15,9 @@ const DOCUMENT: &str = "docs/verify.md";
 const BEGIN: &str = "<!-- boots: written by `cargo xtask conformance --table` -->\n";
 const END: &str = "<!-- /boots -->\n";
 
+/// In a line: nothing differs.
+const CLEAN: &str = "clean";
+
 /// One boot's result: a line of the file, fields apart by tabs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
@@ -24,20 +27,23 @@ struct Row {
     modules: usize,
     bytes: u64,
     unexplained: u64,
+    /// Whether all that was compared was right: bytes, memory without owner, layout, views.
+    clean: bool,
     /// Its name, or the line of its state.
     boot: String,
 }
 
 impl Row {
     fn line(&self) -> String {
-        let Row { date, release, machine, modules, bytes, unexplained, boot } = self;
-        format!("{date}\t{release}\t{machine}\t{modules}\t{bytes}\t{unexplained}\t{boot}\n")
+        let Row { date, release, machine, modules, bytes, unexplained, clean, boot } = self;
+        let clean = if *clean { CLEAN } else { "alarm" };
+        format!("{date}\t{release}\t{machine}\t{modules}\t{bytes}\t{unexplained}\t{clean}\t{boot}\n")
     }
 
     fn of(line: &str) -> Result<Row> {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [date, release, machine, modules, bytes, unexplained, boot] = fields[..] else {
-            anyhow::bail!("{line:?} has not seven fields")
+        let [date, release, machine, modules, bytes, unexplained, clean, boot] = fields[..] else {
+            bail!("{line:?} has not eight fields")
         };
         Ok(Row {
             date: date.to_owned(),
@@ -46,6 +52,7 @@ impl Row {
             modules: modules.parse().with_context(|| format!("{line:?}: modules"))?,
             bytes: bytes.parse().with_context(|| format!("{line:?}: bytes"))?,
             unexplained: unexplained.parse().with_context(|| format!("{line:?}: unexplained"))?,
+            clean: clean == CLEAN,
             boot: boot.to_owned(),
         })
     }
@@ -61,6 +68,7 @@ pub(super) fn keep(report: &Report, machine: &str, what: &str) -> Result<()> {
         modules: measured.modules,
         bytes: measured.bytes,
         unexplained: measured.unexplained,
+        clean: report.is_clean(),
         boot: what.to_owned(),
     };
     let mut rows = read()?;
@@ -101,6 +109,7 @@ fn table(rows: &[Row]) -> String {
     #[derive(Default)]
     struct Sum<'r> {
         boots: usize,
+        alarms: usize,
         modules: usize,
         bytes: u64,
         unexplained: u64,
@@ -111,6 +120,7 @@ fn table(rows: &[Row]) -> String {
         let (version, flavour) = parted(&row.release);
         let sum = sums.entry((numbers(version), version, &row.machine, flavour)).or_default();
         sum.boots += 1;
+        sum.alarms += usize::from(!row.clean);
         sum.modules = sum.modules.max(row.modules);
         sum.bytes += row.bytes;
         sum.unexplained += row.unexplained;
@@ -121,7 +131,8 @@ fn table(rows: &[Row]) -> String {
         .to_owned();
     for ((_, version, machine, flavour), sum) in sums {
         let [bytes, unexplained] = [sum.bytes, sum.unexplained].map(grouped);
-        let Sum { boots, modules, date, .. } = sum;
+        let Sum { boots, alarms, modules, date, .. } = sum;
+        let boots = if alarms == 0 { boots.to_string() } else { format!("{boots}, {alarms} with alarms") };
         text += &format!(
             "| {version} | {flavour} | {machine} | {boots} | {modules} | {bytes} | {unexplained} | {date} |\n"
         );
@@ -200,6 +211,7 @@ mod tests {
             modules: 40,
             bytes: 1_234_567,
             unexplained,
+            clean: unexplained == 0,
             boot: format!("{date}{unexplained}"),
         };
         let rows = [
@@ -212,7 +224,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "| 6.1.0-50 | amd64 | amd64 | 2 | 40 | 2,469,134 | 7 | 2026-12-02 |",
+                "| 6.1.0-50 | amd64 | amd64 | 2, 1 with alarms | 40 | 2,469,134 | 7 | 2026-12-02 |",
                 "| 6.12.1+deb13 | cloud-amd64 | amd64 | 1 | 40 | 1,234,567 | 0 | 2026-12-01 |",
             ]
         );
