@@ -8,12 +8,18 @@ const PACKAGES: [(&str, &str); 2] = [("6.12.117", "arm64"), ("6.12.107", "s390x"
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(recordings)");
+    println!("cargo::rustc-check-cfg=cfg(alarms)");
     println!("cargo::rustc-check-cfg=cfg(packages)");
     for name in ["MODMEM_ORACLE", "MODMEM_CACHE", "XDG_CACHE_HOME", "HOME"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    if named("MODMEM_ORACLE").is_some() {
+    if let Some(recordings) = named("MODMEM_ORACLE") {
         println!("cargo::rustc-cfg=recordings");
+        let beside = |name: &str| recordings.join("..").join(name);
+        println!("cargo::rerun-if-changed={}", beside("fresh").display());
+        if beside("fresh").is_dir() && beside("cases").is_dir() {
+            println!("cargo::rustc-cfg=alarms");
+        }
     }
     let cache = named("MODMEM_CACHE").or_else(|| {
         Some(named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?.join("modmem"))

@@ -104,7 +104,8 @@ impl Victim {
             let start = (change.address - records[at].address) as usize;
             records[at].bytes[start..start + change.bytes.len()].copy_from_slice(&change.bytes);
         }
-        self.snapshot.memory = MemoryRecords::new(records).expect("the same records");
+        let memory = MemoryRecords::new(records).expect("the same records");
+        self.snapshot.memory = memory.with_scanned(self.pristine.scanned().to_vec());
         let verification = self.verify();
         self.snapshot.memory = self.pristine.clone();
         verification

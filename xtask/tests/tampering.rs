@@ -89,3 +89,11 @@ fn every_single_byte_changed_in_linux_6_12_on_s390x_is_found() {
 fn every_single_byte_changed_in_linux_6_12_on_arm64_is_found() {
     every_single_byte_is_found("arm64-6.12");
 }
+
+#[test]
+#[cfg_attr(not(alarms), ignore = "there are no recordings of false alarms beside MODMEM_ORACLE")]
+fn every_single_byte_changed_where_there_was_a_false_alarm_is_found() {
+    for name in ["endbr-6.17", "livepatch-6.12", "stackprot-s390x-7.2", "stufffull-6.12"] {
+        every_single_byte_is_found(&format!("../fresh/{name}"));
+    }
+}
