@@ -281,4 +281,8 @@ fn a_core_file_that_is_none_or_ends_early_leaves_memory_out() {
 fn without_proc_there_is_no_snapshot() {
     let empty = tempfile::tempdir().unwrap();
     assert!(Snapshot::capture(empty.path()).unwrap_err().to_string().contains("osrelease"));
+    let machine = machine();
+    fs::remove_file(machine.path().join("proc/modules")).unwrap();
+    let error = Snapshot::capture(machine.path()).unwrap_err().to_string();
+    assert!(error.contains("built without modules"), "{error}");
 }

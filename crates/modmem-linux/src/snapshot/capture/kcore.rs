@@ -13,6 +13,7 @@ use object::{
     read::elf::{FileHeader, ProgramHeader as _},
 };
 
+use super::scan::{Scan, Source};
 use crate::{
     Error,
     snapshot::memory::{MemoryRecord, merged},
@@ -24,10 +25,6 @@ const HEADERS: u64 = 1 << 20;
 const LIMIT: u64 = 1 << 30;
 /// Where a read fails, smaller ones are tried down to this; the kernel itself copies page by page.
 const PAGE: usize = 4096;
-/// Bytes read at once where most pages are expected to be empty.
-const CHUNK: usize = 1 << 20;
-/// What the kernel shows where nothing is mapped.
-static ZEROS: [u8; PAGE] = [0; PAGE];
 /// Holes that are told one by one.
 const MOST_HOLES: usize = 8;
 
@@ -85,59 +82,26 @@ impl Kcore {
     }
 
     /// Reads ranges of which little is mapped: records of the pages that hold anything, and the ranges that were read
-    /// throughout, by address. What is in no segment is in neither.
-    pub(super) fn scan(&mut self, ranges: &[Range<u64>]) -> (Vec<MemoryRecord>, Vec<Range<u64>>) {
-        let (mut records, mut scanned) = (Vec::new(), Vec::new());
+    /// throughout, by address. What is in no segment is in neither. `canary` is an address of the kernel's text.
+    pub(super) fn scan(
+        &mut self,
+        ranges: &[Range<u64>],
+        canary: Option<u64>,
+    ) -> (Vec<MemoryRecord>, Vec<Range<u64>>) {
         let mut segments: Vec<Range<u64>> =
             self.segments.iter().map(|segment| segment.range.clone()).collect();
         segments.sort_unstable_by_key(|segment| segment.start);
-        let mut chunk = vec![0; CHUNK];
-        for range in ranges {
-            for segment in &segments {
-                let mut at = range.start.max(segment.start);
-                let end = range.end.min(segment.end);
-                while at < end {
-                    let length = (end - at).min(CHUNK as u64);
-                    self.scan_chunk(at, &mut chunk[..length as usize], &mut records, &mut scanned);
-                    at += length;
-                }
-            }
-        }
+        let inside = |range: &Range<u64>| {
+            let part = |segment: &Range<u64>| range.start.max(segment.start)..range.end.min(segment.end);
+            segments.iter().map(part).filter(|part| part.start < part.end).collect::<Vec<_>>()
+        };
+        let ranges: Vec<Range<u64>> = ranges.iter().flat_map(inside).collect();
+        let mut scan = Scan::new(self, canary, LIMIT);
+        ranges.iter().for_each(|range| scan.range(range));
+        let Scan { records, scanned, holes, .. } = scan;
+        self.read += records.iter().map(|record| record.bytes.len() as u64).sum::<u64>();
+        holes.iter().for_each(|(range, why)| self.hole(range, why));
         (records, merged(scanned))
-    }
-
-    fn scan_chunk(
-        &mut self,
-        address: u64,
-        chunk: &mut [u8],
-        records: &mut Vec<MemoryRecord>,
-        scanned: &mut Vec<Range<u64>>,
-    ) {
-        let whole = address..address + chunk.len() as u64;
-        let Some(offset) = self.offset(&whole) else { return };
-        let is_whole = self.read_at(offset, chunk).is_ok();
-        for (at, page) in (address..).step_by(PAGE).zip(chunk.chunks_mut(PAGE)) {
-            let range = at..at + page.len() as u64;
-            if !is_whole && let Err(error) = self.read_at(offset + (at - address), page) {
-                self.hole(&range, &error.to_string());
-                continue;
-            }
-            if *page != ZEROS[..page.len()] {
-                self.read += page.len() as u64;
-                if self.read > LIMIT {
-                    self.hole(&range, &format!("more than {} MiB of modules", LIMIT >> 20));
-                    continue;
-                }
-                match records.last_mut().filter(|last| last.end() == at) {
-                    Some(last) => last.bytes.extend_from_slice(page),
-                    None => records.push(MemoryRecord { address: at, bytes: page.to_vec() }),
-                }
-            }
-            match scanned.last_mut().filter(|last: &&mut Range<u64>| last.end == at) {
-                Some(last) => last.end = range.end,
-                None => scanned.push(range),
-            }
-        }
     }
 
     /// The pages of records that hold something else by now, or cannot be read any more.
@@ -231,6 +195,14 @@ impl Kcore {
     fn read_at(&mut self, offset: u64, to: &mut [u8]) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(offset))?;
         self.file.read_exact(to)
+    }
+}
+
+impl Source for Kcore {
+    fn read(&mut self, address: u64, to: &mut [u8]) -> io::Result<()> {
+        let offset = self.offset(&(address..address.saturating_add(to.len() as u64)));
+        let offset = offset.ok_or_else(|| io::Error::other("in no segment of /proc/kcore"))?;
+        self.read_at(offset, to)
     }
 }
 

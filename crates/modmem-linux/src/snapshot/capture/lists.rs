@@ -1,6 +1,6 @@
 //! The kernel's lists of modules, sections, symbols, areas and probes.
 
-use std::fs;
+use std::{fs, io::ErrorKind};
 
 use super::{ATTEMPTS, Machine, is_absent, rights};
 use crate::{
@@ -23,12 +23,18 @@ const KPROBES: &str = "sys/kernel/debug/kprobes/list";
 
 pub(super) fn modules(machine: &Machine<'_>) -> Result<Vec<ModuleRecord>, Error> {
     let path = "proc/modules";
-    modules::parse(&machine.path(path).display().to_string(), machine.open(path)?)
+    let shown = machine.path(path).display().to_string();
+    let file = machine.open(path).map_err(|error| match is_absent(&error) {
+        true => Error::malformed(&shown, "not there: this kernel was built without modules (CONFIG_MODULES)"),
+        false => error,
+    })?;
+    modules::parse(&shown, file)
 }
 
 /// What `/sys/module` says of each module.
 pub(super) fn read_sysfs(machine: &mut Machine<'_>, modules: &mut [ModuleRecord]) {
-    let (mut hidden, mut seen) = (false, false);
+    let (mut hidden, mut seen, mut denied) = (false, false, 0);
+    let consequence = "verify and lookup need the addresses of sections";
     for module in modules {
         let folder = format!("sys/module/{}", module.name);
         let number = |name: &str| {
@@ -36,7 +42,6 @@ pub(super) fn read_sysfs(machine: &mut Machine<'_>, modules: &mut [ModuleRecord]
             std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
         };
         (module.core_size, module.init_size) = (number("coresize"), number("initsize"));
-        let consequence = "verify and lookup need the addresses of sections";
         match sections(machine, &format!("{folder}/sections")) {
             Ok(sections) => {
                 hidden |= sections.iter().any(|section| section.address == 0);
@@ -45,6 +50,8 @@ pub(super) fn read_sysfs(machine: &mut Machine<'_>, modules: &mut [ModuleRecord]
             }
             // A module that has just gone has no folder; the list of modules will tell.
             Err(error) if is_absent(&error) && machine.path("sys/module").exists() => {}
+            // To whom one file is shut, all are: once is enough.
+            Err(Error::Read { source, .. }) if source.kind() == ErrorKind::PermissionDenied => denied += 1,
             Err(error) => drop(machine.missed::<()>("sections", &error, consequence)),
         }
         module.notes = all_notes(machine, &format!("{folder}/notes"));
@@ -53,6 +60,10 @@ pub(super) fn read_sysfs(machine: &mut Machine<'_>, modules: &mut [ModuleRecord]
             module.sections.clear();
             machine.miss("sections", &rights::why_hidden(machine), consequence);
         }
+    }
+    if denied > 0 {
+        let why = format!("no permission to read /sys/module/*/sections of {denied} modules: run it as root");
+        machine.miss("sections", &why, consequence);
     }
 }
 

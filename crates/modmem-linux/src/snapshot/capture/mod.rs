@@ -11,6 +11,7 @@ mod kernel_words;
 mod lists;
 mod plan;
 mod rights;
+mod scan;
 mod torn;
 mod words;
 
@@ -134,7 +135,8 @@ fn memory(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<bool, Er
     };
     // Where modules may lie all is read, whatever any list says; elsewhere what the lists say.
     let ranges = snapshot.profile().map(|profile| snapshot.module_ranges(&profile)).unwrap_or_default();
-    let (mut records, scanned) = kcore.scan(&ranges);
+    let text = snapshot.symbols.kernel("_stext").or_else(|| snapshot.symbols.kernel("_text"));
+    let (mut records, scanned) = kcore.scan(&ranges, text);
     let is_whole = !ranges.is_empty() && uncovered(&ranges, &scanned).is_empty();
     let page = facts::page_size(machine);
     let elsewhere = match snapshot.areas.is_empty() {
