@@ -1,4 +1,5 @@
-//! The module of our own that waits in its init function, built for exactly the kernel that is booted.
+//! Modules of our own, built for exactly the kernel that is booted: one that waits in its init function, and those that
+//! a boot asks for by name.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +12,9 @@ use super::packages::{self, Apt};
 
 /// The module's name.
 pub(super) const NAME: &str = "modmem_waits";
-/// Its sources.
+/// A livepatch, for kernels that take one.
+pub(super) const LIVEPATCH: &str = "modmem_livepatch";
+/// Their sources.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/module");
 
 /// Options of the configuration that older compilers than the kernel's do not know, and that a module can do without.
@@ -23,7 +26,7 @@ pub(super) fn build(arch: &Arch, release: &str, headers: &Path, work: &Path) -> 
     packages::need("cc", &["gcc", "libc6-dev"])?;
     let folder = work.join(format!("{NAME}-{release}"));
     std::fs::create_dir_all(&folder)?;
-    for name in ["Kbuild", &format!("{NAME}.c")] {
+    for name in ["Kbuild", &format!("{NAME}.c"), &format!("{LIVEPATCH}.c")] {
         let (from, to) = (Path::new(SOURCES).join(name), folder.join(name));
         let contents = std::fs::read(&from).with_context(|| from.display().to_string())?;
         // make goes by times: a source that has not changed keeps its own.
@@ -39,7 +42,12 @@ pub(super) fn build(arch: &Arch, release: &str, headers: &Path, work: &Path) -> 
         make.args(OPTIONAL.map(|option| format!("{option}=")));
     }
     packages::quiet(&mut make).with_context(|| format!("{NAME} cannot be built for {release}"))?;
-    let file = folder.join(format!("{NAME}.ko"));
+    built(NAME, release, work)
+}
+
+/// The file of a module that was built for this release.
+pub(super) fn built(name: &str, release: &str, work: &Path) -> Result<Vec<u8>> {
+    let file = work.join(format!("{NAME}-{release}")).join(format!("{name}.ko"));
     std::fs::read(&file).with_context(|| file.display().to_string())
 }
 

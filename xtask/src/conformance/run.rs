@@ -139,7 +139,7 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
     let config = String::from_utf8_lossy(&config).into_owned();
     let mut report = Report::of(boot, kernel.release());
 
-    let modules = modules(&kernel, boot, options)?;
+    let mut modules = modules(&kernel, boot, options)?;
     let build = || -> Result<Option<Vec<u8>>> {
         if !boot.waits {
             return Ok(None);
@@ -159,6 +159,10 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
         }
         Err(error) => return Err(error),
     };
+    if asked(boot, options).contains(&guest_module::LIVEPATCH) {
+        let file = guest_module::built(guest_module::LIVEPATCH, kernel.release(), &work)?;
+        modules.push((guest_module::LIVEPATCH.to_owned(), file));
+    }
     let folder = bench.recording(boot, options)?;
 
     let words = words::lines(boot.arch, &modules)?;
@@ -246,7 +250,7 @@ fn modules(kernel: &Kernel, boot: &'static Boot, options: &Options) -> Result<Ve
             Err(error) => return Err(error.into()),
         }
     }
-    for name in asked(boot, options) {
+    for name in asked(boot, options).into_iter().filter(|&name| name != guest_module::LIVEPATCH) {
         match kernel.find(name) {
             Ok(found) => wanted.extend(found),
             // What was a module once may be part of a newer kernel, or gone.

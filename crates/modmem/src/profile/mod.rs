@@ -224,7 +224,7 @@ impl Profile {
             switches,
             ranges: setup.ranges,
             percpu_reserve: 8 << 10,
-            patching: Patching::of(version),
+            patching: Patching::of(machine, version),
         }
     }
 

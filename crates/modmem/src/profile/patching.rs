@@ -1,6 +1,7 @@
 //! What kernels of different versions do to code and tables after relocation.
 
 use super::KernelVersion;
+use crate::arch::Machine;
 
 /// How alternatives are applied (arch/x86/kernel/alternative.c:apply_alternatives).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,13 +113,13 @@ pub struct Patching {
     /// Whether s390x has its stack protector's canary in the lowcore, and changes code to load it from there: from 6.19
     /// on (f5730d44e05e).
     pub s390_stack_protector: bool,
-    /// Bytes of `struct bug_entry` with relative pointers: from 6.19 on with a format.
+    /// Bytes of `struct bug_entry` with relative pointers: on some machines with a format, from some version on.
     pub bug_entry: u64,
 }
 
 impl Patching {
     /// Each version is the first that has the change.
-    pub(super) fn of(version: KernelVersion) -> Patching {
+    pub(super) fn of(machine: Machine, version: KernelVersion) -> Patching {
         let before = |major, minor| version < KernelVersion::new(major, minor);
         Patching {
             alternatives: match () {
@@ -171,7 +172,12 @@ impl Patching {
             },
             exception_handlers: before(5, 17),
             s390_stack_protector: !before(6, 19),
-            bug_entry: if before(6, 19) { 12 } else { 16 },
+            // HAVE_ARCH_BUG_FORMAT; all others have 12.
+            bug_entry: match machine {
+                Machine::X86_64 if !before(6, 19) => 16,
+                Machine::S390 if !before(7, 0) => 16,
+                _ => 12,
+            },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! x86-64: the states of CPUs, mitigations and tracing that change its code.
 
-use super::modules::{FEWER, INSTANCE, MANY, MODULES, PROBED};
+use super::modules::{FEWER, INSTANCE, MANY, MODULES, PATCHED, PROBED};
 use super::{Boot, Expected, KernelFrom};
 use crate::conformance::arch::AMD64;
 
@@ -176,6 +176,15 @@ cd /",
         setup: PROBED,
         modules: FEWER,
         ..of("fprobe-7.3", "the same for 7.3; only reports", "debian:7.3")
+    },
+    Boot {
+        name: "livepatch",
+        about: "a livepatch of a function of the kernel and of one of a module",
+        setup: PATCHED,
+        expect: &[Expected { file: "setup.log", line: "patched by modmem_livepatch" }],
+        modules: &["ext4", "xfs", "bridge", "kvm", "modmem_livepatch"],
+        least: 10,
+        ..DEFAULT
     },
     state("no5lvl", "page tables of four levels", "max", "no5lvl"),
     state("unmitigated", "mitigations=off", "Skylake-Server", "mitigations=off"),

@@ -121,3 +121,10 @@ echo probes of functions $(ls -d events/fprobes/modmem_* | wc -l)
 grep '\\[ext4\\]' enabled_functions
 cat /sys/kernel/debug/kprobes/list
 cd /";
+
+/// Waits until the livepatch is in force.
+pub(super) const PATCHED: &str = "for try in 1 2 3 4 5 6 7 8 9 10; do
+	grep -q 0 /sys/kernel/livepatch/modmem_livepatch/transition && break
+	sleep 1
+done
+cat /proc/loadavg";
