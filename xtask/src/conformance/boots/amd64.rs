@@ -200,6 +200,11 @@ cd /",
     state("nosmap", "without supervisor mode access prevention", "max", "nosmap ibt=off"),
     state("preempt-none", "preempt=none", "Skylake-Server", "preempt=none"),
     state("preempt-full", "preempt=full", "EPYC-Milan", "preempt=full"),
+    of("5.10", "5.10; only reports", "debian:5.10"),
+    Boot {
+        cpu: "SandyBridge",
+        ..of("5.10-nops", "5.10 on a CPU that it gives NOPs of prefixes; only reports", "debian:5.10")
+    },
     of("6.16", "6.16; only reports", "debian:6.16"),
     of("6.17", "6.17; only reports", "debian:6.17"),
     of("6.18", "6.18; only reports", "debian:6.18"),
