@@ -56,14 +56,14 @@ impl Module {
             match kind {
                 // `struct module` and the symbol tables fit the page too; 6.1 has a page of its own for the tables.
                 Data => {
-                    if self.version == "6.1" {
+                    if ["5.10", "6.1"].contains(&self.version) {
                         8192
                     } else {
                         4096
                     }
                 }
                 InitData => {
-                    if self.version == "6.1" {
+                    if ["5.10", "6.1"].contains(&self.version) {
                         pages + 4096
                     } else {
                         4096
@@ -72,7 +72,7 @@ impl Module {
                 _ => pages,
             }
         };
-        if self.version == "6.1" {
+        if ["5.10", "6.1"].contains(&self.version) {
             for (start, kinds) in packed {
                 let mut at = base + start;
                 for &kind in *kinds {
@@ -189,12 +189,16 @@ impl Module {
             names.push(0);
             letters.push(record.letter);
         }
-        let at = if self.version == "6.1" { 4096 } else { (this_module + THIS_MODULE - *start) as usize };
+        let at = if ["5.10", "6.1"].contains(&self.version) {
+            4096
+        } else {
+            (this_module + THIS_MODULE - *start) as usize
+        };
         let tables = [records, names, letters].concat();
         bytes[at..at + tables.len()].copy_from_slice(&tables);
 
         let (_, start, bytes) = memories.iter_mut().find(|(kind, ..)| *kind == MemoryKind::InitData).unwrap();
-        let alignment = if self.version == "6.1" { 4096 } else { 8 };
+        let alignment = if ["5.10", "6.1"].contains(&self.version) { 4096 } else { 8 };
         let symtab = end(MemoryKind::InitData, *start).next_multiple_of(alignment);
         let mut tables: Vec<u8> = all.iter().flat_map(|record| record.bytes(record.symbol.name)).collect();
         let strtab = symtab + tables.len() as u64;
