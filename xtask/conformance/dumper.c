@@ -152,30 +152,94 @@ static void merge(void)
 	range_count = range_count ? last + 1 : 0;
 }
 
-/* Finds the range in the segments of the core file, and writes its record. */
-static int record(int core, const ElfW(Phdr) *segments, size_t count, struct range range, FILE *out)
+/* The core file and its segments. */
+static int core;
+static ElfW(Phdr) *segments;
+static size_t segment_count;
+
+/* Reads addresses of the kernel. */
+static int read_core(struct range range, void *bytes)
+{
+	uint64_t length = range.end - range.start;
+
+	for (size_t i = 0; i < segment_count; i++) {
+		uint64_t start = segments[i].p_vaddr, size = segments[i].p_memsz;
+		if (segments[i].p_type != PT_LOAD || range.start < start || range.start - start > size ||
+		    length > size - (range.start - start))
+			continue;
+		off_t at = (off_t)segments[i].p_offset + (off_t)(range.start - start);
+		if (pread(core, bytes, length, at) == (ssize_t)length)
+			return 1;
+	}
+	return 0;
+}
+
+/* Writes the record of a range. */
+static int record(struct range range, FILE *out)
 {
 	uint64_t length = range.end - range.start;
 	char *bytes = malloc(length);
 
 	if (!bytes)
 		fail("memory");
-	for (size_t i = 0; i < count; i++) {
-		uint64_t start = segments[i].p_vaddr, size = segments[i].p_memsz;
-		if (segments[i].p_type != PT_LOAD || range.start < start || range.start - start > size ||
-		    length > size - (range.start - start))
-			continue;
-		off_t at = (off_t)segments[i].p_offset + (off_t)(range.start - start);
-		if (pread(core, bytes, length, at) != (ssize_t)length)
-			continue;
+	int is_read = read_core(range, bytes);
+	if (is_read) {
 		fprintf(out, "%" PRIx64 " %" PRIx64 "\n", range.start, length);
 		fwrite(bytes, 1, length, out);
-		free(bytes);
-		return 1;
 	}
 	free(bytes);
+	return is_read;
+}
+
+#ifdef __aarch64__
+static int is_of_module(uint64_t address)
+{
+	for (size_t i = 0; i < range_count; i++)
+		if (ranges[i].start <= address && address < ranges[i].end)
+			return 1;
 	return 0;
 }
+
+static uint64_t word_at(uint64_t address)
+{
+	uint64_t word;
+
+	return is_of_module(address) && read_core((struct range){ address, address + sizeof(word) }, &word) ? word : 0;
+}
+
+/*
+ * On arm64 a word before each function names who traces it (struct ftrace_ops). What was made at run time lies in the
+ * linear map, and what is called is in its memory.
+ */
+static void take_tracers(FILE *sections)
+{
+	const uint64_t linear_map = 0xfff0000000000000, end = 0xffff800000000000, size = 512;
+	char section[512];
+	uint64_t address, place;
+	struct range *found = NULL;
+	size_t count = 0;
+
+	while (fscanf(sections, "%*s %511s 0x%" SCNx64, section, &address) == 2) {
+		if (strcmp(section, "__patchable_function_entries"))
+			continue;
+		for (; (place = word_at(address)) && is_of_module(place); address += sizeof(place)) {
+			uint64_t mark = word_at(place);
+			if (mark < linear_map || mark >= end || mark % 8)
+				continue;
+			size_t i = 0;
+			while (i < count && found[i].start != mark)
+				i++;
+			if (i < count)
+				continue;
+			found = grown(found, count, sizeof(*found));
+			found[count++] = (struct range){ mark, mark + size };
+		}
+	}
+	for (size_t i = 0; i < count; i++)
+		take(found[i].start, size);
+	free(found);
+}
+#endif
 
 int main(int argc, char **argv)
 {
@@ -194,16 +258,21 @@ int main(int argc, char **argv)
 	take_words(opened(argv[1], "kallsyms", "r"));
 	merge();
 
-	int core = open("/proc/kcore", O_RDONLY);
+	core = open("/proc/kcore", O_RDONLY);
 	if (core < 0 || pread(core, &header, sizeof(header), 0) != sizeof(header))
 		fail("/proc/kcore");
 	size_t size = header.e_phnum * sizeof(ElfW(Phdr));
-	ElfW(Phdr) *segments = malloc(size);
+	segments = malloc(size);
+	segment_count = header.e_phnum;
 	if (!segments || pread(core, segments, size, header.e_phoff) != (ssize_t)size)
 		fail("/proc/kcore: segments");
+#ifdef __aarch64__
+	take_tracers(opened(argv[1], "sections", "r"));
+	merge();
+#endif
 	FILE *out = opened(argv[1], "mem", "w");
 	for (size_t i = 0; i < range_count; i++)
-		if (!record(core, segments, header.e_phnum, ranges[i], out))
+		if (!record(ranges[i], out))
 			fprintf(missing, "mem: %" PRIx64 " to %" PRIx64 " cannot be read from /proc/kcore\n",
 				ranges[i].start, ranges[i].end);
 	if (fclose(out) || fclose(missing))

@@ -5,6 +5,8 @@
 //! `__ksymtab_gpl` holds what is for GPL modules only; since 7.x all are in one table, and `__kflagstab` has a byte of
 //! flags for each. `__kcrctab` and `__kcrctab_gpl` have a 32-bit checksum for each, where the kernel has modversions.
 
+pub(crate) mod find;
+
 use crate::{Error, KernelSymbol, image::bytes::Bytes};
 use std::borrow::Cow;
 

@@ -17,6 +17,7 @@
 #include <linux/sched/signal.h>
 #include <linux/static_call.h>
 #include <linux/uaccess.h>
+#include <linux/version.h>
 
 #if defined(CONFIG_X86_64)
 #include <asm/msr.h>
@@ -89,6 +90,15 @@ static __always_inline unsigned long of_machine(void)
 	return sum;
 }
 #else
+/* Names of older kernels. */
+#if defined(CONFIG_ARM64) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+#define alternative_has_cap_likely alternative_has_feature_likely
+#define alternative_has_cap_unlikely alternative_has_feature_unlikely
+#endif
+#if defined(CONFIG_S390) && !defined(ALT_FACILITY)
+#define ALT_FACILITY(number) number
+#endif
+
 static __always_inline unsigned long of_machine(void)
 {
 	unsigned long sum = 0;

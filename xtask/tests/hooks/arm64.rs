@@ -16,6 +16,8 @@ const B: u32 = 0x1400_0000;
 const BL: u32 = 0x9400_0000;
 /// Where nothing is, within reach of text and in the range of modules.
 const FOREIGN: u64 = 0xffff_8000_7f12_3450;
+/// What the kernel allocates lies around there.
+const HEAP: u64 = 0xffff_0000_082b_8c00;
 
 pub(crate) fn all(scene: &mut Scene) {
     entries_of_functions(scene);
@@ -83,16 +85,23 @@ fn entries_of_functions(scene: &mut Scene) {
     for (what, ops) in [
         ("a function marked as traced that is not", several),
         ("a function marked as traced by foreign memory", FOREIGN),
+        ("a function marked as traced by the heap that is not", HEAP),
         ("a function whose mark is as it was built", 0xd503_201f_d503_201f),
     ] {
         scene.one(what, mark, ops.to_le_bytes());
     }
-    // The tracer is called, but what it finds before the function is not the kernel's.
-    let traced = [Change::new(mark, FOREIGN.to_le_bytes()), Change::new(site, branch(BL, site, tracer))];
-    let verification = scene.victim.with(&traced);
-    scene.verified("a traced function with a foreign mark", &verification, |verification| {
-        xtask::tamper::unexplained(verification).iter().any(|span| span.address.0.abs_diff(mark) < 8)
-    });
+    // The tracer is called, but what it finds before the function is not the kernel's, or no address of a structure.
+    for (what, ops, callee) in [
+        ("a traced function with a foreign mark", FOREIGN, tracer),
+        ("a traced function with a mark amid the heap", HEAP + 4, tracer),
+        ("a traced function marked by the heap that calls foreign memory", HEAP, FOREIGN),
+    ] {
+        let traced = [Change::new(mark, ops.to_le_bytes()), Change::new(site, branch(BL, site, callee))];
+        let verification = scene.victim.with(&traced);
+        scene.verified(what, &verification, |verification| {
+            xtask::tamper::unexplained(verification).iter().any(|span| span.address.0.abs_diff(mark) < 16)
+        });
+    }
 }
 
 fn trampolines(scene: &mut Scene) {

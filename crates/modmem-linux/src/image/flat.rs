@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Error, KernelSymbol,
-    ksymtab::{self, Section, Tables},
+    ksymtab::{self, Section, Tables, find::find},
 };
 
 /// Symbols that say where the parts are.
@@ -35,6 +35,9 @@ const WANTED: [&str; 17] = [
     "__start___kflagstab",
     "__stop___kflagstab",
 ];
+
+/// Functions that every kernel exports and lists: what they tell must agree with what the tables say.
+const EXPORTED: [&str; 6] = ["_printk", "kfree", "schedule", "msleep", "mutex_unlock", "complete"];
 
 /// Bytes of the smallest page.
 const PAGE: u64 = 4096;
@@ -78,7 +81,7 @@ impl Map {
         base_at: impl FnOnce(usize) -> Option<u64>,
     ) -> Option<Map> {
         let kallsyms = Kallsyms::find(bytes)?;
-        let mut offsets = kallsyms.offsets_of(&WANTED);
+        let mut offsets = kallsyms.offsets_of(&[&WANTED[..], &EXPORTED].concat());
         // Kernels that keep the symbols of functions alone have none of the table: they begin with their first symbol.
         let anchor = offsets.get("kallsyms_token_table").copied();
         let shift = anchor.map(|offset| (kallsyms.token_table() as u64).wrapping_sub(offset));
@@ -213,18 +216,52 @@ impl Flat {
         let crcs = section("__kcrctab", "__start___kcrctab", "__stop___kcrctab")?;
         let gpl_crcs = section("__kcrctab_gpl", "__start___kcrctab_gpl", "__stop___kcrctab_gpl")?;
         let flags = section("__kflagstab", "__start___kflagstab", "__stop___kflagstab")?;
+        if plain.is_none() && gpl.is_none() {
+            return self.unlisted_symbols(file, &map);
+        }
         // The linker puts the names behind the tables, and nothing says where they end.
         let tables = [&plain, &gpl, &crcs, &gpl_crcs, &flags];
         let end = tables.iter().filter_map(|table| Some(table.as_ref()?.end())).max();
-        let Some(end) = end else {
-            let problem = "the kernel's own symbols do not tell where its exports are (CONFIG_KALLSYMS_ALL is off); give \
-                           Module.symvers or a System.map with --symbols";
-            return Err(Error::malformed(file, problem));
-        };
+        let end = end.unwrap_or(map.first);
         let last = map.first.wrapping_add(self.bytes.len() as u64);
         let strings = self.section(&map, &Relative::default(), "__ksymtab_strings", end..last);
         let tables = Tables { plain, gpl, crcs, gpl_crcs, flags, strings };
         ksymtab::symbols(file, &tables, self.little, self.word)
+    }
+
+    /// The same where the kernel lists functions alone (CONFIG_KALLSYMS_ALL is off): its tables are found by what they look
+    /// like, and must say of functions what the list does.
+    fn unlisted_symbols(&self, file: &str, map: &Map) -> Result<Vec<KernelSymbol>, Error> {
+        let missing = || {
+            let problem = "the kernel's own symbols do not tell where its exports are (CONFIG_KALLSYMS_ALL is off), and what \
+                           looks like them is not to be found; give Module.symvers or a System.map with --symbols";
+            Error::malformed(file, problem)
+        };
+        let places = find(self.bytes()).ok_or_else(missing)?;
+        let section = |name, range: &Range<usize>| Section {
+            name,
+            address: map.first.wrapping_add(range.start as u64),
+            data: Cow::Borrowed(self.bytes.get(range.clone()).unwrap_or_default()),
+        };
+        let tables = Tables {
+            plain: Some(section("__ksymtab", &places.plain)),
+            gpl: places.gpl.as_ref().map(|range| section("__ksymtab_gpl", range)),
+            crcs: places.crcs.as_ref().map(|range| section("__kcrctab", range)),
+            gpl_crcs: places.gpl_crcs.as_ref().map(|range| section("__kcrctab_gpl", range)),
+            flags: None,
+            strings: Some(section("__ksymtab_strings", &(places.strings..self.bytes.len()))),
+        };
+        let symbols = ksymtab::symbols(file, &tables, self.little, self.word)?;
+        let address = |name: &str| {
+            let at = symbols.binary_search_by(|symbol| (*symbol.name).cmp(name)).ok()?;
+            symbols.get(at)?.address
+        };
+        let told = EXPORTED.iter().filter_map(|name| Some((map.address(name)?, address(name)?)));
+        let agree: Vec<bool> = told.map(|(listed, exported)| listed == exported).collect();
+        if agree.len() * 2 > EXPORTED.len() && agree.iter().all(|agrees| *agrees) {
+            return Ok(symbols);
+        }
+        Err(missing())
     }
 
     /// The bytes of a range of addresses, as the kernel has them once it has started.

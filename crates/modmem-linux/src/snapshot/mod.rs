@@ -200,12 +200,16 @@ impl Snapshot {
         members::elf_machine(&self.machine).ok_or_else(unknown)
     }
 
-    /// Where the kernel itself lies, if its symbols tell.
+    /// Where the kernel itself lies, if its symbols tell. Kernels that keep no symbols of data (without
+    /// CONFIG_KALLSYMS_ALL) name their code alone; where they have areas of vmalloc for their parts, as on arm64, these
+    /// tell the end.
     pub fn kernel_place(&self) -> Option<KernelPlace> {
-        let text = self.symbols.kernel("_text")?;
-        let end = self.symbols.kernel("_end").filter(|end| *end > text)?;
+        let symbol = |name| self.symbols.kernel(name);
+        let text = symbol("_text").or_else(|| symbol("_stext"))?;
+        let end = symbol("_end").or_else(|| self.end_of_areas(text)).or_else(|| symbol("_etext"));
+        let end = end.filter(|end| *end > text)?;
         let start = image::start_of(text, self.config.as_ref().map(|config| config.as_bytes()));
-        let text_end = self.symbols.kernel("_etext").unwrap_or(end);
+        let text_end = symbol("_etext").unwrap_or(end);
         Some(KernelPlace { start: RunAddr(start), text_end: RunAddr(text_end), end: RunAddr(end) })
     }
 
@@ -229,10 +233,50 @@ impl Snapshot {
         areas::contradiction(&self.contradictory_areas)
     }
 
+    /// The end of the areas that follow each other from the one on that an address lies in.
+    fn end_of_areas(&self, address: u64) -> Option<u64> {
+        let mut end = self.area(address)?.range.end;
+        while let Some(next) = self.area(end) {
+            end = next.range.end;
+        }
+        Some(end)
+    }
+
     /// The area of vmalloc that an address lies in.
     pub fn area(&self, address: u64) -> Option<&Area> {
         let after = self.areas.partition_point(|area| area.range.start <= address);
         let area = self.areas.get(after.checked_sub(1)?)?;
         area.range.contains(&address).then_some(area)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_lists_functions_alone_ends_where_its_areas_do() {
+        let symbol = |name, address, letter| Symbol { name, address, letter, module: None };
+        let area =
+            |start, end, caller: &str| Area { range: start..end, caller: caller.into(), rest: String::new() };
+        let mut snapshot = Snapshot {
+            symbols: SymbolTable::new([symbol("_stext", 0x1_1000, 'T'), symbol("_etext", 0x1_8000, 'D')])
+                .unwrap(),
+            areas: vec![
+                area(0x8000, 0x9000, "vmalloc"),
+                area(0x1_1000, 0x1_8000, "paging_init"),
+                area(0x1_8000, 0x1_c000, "paging_init"),
+                area(0x1_d000, 0x1_e000, "vmalloc"),
+            ],
+            ..Snapshot::default()
+        };
+        let place = |snapshot: &Snapshot| {
+            snapshot.kernel_place().map(|place| (place.start.0, place.text_end.0, place.end.0))
+        };
+        assert_eq!(place(&snapshot), Some((0x1_1000, 0x1_8000, 0x1_c000)));
+        snapshot.areas.clear();
+        assert_eq!(place(&snapshot), Some((0x1_1000, 0x1_8000, 0x1_8000)));
+        snapshot.symbols = SymbolTable::default();
+        assert_eq!(place(&snapshot), None);
     }
 }

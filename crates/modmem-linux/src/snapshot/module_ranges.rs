@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use modmem::profile::Profile;
+use modmem::{RunAddr, profile::Profile};
 
 use super::{Snapshot, memory::merged};
 
 impl Snapshot {
-    /// The addresses among which this kernel puts the text of modules, and nothing that is not module memory or code made
-    /// at run time; by address, without the kernel itself. Data lies there too, but where it comes from vmalloc.
+    /// The addresses among which this kernel puts the text of modules, by address, without the kernel itself. Data lies
+    /// there too, but where it comes from vmalloc.
     ///
     /// Where the kernel moves that range by a random number that nothing tells, it reaches up to the last section of a
     /// module.
@@ -29,12 +29,32 @@ impl Snapshot {
         without(merged(all), &self.kernel_range())
     }
 
+    /// Those of [`module_ranges`](Snapshot::module_ranges) that nobody else has memory in: nothing that is not module
+    /// memory or code made at run time.
+    pub fn exclusive_module_ranges(&self, profile: &Profile) -> Vec<Range<u64>> {
+        let is_shared = |address: u64| profile.is_shared(RunAddr(address));
+        let exclusive = |range: Range<u64>| {
+            // Where others begin, they go on.
+            let (mut own, mut others) = (range.start, range.end);
+            if !is_shared(range.end - 1) {
+                return range;
+            }
+            while own < others {
+                let middle = own + (others - own) / 2;
+                match is_shared(middle) {
+                    true => others = middle,
+                    false => own = middle + 1,
+                }
+            }
+            range.start..own
+        };
+        let ranges = self.module_ranges(profile).into_iter();
+        ranges.map(exclusive).filter(|range| range.start < range.end).collect()
+    }
+
     /// Where the kernel itself is: nothing of it is module memory, even where it lies in the range of modules.
     pub(crate) fn kernel_range(&self) -> Range<u64> {
-        match (self.symbols.kernel("_text"), self.symbols.kernel("_end")) {
-            (Some(start), Some(end)) => start..end,
-            _ => 0..0,
-        }
+        self.kernel_place().map_or(0..0, |place| place.start.0..place.end.0)
     }
 }
 

@@ -1,10 +1,12 @@
 //! A snapshot as the guest of a verifier.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use modmem::verify::{Guest, GuestMemory, GuestSymbol};
 use modmem::{Name, RunAddr};
 
+use super::KernelExports;
 use crate::snapshot::{Snapshot, Symbol};
 
 /// The name under which the kernel lists the pages with copies of probed instructions, a symbol a page.
@@ -15,12 +17,19 @@ const KPROBE_PAGE: u64 = 4096;
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotGuest<'s> {
     snapshot: &'s Snapshot,
+    /// What the kernel exports, for what its list lacks.
+    exports: Option<&'s KernelExports>,
 }
 
 impl<'s> SnapshotGuest<'s> {
     /// The guest that a snapshot was taken of.
     pub fn new(snapshot: &'s Snapshot) -> SnapshotGuest<'s> {
-        SnapshotGuest { snapshot }
+        SnapshotGuest { snapshot, exports: None }
+    }
+
+    /// The same with what the kernel exports by its files.
+    pub fn with_exports(self, exports: Option<&'s KernelExports>) -> SnapshotGuest<'s> {
+        SnapshotGuest { exports, ..self }
     }
 }
 
@@ -43,7 +52,8 @@ impl GuestMemory for SnapshotGuest<'_> {
 
 impl Guest for SnapshotGuest<'_> {
     fn kernel_symbol(&self, name: Name<'_>) -> Option<u64> {
-        self.snapshot.symbols.kernel(name.as_str()?)
+        let name = name.as_str()?;
+        self.snapshot.symbols.kernel(name).or_else(|| self.exports?.get(name))
     }
 
     fn module_symbol(&self, module: &str, name: Name<'_>) -> Option<u64> {
@@ -56,6 +66,10 @@ impl Guest for SnapshotGuest<'_> {
         let mut named = self.snapshot.symbols.named(name.as_str()?).filter(|symbol| symbol.module.is_some());
         let first = named.next()?;
         named.all(|symbol| symbol.address == first.address).then_some(first.address)
+    }
+
+    fn kernel_data(&self) -> Option<Range<RunAddr>> {
+        self.snapshot.kernel_place().map(|place| place.text_end..place.end)
     }
 
     fn symbol_at(&self, address: RunAddr) -> Option<GuestSymbol<'_>> {

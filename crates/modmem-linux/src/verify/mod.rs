@@ -3,6 +3,7 @@
 //! [`verify`] takes the modules in the order of their loading, lets a [`Verifier`] compare each, and checks those again
 //! that went by another machine state than the rest. Then it looks for what should not be there at all.
 
+mod exports;
 mod given;
 mod guest;
 mod machine;
@@ -15,6 +16,7 @@ use modmem::profile::Profile;
 use modmem::verify::{GuestModule, ModuleReport, NotCompared, Tally, Variable, Verifier, VerifyError};
 use modmem::{Image, Name, RunAddr};
 
+pub use self::exports::KernelExports;
 pub use self::given::{Choice, GivenFiles};
 pub use self::guest::SnapshotGuest;
 pub use self::own_files::OwnFiles;
@@ -32,6 +34,8 @@ pub struct Options {
     pub listed_kprobes: bool,
     /// Expect probes at these addresses too.
     pub kprobes: Vec<u64>,
+    /// What the kernel exports by its files: needed where its own list has functions alone.
+    pub exports: Option<KernelExports>,
 }
 
 /// What became of one module.
@@ -120,7 +124,7 @@ pub fn verify(
     // The kernel lists the newest first; whoever exports a symbol was loaded before those that use it.
     let records: Vec<&ModuleRecord> = snapshot.modules.iter().rev().collect();
     let profile = machine::of(snapshot.profile()?, &records, files)?;
-    let guest = SnapshotGuest::new(snapshot);
+    let guest = SnapshotGuest::new(snapshot).with_exports(options.exports.as_ref());
     let mut kprobes: Vec<RunAddr> = options.kprobes.iter().map(|&address| RunAddr(address)).collect();
     if options.listed_kprobes {
         let listed = snapshot.kprobes.iter().flatten().filter(|probe| !probe.gone);
@@ -228,5 +232,18 @@ fn remarks(snapshot: &Snapshot, profile: &Profile, verifier: &Verifier<'_>) -> V
         remarks.push(text.into());
     }
     remarks.extend(snapshot.contradiction());
+    let (unlisted, single) = verifier.unlisted_symbols();
+    if unlisted > 0 {
+        let mut text = format!(
+            "the kernel lists functions alone (CONFIG_KALLSYMS_ALL is off): where {unlisted} of its variables lie is taken \
+             from what refers to them in modules, which must agree"
+        );
+        if single > 0 {
+            text.push_str(&format!(
+                "; {single} of them only one place refers to, where any address of the kernel's data passes"
+            ));
+        }
+        remarks.push(text);
+    }
     remarks
 }

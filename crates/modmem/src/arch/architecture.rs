@@ -2,6 +2,7 @@
 
 #[cfg(feature = "verify")]
 use alloc::boxed::Box;
+use core::ops::Range;
 
 use crate::address::RunAddr;
 use crate::image::Image;
@@ -64,6 +65,16 @@ pub(crate) trait Architecture {
     /// Page size and ranges. Without a configuration Debian's is meant; without a `place` the kernel lies where it was
     /// linked to lie.
     fn setup(version: KernelVersion, config: Option<&KernelConfig<'_>>, place: Option<KernelPlace>) -> Setup;
+
+    /// Where the kernel maps all of the machine's memory, and what it allocates lies; empty where no rule asks.
+    fn linear_map(_version: KernelVersion, _config: Option<&KernelConfig<'_>>) -> Range<RunAddr> {
+        Range::default()
+    }
+
+    /// Whether others than modules have memory at an address in the range that is tried last.
+    fn is_shared(_profile: &Profile, _address: RunAddr) -> bool {
+        false
+    }
 
     /// Moves the ranges as a random number of KASLR's does: here everything behind their start.
     fn shift(ranges: &mut Ranges, bytes: u64) {

@@ -116,6 +116,9 @@ pub struct Profile {
     pub switches: Switches,
     /// Address ranges.
     pub ranges: Ranges,
+    /// Where the kernel maps all of the machine's memory, and what it allocates lies: on machines whose modules' code may
+    /// name it, else empty.
+    pub linear_map: Range<RunAddr>,
     /// Bytes of the reserved percpu chunk that modules' percpu data comes from (PERCPU_MODULE_RESERVE).
     pub percpu_reserve: u64,
     /// What it does to code and tables after relocation.
@@ -169,7 +172,8 @@ impl Profile {
         let version = supported(version)?;
         let switches = with_machine!(machine, A => A::switches(version))?;
         let setup = with_machine!(machine, A => A::setup(version, None, None))?;
-        Ok(Profile::new(machine, version, switches, setup))
+        let linear_map = with_machine!(machine, A => A::linear_map(version, None))?;
+        Ok(Profile { linear_map, ..Profile::new(machine, version, switches, setup) })
     }
 
     /// The profile of the kernel that was built with `config` and calls itself `release`. A configuration that names no
@@ -196,6 +200,7 @@ impl Profile {
         let setup = with_machine!(machine, A => A::setup(version, Some(config), place))?;
         let mut profile = Profile::new(machine, version, Switches::of(config), setup);
         profile.doubts.extend(standing::of_config(config));
+        profile.linear_map = with_machine!(machine, A => A::linear_map(version, Some(config)))?;
         profile.machine_state.expolines = config.is_set("EXPOLINE") && !config.is_set("EXPOLINE_OFF");
         // What a kernel with shuffled structures adds to it is a hash of its own.
         profile.vermagic = (!config.has_random_structures()).then(|| config.vermagic(release).into());
@@ -223,6 +228,7 @@ impl Profile {
             vermagic: None,
             switches,
             ranges: setup.ranges,
+            linear_map: Range::default(),
             percpu_reserve: 8 << 10,
             patching: Patching::of(machine, version),
         }
@@ -237,6 +243,11 @@ impl Profile {
     pub fn on_other_machines(&self) -> impl Iterator<Item = Profile> {
         let states: &[MachineState] = with_machine!(self.machine, A => A::STATES).unwrap_or_default();
         states.iter().map(|&machine_state| Profile { machine_state, ..self.clone() })
+    }
+
+    /// Whether others than modules, and code that the kernel makes, have memory at an address in the ranges of modules.
+    pub fn is_shared(&self, address: RunAddr) -> bool {
+        with_machine!(self.machine, A => A::is_shared(self, address)).unwrap_or(true)
     }
 
     /// Moves the module ranges up by `pages` pages, as KASLR does once at boot with 1 to 1024 of them

@@ -182,6 +182,7 @@ fn why(patches: &[Patch], span: &Range<usize>, evidence: &Evidence) -> Why {
     match patch.standing {
         Standing::Certain | Standing::Unproven => Why::NotAsRule(rule),
         Standing::WrongTarget(target) => Why::WrongTarget { rule, target },
+        Standing::WrongMark(mark) => Why::WrongMark { rule, mark },
         Standing::OutOfStep(variable) => {
             let state: Box<str> = evidence.describe(variable).to_string().into();
             Why::OutOfStep { rule, state }

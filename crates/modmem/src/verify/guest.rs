@@ -2,6 +2,7 @@
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::address::RunAddr;
 use crate::name::Name;
@@ -47,6 +48,12 @@ pub trait Guest: GuestMemory {
     /// The value of a symbol that some module has, whichever: used where the file of a module that others need is
     /// missing.
     fn any_module_symbol(&self, name: Name<'_>) -> Option<u64>;
+
+    /// Where the kernel's own data lies, from the end of its code to its last byte, if that is known. Asked where the
+    /// kernel lists the symbols of functions alone (CONFIG_KALLSYMS_ALL is off).
+    fn kernel_data(&self) -> Option<Range<RunAddr>> {
+        None
+    }
 
     /// The symbol at or before `address`, if one is near.
     fn symbol_at(&self, address: RunAddr) -> Option<GuestSymbol<'_>>;

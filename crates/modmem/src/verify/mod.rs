@@ -29,6 +29,7 @@ mod scope;
 pub(crate) mod subject;
 pub(crate) mod tables;
 pub(crate) mod twin;
+mod unlisted;
 mod unloaded;
 
 use alloc::boxed::Box;
@@ -120,6 +121,10 @@ impl<'g> Verifier<'g> {
             placement =
                 placement.with_percpu(PerCpuPlace::given(self.percpu_base(image, module, percpu.section)));
         }
+        let mut unlisted = core::mem::take(&mut self.scope.unlisted);
+        let looked = unlisted.look(image, &self.profile, &placement, self.guest, module, &self.scope);
+        self.scope.unlisted = unlisted;
+        looked?;
         let options = LinkOptions { force: module.forced };
         let linked = self.linker.link(image, &self.profile, placement, &self.scope, options)?;
         if !self.settled {
@@ -138,6 +143,7 @@ impl<'g> Verifier<'g> {
             outside: Vec::new(),
             areas: Vec::new(),
         };
+        self.scope.unlisted.mark(&mut subject)?;
         unloaded::symbols(&mut subject)?;
         livepatch::apply(&mut subject, Objects::Kernel)?;
         let mut subject = self.rules.apply(subject)?;
@@ -199,6 +205,12 @@ impl<'g> Verifier<'g> {
     /// Whether the guest's memory holds the kernel's own words about the CPU.
     pub fn has_cpu_words(&self) -> bool {
         self.rules.has_cpu_words()
+    }
+
+    /// How many symbols of the kernel's data no list has, so that they were taken for what modules' memory shows; and how
+    /// many of these only one place shows.
+    pub fn unlisted_symbols(&self) -> (usize, usize) {
+        self.scope.unlisted.count()
     }
 
     /// Where a module's percpu data starts: kallsyms has the values of its symbols.

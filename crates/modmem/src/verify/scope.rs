@@ -2,6 +2,7 @@
 
 use super::VerifyError;
 use super::guest::Guest;
+use super::unlisted::Unlisted;
 use crate::arch::Machine;
 use crate::link::{Definition, Export, Exports, ExportsError, Provider, ProviderState, Scope, Symbols};
 use crate::modules::ModuleId;
@@ -13,11 +14,13 @@ pub(super) struct GuestScope<'g> {
     guest: &'g dyn Guest,
     machine: Machine,
     modules: Exports,
+    /// What no list has.
+    pub(super) unlisted: Unlisted,
 }
 
 impl<'g> GuestScope<'g> {
     pub(super) fn new(guest: &'g dyn Guest, machine: Machine) -> GuestScope<'g> {
-        GuestScope { guest, machine, modules: Exports::new() }
+        GuestScope { guest, machine, modules: Exports::new(), unlisted: Unlisted::default() }
     }
 
     /// A symbol that the kernel's linker made of another one.
@@ -53,7 +56,8 @@ impl Symbols for GuestScope<'_> {
             return Some(known);
         }
         let known = self.guest.kernel_symbol(name).or_else(|| self.made(name));
-        known.or_else(|| self.guest.any_module_symbol(name)).map(found)
+        let known = known.or_else(|| self.guest.any_module_symbol(name));
+        known.or_else(|| self.unlisted.find(name)).map(found)
     }
 }
 

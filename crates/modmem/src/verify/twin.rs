@@ -22,6 +22,8 @@ pub(crate) enum Standing {
     OutOfStep(Variable),
     /// What is found is the right kind of branch, to a wrong place.
     WrongTarget(RunAddr),
+    /// What is found is the address of a description, but not of one that may be named there.
+    WrongMark(RunAddr),
 }
 
 /// A place that a rule has written to.

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use modmem::image::Image;
 use modmem::verify::{
-    Guest as GuestTrait, GuestMemory, GuestModule, GuestSymbol, ModuleReport, Rule, Verifier,
+    Guest as GuestTrait, GuestMemory, GuestModule, GuestSymbol, ModuleReport, Rule, Verifier, VerifyError,
 };
 use modmem::{Name, Profile, RunAddr};
 
@@ -19,6 +20,8 @@ type Symbol = (&'static str, Option<&'static str>, bool);
 pub(crate) struct Guest {
     memory: BTreeMap<u64, Vec<u8>>,
     symbols: BTreeMap<u64, Symbol>,
+    /// Where the kernel's data lies, for kernels that do not list it.
+    pub(crate) data: Option<Range<u64>>,
 }
 
 impl Guest {
@@ -26,7 +29,7 @@ impl Guest {
     pub(crate) fn with(loaded: &Loaded) -> Guest {
         let memory = loaded.memories.iter().filter(|(kind, ..)| !kind.is_init());
         let memory = memory.map(|(_, address, bytes)| (*address, bytes.clone())).collect();
-        Guest { memory, symbols: BTreeMap::new() }
+        Guest { memory, symbols: BTreeMap::new(), data: None }
     }
 
     pub(crate) fn function(&mut self, name: &'static str, address: u64) {
@@ -59,6 +62,15 @@ impl Guest {
     }
 
     pub(crate) fn verify(&self, loaded: &Loaded, profile: &Profile) -> ModuleReport {
+        self.try_verify(loaded, profile).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Why the module cannot be compared.
+    pub(crate) fn refused(&self, loaded: &Loaded, profile: &Profile) -> String {
+        self.try_verify(loaded, profile).expect_err("it was compared").to_string()
+    }
+
+    fn try_verify(&self, loaded: &Loaded, profile: &Profile) -> Result<ModuleReport, VerifyError> {
         let image = Image::parse(&loaded.file).unwrap();
         let names: Vec<(&String, u64)> = loaded.sections.iter().map(|(name, (at, _))| (name, *at)).collect();
         let sections: Vec<(Name<'_>, RunAddr)> =
@@ -66,10 +78,10 @@ impl Guest {
         let module =
             GuestModule { name: "made", sections: &sections, live: true, forced: false, build_id: None };
         let mut verifier = Verifier::new(self, profile.clone(), Vec::new()).unwrap();
-        let report = verifier.check(0, &image, &module).unwrap_or_else(|error| panic!("{error}"));
-        match verifier.settle().unwrap().is_empty() {
-            true => report,
-            false => verifier.check(0, &image, &module).unwrap_or_else(|error| panic!("{error}")),
+        let report = verifier.check(0, &image, &module)?;
+        match verifier.settle()?.is_empty() {
+            true => Ok(report),
+            false => verifier.check(0, &image, &module),
         }
     }
 }
@@ -117,6 +129,10 @@ impl GuestTrait for Guest {
 
     fn any_module_symbol(&self, _: Name<'_>) -> Option<u64> {
         None
+    }
+
+    fn kernel_data(&self) -> Option<Range<RunAddr>> {
+        self.data.as_ref().map(|data| RunAddr(data.start)..RunAddr(data.end))
     }
 
     fn symbol_at(&self, address: RunAddr) -> Option<GuestSymbol<'_>> {

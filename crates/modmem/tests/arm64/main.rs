@@ -11,4 +11,5 @@ mod plt;
 mod ranges;
 #[path = "../support/mod.rs"]
 mod support;
+mod unlisted;
 mod verifying;

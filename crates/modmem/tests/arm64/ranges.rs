@@ -90,6 +90,39 @@ fn linux_6_1_keeps_128_mib_that_end_with_the_kernels_code() {
 }
 
 #[test]
+fn linux_6_1_that_was_moved_draws_both_windows_at_random() {
+    let start = 0xffff_ac5e_8600_0000;
+    let (text_end, end) = (start + 20 * MIB, start + 40 * MIB);
+    let ranges = profile(DEBIAN, "6.1.0", start, 40 * MIB).ranges;
+    assert_eq!(text(&ranges), (end - 2048 * MIB, start + 128 * MIB));
+    assert_eq!(fallback(&ranges), Some((end - 2048 * MIB, start + 2048 * MIB)));
+    let ranges = profile(WINDOWS, "6.1.0", start, 40 * MIB).ranges;
+    assert_eq!(text(&ranges), (text_end - 128 * MIB, start + 128 * MIB));
+}
+
+#[test]
+fn modules_of_linux_6_1_share_addresses_behind_the_kernel_with_vmalloc() {
+    let linked = 0xffff_8000_0800_0000;
+    let shared =
+        |version, start, address| profile(DEBIAN, version, start, 40 * MIB).is_shared(RunAddr(address));
+    assert!(shared("6.1.0", linked, linked) && shared("6.1.0", linked, linked + 1024 * MIB));
+    assert!(!shared("6.1.0", linked, linked - 1));
+    assert!(!shared("6.1.0", 0xffff_ac5e_8600_0000, 0xffff_ac5e_9600_0000));
+    assert!(!shared("6.12.0", linked + 1920 * MIB, linked + 1900 * MIB));
+}
+
+#[test]
+fn the_linear_map_ends_where_the_half_of_every_cpu_s_addresses_does() {
+    let map = |config: &str| {
+        let map = Profile::from_config(&KernelConfig::parse(config), "6.12.117").unwrap().linear_map;
+        (map.start.0, map.end.0)
+    };
+    assert_eq!(map(WINDOWS), (0xffff_0000_0000_0000, 0xffff_8000_0000_0000));
+    assert_eq!(map(DEBIAN), (0xfff0_0000_0000_0000, 0xffff_8000_0000_0000));
+    assert_eq!(map(PAGES_16K), (0xfff0_0000_0000_0000, 0xffff_c000_0000_0000));
+}
+
+#[test]
 fn kaslr_moves_both_windows() {
     let start = 0xffff_b208_8240_0000;
     let profile = profile(WINDOWS, "6.12.117", start, 43 * MIB);

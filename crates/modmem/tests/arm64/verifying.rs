@@ -1,6 +1,6 @@
 //! What an arm64 kernel makes of code, on machines of our own making.
 
-use modmem::verify::Rule;
+use modmem::verify::{Rule, Why};
 
 use crate::guest::{Guest, blames, clean, explained};
 use crate::module::{Loaded, Module, TEXT, profile};
@@ -119,11 +119,67 @@ fn a_trampoline_of_bpf_may_be_called_and_its_owner_marks_the_function() {
     guest.words(TEXT, &[low, high, SAVE, branch(BL, TEXT + 12, direct), RET]);
     assert!(blames(&guest.verify(&loaded, &profile(false)), TEXT + 12), "nobody knows that code");
     guest.made("bpf", "bpf_trampoline_1", direct);
-    assert!(blames(&guest.verify(&loaded, &profile(false)), TEXT), "nobody knows who traces");
-    // `struct ftrace_ops` begins with the function that is called.
+    let report = guest.verify(&loaded, &profile(false));
+    clean(&report);
+    assert_eq!(report.total().unproven_bytes(), 8, "nobody knows who traces");
+    // `struct ftrace_ops` begins with the function that is called, which calls the one that its last field names.
     guest.function("call_direct_funcs", NEAR + 0x2000);
-    guest.put(ops, &(NEAR + 0x2000).to_le_bytes());
-    clean(&guest.verify(&loaded, &profile(false)));
+    let mut memory = [0; 27];
+    memory[0] = NEAR + 0x2000;
+    for (last, good) in [(0, false), (direct + 4, false), (NEAR + 0x2000, false), (direct, true)] {
+        memory[26] = last;
+        guest.put(ops, &memory.map(u64::to_le_bytes).concat());
+        let report = guest.verify(&loaded, &profile(false));
+        assert_eq!(blames(&report, TEXT), !good, "{last:#x}");
+        assert_eq!(report.total().unproven_bytes(), 0);
+    }
+}
+
+#[test]
+fn an_instance_of_tracing_marks_functions_with_what_lies_in_the_heap() {
+    let module = traceable(&[NOP, NOP, NOP, NOP, RET]);
+    let (mut guest, loaded) = tracing(&module, NEAR, true);
+    let heap = 0xffff_0000_082b_8c00;
+    let mut verify = |mark: u64, call: u32| {
+        let [low, high] = two_words(mark);
+        guest.words(TEXT, &[low, high, SAVE, call, RET]);
+        guest.verify(&loaded, &profile(false))
+    };
+    let traced = branch(BL, TEXT + 12, NEAR);
+    let report = verify(heap, traced);
+    clean(&report);
+    assert_eq!(report.total().unproven_bytes(), 8);
+    // No address of a structure, none of what is allocated, a function that nobody traces, a call of somebody else.
+    for (mark, call, at) in [
+        (heap + 4, traced, TEXT),
+        (0xffff_8000_7a00_0000, traced, TEXT),
+        (0xfffe_ffff_ffff_fff8, traced, TEXT),
+        (0x1000, traced, TEXT),
+        (NOP_OPS, traced, TEXT),
+        (heap, NOP, TEXT),
+        (heap, branch(BL, TEXT + 12, NEAR + 0x40), TEXT + 12),
+    ] {
+        let report = verify(mark, call);
+        assert!(blames(&report, at), "{mark:#x} {call:#x}");
+        let wrong = matches!(report.unexplained[0].why, Why::WrongMark { rule: Rule::Ftrace, .. });
+        assert_eq!(wrong, at == TEXT, "{:?}", report.unexplained);
+    }
+}
+
+#[test]
+fn whoever_traces_calls_a_function_that_somebody_has() {
+    let module = traceable(&[NOP, NOP, NOP, NOP, RET]);
+    let (mut guest, loaded) = tracing(&module, NEAR, true);
+    let heap = 0xffff_0000_082b_8c00;
+    let [low, high] = two_words(heap);
+    guest.words(TEXT, &[low, high, SAVE, branch(BL, TEXT + 12, NEAR), RET]);
+    guest.function("function_trace_call", NEAR + 0x3000);
+    for (function, good) in [(NEAR + 0x3000, true), (NEAR + 0x3004, false), (LIST_OPS, false)] {
+        guest.put(heap, &function.to_le_bytes());
+        let report = guest.verify(&loaded, &profile(false));
+        assert_eq!(blames(&report, TEXT), !good, "{function:#x}");
+        assert_eq!(report.total().unproven_bytes(), 0);
+    }
 }
 
 /// A module with these alternatives: offsets of code and replacement, capability, lengths.

@@ -20,6 +20,9 @@ const MODULES: &[&str] = &[
     "nvme",
 ];
 
+/// What kernels for clouds have of these.
+const CLOUD: &[&str] = &["ext4", "xfs", "btrfs", "bridge", "nf_tables", "nf_conntrack", "sctp", "nvme"];
+
 /// Pointers are signed by a quick algorithm: emulating the architecture's own takes most of the time.
 const MAX: &str = "max,pauth-impdef=on";
 
@@ -42,6 +45,23 @@ const DEFAULT: Boot = Boot {
     gates: true,
 };
 
+/// Traces functions of two modules in an instance of tracing, and those of one of these in the main one too: a function is
+/// marked with the instance's own description, or with what stands for several.
+const INSTANCE: &str = "cd /sys/kernel/tracing
+mkdir instances/one
+echo 0 > tracing_on
+echo 0 > instances/one/tracing_on
+echo ':mod:jbd2' > set_ftrace_filter
+echo ':mod:ext4' > instances/one/set_ftrace_filter
+echo ':mod:jbd2' >> instances/one/set_ftrace_filter
+echo function > instances/one/current_tracer
+echo function > current_tracer
+echo instance $(cat instances/one/current_tracer), functions of ext4 $(grep -c '\\[ext4\\]' enabled_functions)
+cd /";
+
+/// Kernels of suites that take uploads every week: they report, and hold nobody up.
+const REPORT: Boot = Boot { append: "", gates: false, ..DEFAULT };
+
 pub(super) const BOOTS: &[Boot] = &[
     DEFAULT,
     Boot { name: "arm64-kaslr", about: "arm64 on four older CPUs", cpu: "cortex-a72", cpus: 4, ..DEFAULT },
@@ -59,9 +79,96 @@ pub(super) const BOOTS: &[Boot] = &[
         ..DEFAULT
     },
     Boot {
+        name: "arm64-instance",
+        about: "arm64 with an instance of tracing: functions are marked with what lies in the heap",
+        append: "",
+        setup: INSTANCE,
+        expect: &[Expected { file: "setup.log", line: "instance function, functions of ext4 " }],
+        ..DEFAULT
+    },
+    Boot {
         name: "arm64-16k",
         about: "arm64 with pages of 16 KiB",
         kernel: KernelFrom::Archive("debian:6.12:arm64-16k"),
         ..DEFAULT
+    },
+    Boot {
+        name: "arm64-cloud",
+        about: "arm64 for clouds, four CPUs",
+        kernel: KernelFrom::Archive("debian:6.12:cloud-arm64"),
+        cpus: 4,
+        append: "",
+        modules: CLOUD,
+        least: 20,
+        ..DEFAULT
+    },
+    Boot {
+        name: "arm64-rt",
+        about: "arm64 with real-time preemption",
+        kernel: KernelFrom::Archive("debian:6.12:rt-arm64"),
+        append: "",
+        ..DEFAULT
+    },
+    Boot {
+        name: "arm64-6.1",
+        about: "arm64 6.1: a list of functions alone, modules at random addresses around the kernel",
+        kernel: KernelFrom::Archive("debian:6.1:arm64"),
+        append: "",
+        ..DEFAULT
+    },
+    Boot {
+        name: "arm64-6.1-linked",
+        about: "the same where it was linked to be: vmalloc begins with the kernel, amid where modules may go",
+        kernel: KernelFrom::Archive("debian:6.1:arm64"),
+        ..DEFAULT
+    },
+    Boot {
+        name: "arm64-6.1-rt",
+        about: "arm64 6.1 with real-time preemption",
+        kernel: KernelFrom::Archive("debian:6.1:rt-arm64"),
+        append: "",
+        ..DEFAULT
+    },
+    Boot {
+        name: "arm64-6.17",
+        about: "arm64 6.17",
+        kernel: KernelFrom::Archive("debian:6.17:arm64"),
+        ..REPORT
+    },
+    Boot {
+        name: "arm64-6.18",
+        about: "arm64 6.18",
+        kernel: KernelFrom::Archive("debian:6.18:arm64"),
+        ..REPORT
+    },
+    Boot { name: "arm64-7.2", about: "arm64 7.2", kernel: KernelFrom::Archive("debian:7.2:arm64"), ..REPORT },
+    Boot {
+        name: "arm64-rt-7.2",
+        about: "arm64 7.2 with real-time preemption",
+        kernel: KernelFrom::Archive("debian:7.2:rt-arm64"),
+        ..REPORT
+    },
+    Boot { name: "arm64-7.3", about: "arm64 7.3", kernel: KernelFrom::Archive("debian:7.3:arm64"), ..REPORT },
+    Boot {
+        name: "arm64-16k-7.3",
+        about: "arm64 7.3 with pages of 16 KiB",
+        kernel: KernelFrom::Archive("debian:7.3:arm64-16k"),
+        ..REPORT
+    },
+    Boot {
+        name: "arm64-rt-7.3",
+        about: "arm64 7.3 with real-time preemption, in an instance of tracing",
+        kernel: KernelFrom::Archive("debian:7.3:rt-arm64"),
+        setup: INSTANCE,
+        expect: &[Expected { file: "setup.log", line: "instance function, functions of ext4 " }],
+        ..REPORT
+    },
+    Boot {
+        name: "arm64-cloud-7.3",
+        about: "arm64 7.3 for clouds",
+        kernel: KernelFrom::Archive("debian:7.3:cloud-arm64"),
+        modules: CLOUD,
+        least: 20,
+        ..REPORT
     },
 ];

@@ -52,4 +52,27 @@ pub(super) const BOOTS: &[Boot] = &[
         expect: &[Expected { file: "setup.log", line: "tracer function, functions of ext4 " }],
         ..DEFAULT
     },
+    Boot {
+        name: "s390x-6.1",
+        about: "s390x 6.1",
+        kernel: KernelFrom::Archive("debian:6.1:s390x"),
+        ..DEFAULT
+    },
+    Boot {
+        name: "s390x-7.2",
+        about: "s390x 7.2: the stack protector's canary in the lowcore",
+        kernel: KernelFrom::Archive("debian:7.2:s390x"),
+        gates: false,
+        ..DEFAULT
+    },
+    Boot {
+        name: "s390x-tracing-7.3",
+        about: "s390x 7.3 with the function tracer and tracepoints on, two CPUs",
+        kernel: KernelFrom::Archive("debian:7.3:s390x"),
+        cpus: 2,
+        setup: TRACED,
+        expect: &[Expected { file: "setup.log", line: "tracer function, functions of ext4 " }],
+        gates: false,
+        ..DEFAULT
+    },
 ];

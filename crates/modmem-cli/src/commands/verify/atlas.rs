@@ -24,6 +24,8 @@ pub(super) struct Atlas<'s> {
     /// Memories that modules which were compared have, by address, with the module's name.
     memories: Vec<(Range<u64>, &'s str)>,
     compared: HashSet<&'s str>,
+    /// Whether words before functions say who traces them (arm64, CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS).
+    marks_functions: bool,
     /// For all other addresses.
     locator: RefCell<Locator<'s>>,
 }
@@ -122,7 +124,9 @@ impl<'s> Atlas<'s> {
         let machine = verification.profile.machine;
         // A machine that this build has nothing for was not verified.
         let format = machine.format().unwrap_or(Format { class: Class::Elf64, order: ByteOrder::Little });
-        Atlas { snapshot, machine, format, memories, compared, locator }
+        let marks_functions =
+            machine == Machine::Arm64 && snapshot.symbols.kernel("ftrace_nop_ops").is_some();
+        Atlas { snapshot, machine, format, memories, compared, marks_functions, locator }
     }
 
     /// What lies at an address, seen from a module.
@@ -150,6 +154,11 @@ impl<'s> Atlas<'s> {
             },
         };
         Target { address, place, symbol: symbol.map(|near| with_offset(near.symbol.name, near.offset)) }
+    }
+
+    /// Where the words lie that hold an address and say who traces the function behind them; they are no code.
+    pub(super) fn mark(&self, address: u64, map: &FileMap) -> Option<u64> {
+        map.mark(address).filter(|_| self.marks_functions)
     }
 
     /// Whether a number can be an address of kernel memory, and no small number, positive or negative.

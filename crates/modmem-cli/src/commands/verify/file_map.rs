@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use modmem::image::SymbolPlace;
 use modmem::image::elf::symbol_type;
+use modmem::image::{Relocation, SymbolPlace};
 use modmem::profile::Profile;
 use modmem::verify::ModuleReport;
 use modmem::{Image, Layout};
@@ -20,7 +20,13 @@ pub(super) struct FileMap {
     sections: Vec<Named>,
     /// By address; of those at one address the best name last.
     symbols: Vec<Named>,
+    /// Where the compiler left room before functions for who traces them, by address. It is used by arm64's kernels that
+    /// are built so (CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS).
+    marks: Vec<u64>,
 }
+
+/// Bytes of a mark.
+pub(super) const MARK: u64 = 8;
 
 /// A range with a name.
 #[derive(Clone, Debug)]
@@ -58,12 +64,22 @@ impl FileMap {
         }
         symbols.sort_by_key(|(typed, symbol)| (symbol.range.start, *typed, symbol.range.end));
         let symbols = symbols.into_iter().map(|(_, symbol)| symbol).collect();
-        Some(FileMap { module: report.name.clone(), sections, symbols })
+        let tables = image.relocations();
+        let tables = tables.filter(|table| table.target().name() == "__patchable_function_entries");
+        let mark = |relocation: Relocation| {
+            let symbol = image.symbols().get(relocation.symbol as usize)?;
+            let SymbolPlace::Section(section) = symbol.place else { return None };
+            let start = address(section)?.wrapping_add(symbol.value);
+            Some(start.wrapping_add(relocation.addend as u64))
+        };
+        let mut marks: Vec<u64> = tables.flat_map(|table| table.iter()).filter_map(mark).collect();
+        marks.sort_unstable();
+        Some(FileMap { module: report.name.clone(), sections, symbols, marks })
     }
 
     /// A map that knows nothing but the module's name.
     pub(super) fn empty(module: &str) -> FileMap {
-        FileMap { module: module.to_owned(), sections: Vec::new(), symbols: Vec::new() }
+        FileMap { module: module.to_owned(), sections: Vec::new(), symbols: Vec::new(), marks: Vec::new() }
     }
 
     /// The section that holds an address.
@@ -86,6 +102,13 @@ impl FileMap {
             false => symbol.range.end,
         };
         Some(Named { name: symbol.name.clone(), range: symbol.range.start..end })
+    }
+
+    /// Where the mark lies that holds an address: it belongs to the function behind it.
+    pub(super) fn mark(&self, address: u64) -> Option<u64> {
+        let after = self.marks.partition_point(|mark| *mark <= address);
+        let mark = *self.marks.get(after.checked_sub(1)?)?;
+        (address - mark < MARK).then_some(mark)
     }
 
     /// The symbol with the offset behind it, or the section if no symbol is near.

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use modmem::profile::KernelConfig;
 use modmem_linux::snapshot::{ModuleRecord, Snapshot};
-use modmem_linux::verify::{Choice, GivenFiles, OwnFiles};
+use modmem_linux::verify::{Choice, GivenFiles, KernelExports, OwnFiles};
 use modmem_linux::{Error, Kernel, ModuleFile, Origin, read_module_file};
 use serde::Serialize;
 
@@ -80,6 +81,17 @@ impl Files {
                 file.file().filter(|_| !origin.is_of_package()).map_or_else(of_package, |p| shown(p, origin))
             }),
         })
+    }
+
+    /// What the kernel exports, where these are its files and its own list of symbols has functions alone.
+    pub(super) fn exports(&self, snapshot: &Snapshot) -> Option<KernelExports> {
+        let Base::Kernel(kernel) = &self.base else { return None };
+        let lists_all = |config: &String| KernelConfig::parse(config).is_set("KALLSYMS_ALL");
+        if snapshot.config.as_ref().is_none_or(lists_all) {
+            return None;
+        }
+        // Without an image, what modules show must do.
+        KernelExports::of(&snapshot.symbols, &kernel.symbols(None).ok()?.symbols)
     }
 
     /// In words, where they come from.

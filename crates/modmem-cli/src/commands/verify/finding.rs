@@ -7,7 +7,7 @@ use modmem::verify::{ModuleReport, Unexplained, Why};
 use serde::Serialize;
 
 use super::atlas::Atlas;
-use super::file_map::FileMap;
+use super::file_map::{FileMap, MARK};
 use super::window::Window;
 use super::{code, data, features, foreign};
 use crate::output::harmless;
@@ -29,6 +29,9 @@ pub(super) struct Finding {
     #[serde(rename = "type")]
     pub(super) kind: Kind,
     pub(super) address: Address,
+    /// The bytes lie right before the function that `symbol` names, and say who traces it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) mark: bool,
     /// Bytes that differ.
     pub(super) bytes: usize,
     /// There is more behind what is shown.
@@ -45,7 +48,7 @@ pub(super) struct Finding {
 /// Why nothing explains bytes.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Reason {
-    /// `no-rule`, `not-as-rule`, `out-of-step`, `wrong-target` or `torn`.
+    /// `no-rule`, `not-as-rule`, `out-of-step`, `wrong-target`, `wrong-mark` or `torn`.
     pub(super) kind: &'static str,
     /// The rule that is about these bytes.
     pub(super) rule: Option<&'static str>,
@@ -147,18 +150,20 @@ fn finding(
             why.push(reason);
         }
     }
+    let mark = atlas.mark(address.0, map);
     let inside = |named: &super::file_map::Named| Inside {
         name: named.name.clone(),
-        offset: address.0 - named.range.start,
+        offset: address.0.saturating_sub(named.range.start),
         size: named.range.end - named.range.start,
     };
     Finding {
         kind: Kind(kind),
         address: Address(address),
+        mark: mark.is_some(),
         bytes: spans.iter().map(differing).sum(),
         cut: window.cut,
         section: map.section(address.0).map(inside),
-        symbol: map.symbol(address.0).as_ref().map(inside),
+        symbol: map.symbol(mark.map_or(address.0, |mark| mark + MARK)).as_ref().map(inside),
         why,
         looks_like: if is_torn { Vec::new() } else { shown.looks_like },
         lines: shown.lines,

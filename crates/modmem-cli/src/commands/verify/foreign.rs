@@ -8,7 +8,7 @@ use modmem::RunAddr;
 use modmem::arch::Machine;
 
 use super::atlas::Atlas;
-use super::file_map::FileMap;
+use super::file_map::{FileMap, MARK};
 use super::finding::{Line, Mark, Shown};
 use super::window::Window;
 use crate::output::json::Address;
@@ -34,12 +34,16 @@ struct Insn {
 /// The instructions that differ, side by side; bytes alone where nothing can read them.
 pub(super) fn compare(machine: Machine, atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Shown {
     let disassembler = disassembler(machine);
-    let decode = |bytes: &[u8]| insns(disassembler.as_ref(), machine, bytes, window.start);
+    let mark = |address: u64| atlas.mark(address, map).is_some_and(|mark| mark == address);
+    let decode = |bytes: &[u8]| insns(disassembler.as_ref(), machine, bytes, window.start, mark);
     let (expected, found) = (decode(&window.expected), decode(&window.found));
     let first = expected.partition_point(|insn| insn.range.end <= window.span.start);
     let mut shown = Shown::default();
     let push = |shown: &mut Shown, mark, insn: &Insn| {
-        let target = insn.target.map(|target| atlas.look(target, map).name());
+        let target = insn.target.map(|target| atlas.look(target, map));
+        // What the kernel allocated has no name.
+        let target = target.filter(|target| insn.branch.is_some() || !target.is_foreign());
+        let target = target.map(|target| target.name());
         let bytes = insn.bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
         let address = Address(RunAddr(insn.range.start));
         shown.lines.push(Line { mark, address, bytes, text: insn.text.clone(), target });
@@ -102,10 +106,26 @@ fn length(machine: Machine, bytes: &[u8]) -> usize {
     length.min(bytes.len())
 }
 
-fn insns(disassembler: Option<&Capstone>, machine: Machine, bytes: &[u8], start: u64) -> Vec<Insn> {
+/// The instructions in some bytes. `is_mark` says where words lie between functions that are none.
+fn insns(
+    disassembler: Option<&Capstone>,
+    machine: Machine,
+    bytes: &[u8],
+    start: u64,
+    is_mark: impl Fn(u64) -> bool,
+) -> Vec<Insn> {
     let (mut rest, mut address) = (bytes, start);
     let mut insns = Vec::new();
     while !rest.is_empty() {
+        if let Some((word, behind)) = rest.split_first_chunk::<8>()
+            && is_mark(address)
+        {
+            let (range, value) = (address..address + MARK, u64::from_le_bytes(*word));
+            let text = format!("{:<7} {value:#x}", ".quad");
+            insns.push(Insn { range, bytes: word.to_vec(), text, branch: None, target: Some(value) });
+            (rest, address) = (behind, address + MARK);
+            continue;
+        }
         let (bytes, behind) = rest.split_at(length(machine, rest));
         let end = address.saturating_add(bytes.len() as u64);
         insns.push(insn(disassembler, bytes, address..end));
@@ -148,7 +168,7 @@ mod tests {
     use super::*;
 
     fn texts(machine: Machine, bytes: &[u8]) -> Vec<(String, Option<u64>)> {
-        let insns = insns(disassembler(machine).as_ref(), machine, bytes, 0x1000);
+        let insns = insns(disassembler(machine).as_ref(), machine, bytes, 0x1000, |_| false);
         insns.into_iter().map(|insn| (insn.text, insn.target)).collect()
     }
 
@@ -161,6 +181,16 @@ mod tests {
         assert_eq!(shown[1].1, Some(0x1012), "{shown:?}");
         let shown = texts(Machine::PowerPc, &[0x60, 0x00, 0x00, 0x00, 0x48, 0x00, 0x00, 0x11]);
         assert_eq!(shown, [("nop".to_owned(), None), ("bl      0x1014".to_owned(), Some(0x1014))]);
+    }
+
+    #[test]
+    fn words_that_mark_functions_are_shown_as_the_addresses_that_they_are() {
+        let bytes = [&0xffff_0000_082b_8c00_u64.to_le_bytes()[..], &[0xe9, 0x03, 0x1e, 0xaa]].concat();
+        let cs = disassembler(Machine::Arm64);
+        let insns = insns(cs.as_ref(), Machine::Arm64, &bytes, 0x1000, |address| address == 0x1000);
+        let texts: Vec<&str> = insns.iter().map(|insn| &*insn.text).collect();
+        assert_eq!(texts, [".quad   0xffff0000082b8c00", "mov     x9, x30"]);
+        assert_eq!(insns[0].target, Some(0xffff_0000_082b_8c00));
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl Input {
                 .iter()
                 .map(|place| kprobe_address(&snapshot, place))
                 .collect::<Result<_>>()?,
+            exports: files.exports(&snapshot),
         };
         if arguments.kprobes && snapshot.kprobes.is_none() {
             bail!("{shown} has no list of kprobes that --kprobes could accept; name them with --kprobe");

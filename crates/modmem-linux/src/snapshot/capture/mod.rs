@@ -4,6 +4,7 @@
 //! words of the kernel that decide how module code was patched (see [`words`]). What cannot be read is told in the
 //! snapshot.
 
+mod exports;
 mod facts;
 mod guess;
 mod kcore;
@@ -13,6 +14,7 @@ mod plan;
 mod rights;
 mod scan;
 mod torn;
+mod tracers;
 mod words;
 
 pub use kernel_words::{KernelWord, kernel_words};
@@ -133,10 +135,17 @@ fn memory(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<bool, Er
             return Ok(false);
         }
     };
+    if exports::are_missing(&snapshot.symbols)
+        && let Some(symbols) = exports::completed(snapshot, &mut kcore)
+    {
+        snapshot.symbols = symbols;
+    }
     // Where modules may lie all is read, whatever any list says; elsewhere what the lists say.
-    let ranges = snapshot.profile().map(|profile| snapshot.module_ranges(&profile)).unwrap_or_default();
+    let profile = snapshot.profile().ok();
+    let ranges = profile.as_ref().map(|profile| snapshot.module_ranges(profile)).unwrap_or_default();
+    let exclusive = profile.as_ref().map(|profile| snapshot.exclusive_module_ranges(profile));
     let text = snapshot.symbols.kernel("_stext").or_else(|| snapshot.symbols.kernel("_text"));
-    let (mut records, scanned) = kcore.scan(&ranges, text);
+    let (mut records, scanned) = kcore.scan(&exclusive.unwrap_or_default(), text);
     let is_whole = !ranges.is_empty() && uncovered(&ranges, &scanned).is_empty();
     let page = facts::page_size(machine);
     let elsewhere = match snapshot.areas.is_empty() {

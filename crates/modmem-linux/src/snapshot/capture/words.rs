@@ -7,10 +7,11 @@
 //! | every `__SCK__*` symbol of the kernel | where calls through static calls go |
 //! | keys in the kernel that a module's `__jump_table` names | whether each branch is a jump or a nop |
 //! | the symbols of [`kernel_words`] | see there |
+//! | what functions of modules are marked with on arm64 | see [`tracers`] |
 
 use std::ops::Range;
 
-use super::{kcore::Kcore, kernel_words::kernel_words};
+use super::{kcore::Kcore, kernel_words::kernel_words, tracers};
 use crate::snapshot::{MemoryRecords, ModuleRecord, Snapshot};
 
 /// Bytes that no kernel has.
@@ -45,6 +46,7 @@ pub(super) fn ranges(snapshot: &Snapshot, memory: &MemoryRecords, kcore: &Kcore)
             keys.into_iter().filter(|key| image.contains(key)).for_each(|key| take(key, form.key()));
         }
     }
+    ranges.extend(tracers::ranges(snapshot, memory));
     merge(ranges, memory)
 }
 

@@ -63,7 +63,7 @@ impl Survey {
     pub(super) fn of(snapshot: &Snapshot, profile: &Profile) -> Survey {
         let ranges = snapshot.module_ranges(profile);
         let scanned = snapshot.memory.scanned();
-        let mut pieces = scanned_pieces(snapshot, profile, &ranges);
+        let mut pieces = scanned_pieces(snapshot, profile, &snapshot.exclusive_module_ranges(profile));
         let is_scanned = |address: u64| {
             let behind = scanned.partition_point(|range| range.end <= address);
             scanned.get(behind).is_some_and(|range| range.start <= address)
@@ -131,12 +131,13 @@ fn is_asked_for(snapshot: &Snapshot, profile: &Profile, ranges: &[Range<u64>], a
     if area.is_freed() || snapshot.kernel_range().contains(&start) {
         return false;
     }
+    let asked =
+        LOADER.contains(&&*area.caller) || KNOWN_CALLERS.iter().any(|(caller, _)| *caller == area.caller);
     let data = &profile.ranges.data;
-    let asked = LOADER.contains(&&*area.caller)
-        || KNOWN_CALLERS.iter().any(|(caller, _)| *caller == area.caller)
-        // Where data lies in vmalloc, it lies among everybody's.
-        || *data == profile.ranges.text;
-    ranges.iter().any(|range| range.contains(&start)) || asked && data.contains(&RunAddr(start))
+    // Where data lies in vmalloc, it lies among everybody's.
+    let of_data = (asked || *data == profile.ranges.text) && data.contains(&RunAddr(start));
+    let of_modules = ranges.iter().any(|range| range.contains(&start)) || of_data;
+    of_modules && (asked || !profile.is_shared(RunAddr(start)))
 }
 
 /// An area's end without the guard page.

@@ -10,10 +10,12 @@ mod stubs;
 
 #[cfg(feature = "verify")]
 use alloc::boxed::Box;
+use core::ops::Range;
 
 pub use relocations::RELOCATIONS;
 
 use super::architecture::{Architecture, KernelPlace, Setup};
+use crate::address::RunAddr;
 use crate::image::Image;
 use crate::image::elf::{ByteOrder, Class, Format, Little64};
 use crate::layout::{LayoutError, Shapes};
@@ -40,6 +42,14 @@ impl Architecture for Arm64 {
 
     fn setup(version: KernelVersion, config: Option<&KernelConfig<'_>>, place: Option<KernelPlace>) -> Setup {
         ranges::setup(version, config, place)
+    }
+
+    fn linear_map(version: KernelVersion, config: Option<&KernelConfig<'_>>) -> Range<RunAddr> {
+        ranges::linear_map(version, config)
+    }
+
+    fn is_shared(profile: &Profile, address: RunAddr) -> bool {
+        ranges::is_shared(profile, address)
     }
 
     fn shift(ranges: &mut Ranges, bytes: u64) {

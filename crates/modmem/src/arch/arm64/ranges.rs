@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use crate::address::RunAddr;
 use crate::arch::{KernelPlace, Setup};
-use crate::profile::{KernelConfig, KernelVersion, Ranges};
+use crate::profile::{KernelConfig, KernelVersion, Profile, Ranges};
 
 const MIB: u64 = 1 << 20;
 /// What a branch reaches.
@@ -29,7 +29,7 @@ pub(super) fn setup(
     place: Option<KernelPlace>,
 ) -> Setup {
     let page_size = page_size(config);
-    let linked = linked_at(version, config, page_size);
+    let linked = linked_at(version, config);
     let place = place.unwrap_or(KernelPlace {
         start: linked,
         text_end: linked + USUAL_TEXT,
@@ -38,7 +38,7 @@ pub(super) fn setup(
     let moved = place.start.0.wrapping_sub(linked.0) >= SMALLEST_MOVE;
     let anywhere = moved && config.is_some_and(|config| config.is_set("RANDOMIZE_MODULE_REGION_FULL"));
     let (text, fallback) = match version < KernelVersion::new(6, 5) {
-        true => old_windows(place),
+        true => old_windows(place, moved, anywhere),
         false => windows(place, anywhere),
     };
     Setup { page_size, ranges: Ranges { text: text.clone(), data: text, fallback }, text_pack: None }
@@ -54,16 +54,23 @@ fn page_size(config: Option<&KernelConfig<'_>>) -> u64 {
 }
 
 /// Where a kernel is linked to lie (arch/arm64/include/asm/memory.h:KIMAGE_VADDR): behind the addresses that are kept
-/// for modules, which begin where the linear map ends, with as many bits of an address as every CPU has.
-fn linked_at(version: KernelVersion, config: Option<&KernelConfig<'_>>, page_size: u64) -> RunAddr {
-    let bits = config.and_then(|config| config.number("ARM64_VA_BITS")).unwrap_or(48);
-    let bits = match bits {
-        49.. if page_size == 16 << 10 && version >= KernelVersion::new(6, 9) => 47,
-        36..=47 => bits,
-        _ => 48,
-    };
+/// for modules, which begin where the linear map ends.
+fn linked_at(version: KernelVersion, config: Option<&KernelConfig<'_>>) -> RunAddr {
     let kept = if version < KernelVersion::new(6, 5) { DIRECT } else { THROUGH_PLT };
-    RunAddr((u64::MAX << (bits - 1)).wrapping_add(kept))
+    RunAddr(linear_map(version, config).end.0.wrapping_add(kept))
+}
+
+/// The linear map (arch/arm64/include/asm/memory.h:PAGE_OFFSET, PAGE_END): from as many bits of an address as the kernel
+/// was built for on, to the half of as many as every CPU has.
+pub(super) fn linear_map(version: KernelVersion, config: Option<&KernelConfig<'_>>) -> Range<RunAddr> {
+    let bits = config.and_then(|config| config.number("ARM64_VA_BITS")).unwrap_or(48);
+    let (bits, of_every_cpu) = match bits {
+        49..=52 if page_size(config) == 16 << 10 && version >= KernelVersion::new(6, 9) => (bits, 47),
+        49..=52 => (bits, 48),
+        36..=48 => (bits, bits),
+        _ => (48, 48),
+    };
+    RunAddr(u64::MAX << bits)..RunAddr(u64::MAX << (of_every_cpu - 1))
 }
 
 /// The window that modules go to, and the one that is tried next.
@@ -82,10 +89,24 @@ fn windows(place: KernelPlace, anywhere: bool) -> (Range<RunAddr>, Option<Range<
     }
 }
 
-/// The same before 6.5: the first window ends with the kernel's code, the second begins where the first does.
-fn old_windows(place: KernelPlace) -> (Range<RunAddr>, Option<Range<RunAddr>>) {
-    let start = RunAddr(place.text_end.0.wrapping_sub(DIRECT));
-    (start..place.text_end, Some(start..start + THROUGH_PLT))
+/// The same before 6.5 (arch/arm64/kernel/kaslr.c:kaslr_init): the first window ends with the kernel's code, the second
+/// begins where the first does. Where the kernel was moved, they lie at random: here is all of where they can be.
+fn old_windows(place: KernelPlace, moved: bool, anywhere: bool) -> (Range<RunAddr>, Option<Range<RunAddr>>) {
+    let usual = RunAddr(place.text_end.0.wrapping_sub(DIRECT));
+    let (first, last) = match (moved, anywhere) {
+        (false, _) => (usual, usual),
+        (true, false) => (usual, place.start),
+        (true, true) => (RunAddr(place.end.0.wrapping_sub(THROUGH_PLT)), place.start),
+    };
+    (first..last + DIRECT, Some(first..last + THROUGH_PLT))
+}
+
+/// Whether others than modules have memory at an address that their windows contain: before 6.5 the second window reaches
+/// into vmalloc, which begins where the kernel does that was not moved. A kernel that was moved lies, with both windows,
+/// in the midst of vmalloc, which is filled from its start.
+pub(super) fn is_shared(profile: &Profile, address: RunAddr) -> bool {
+    let vmalloc = profile.linear_map.end + DIRECT;
+    profile.version < KernelVersion::new(6, 5) && profile.ranges.text.start < vmalloc && address >= vmalloc
 }
 
 /// Moves the windows up by so many bytes, as KASLR does, but not past the kernel that they contain.

@@ -50,7 +50,12 @@ pub(super) fn not_compared(page: &mut Page, modules: &[ModuleReport]) {
         page.title("Not compared");
     }
     for (reason, names) in reasons {
-        page.paragraph(&format!("{}: {}", harmless(reason), names.join(", ")));
+        // What concerns several symbols has a line for each.
+        let mut lines = reason.lines().map(|line| harmless(line.trim()));
+        let first = lines.next().unwrap_or_default();
+        let rest = lines.collect::<Vec<_>>().join(", ");
+        let space = if rest.is_empty() { "" } else { " " };
+        page.paragraph(&format!("{first}{space}{rest}: {}", names.join(", ")));
     }
     if modules.iter().any(|module| module.outcome == "no-file") {
         page.paragraph(

@@ -34,12 +34,12 @@ pub(super) fn unexplained(page: &mut Page, modules: &[ModuleReport], verbose: bo
 }
 
 fn finding(page: &mut Page, finding: &Finding) {
-    let Finding { kind, address, section, symbol, .. } = finding;
+    let Finding { kind, address, section, symbol, mark, .. } = finding;
     let place =
         |inside: &Inside| format!("{}+{:#x}/{:#x}", harmless(&inside.name), inside.offset, inside.size);
     let mut heading = format!("  {} {}", address.0, kind.0);
     for inside in [symbol, section].into_iter().flatten().take(1) {
-        heading.push(' ');
+        heading.push_str(if *mark { " before " } else { " " });
         heading.push_str(&place(inside));
     }
     if let (Some(_), Some(section)) = (symbol, section) {

@@ -8,7 +8,7 @@ use crate::verify::Guest;
 const TRACERS: [&[u8]; 2] = [b"ftrace_caller", b"ftrace_regs_caller"];
 
 /// Those of the kernel's own that trace functions (`struct ftrace_ops`), the one for several at once first.
-const OPS: [&[u8]; 7] = [
+pub(super) const OPS: [&[u8]; 8] = [
     b"ftrace_list_ops",
     b"global_ops",
     b"graph_ops",
@@ -16,6 +16,7 @@ const OPS: [&[u8]; 7] = [
     b"trace_ops",
     b"kprobe_ftrace_ops",
     b"kprobe_ipmodify_ops",
+    b"fprobe_ftrace_ops",
 ];
 
 /// Landmarks of the guest's kernel.

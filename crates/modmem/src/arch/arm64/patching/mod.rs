@@ -7,6 +7,7 @@
 mod alternatives;
 mod branches;
 mod kernel;
+mod marks;
 mod scs;
 mod tracing;
 

@@ -4,6 +4,7 @@
 //! The compiler leaves two NOPs where a function begins: the first is made to save the return address, the second to
 //! call the tracer. Where functions are marked with who traces them, it leaves eight bytes more before the function.
 
+use super::marks::Mark;
 use super::{NOP, Subject};
 use crate::address::RunAddr;
 use crate::arch::arm64::insn::{branch, entry, entry_bytes};
@@ -81,7 +82,7 @@ fn call(subject: &mut Subject<'_, '_>, site: RunAddr, mark: Option<&Mark>) -> bo
     let traced = match target {
         Some(target) if found & BL == BL && is_tracer(subject, site, target) => Some(found),
         _ if found == NOP => None,
-        _ => mark.filter(|mark| mark.is_of_tracer).and_then(|_| usual_call(subject, site)),
+        _ => mark.filter(|mark| mark.may_be_of_tracer()).and_then(|_| usual_call(subject, site)),
     };
     let word = traced.unwrap_or(NOP);
     let standing = target.filter(|_| word != found).map_or(Standing::Certain, Standing::WrongTarget);
@@ -117,46 +118,11 @@ fn is_tracer(subject: &Subject<'_, '_>, site: RunAddr, target: RunAddr) -> bool 
         }
         None => false,
     });
-    let of_bpf = || {
-        let symbol = subject.guest.symbol_at(target).filter(|symbol| symbol.offset == 0);
-        symbol
-            .is_some_and(|symbol| symbol.module == Some("bpf") && symbol.name.starts_with("bpf_trampoline_"))
-    };
-    of_kernel || of_bpf()
+    of_kernel || is_of_bpf(subject, target)
 }
 
-/// Who traces a function: the address of a `struct ftrace_ops` before it, as it is found.
-struct Mark {
-    nop_ops: u64,
-    found: u64,
-    /// Whether it is that of somebody who traces.
-    is_of_tracer: bool,
-}
-
-impl Mark {
-    fn at(subject: &Subject<'_, '_>, literal: RunAddr, nop_ops: u64) -> Mark {
-        let found = subject.twin.found(literal, 8).and_then(|found| found.first_chunk());
-        let found = found.map_or(nop_ops, |found| u64::from_le_bytes(*found));
-        // One of the kernel's own, or memory that begins with the address of a function.
-        let is_of_tracer = found != nop_ops
-            && (subject.kernel.ops.contains(&Some(found))
-                || subject
-                    .guest_word(RunAddr(found))
-                    .is_some_and(|function| subject.is_function(RunAddr(function))));
-        Mark { nop_ops, found, is_of_tracer }
-    }
-
-    fn write(&self, subject: &mut Subject<'_, '_>, literal: RunAddr, traced: bool) {
-        let differs = |ops: &u64| (ops ^ self.found).to_le_bytes().iter().filter(|byte| **byte != 0).count();
-        let (word, standing) = match traced {
-            false => (self.nop_ops, Standing::Certain),
-            true if self.is_of_tracer => (self.found, Standing::Certain),
-            true => {
-                // What it most likely was.
-                let likely = subject.kernel.ops.into_iter().flatten().min_by_key(differs);
-                (likely.unwrap_or(self.nop_ops), Standing::WrongTarget(RunAddr(self.found)))
-            }
-        };
-        subject.twin.write(literal, &word.to_le_bytes(), Rule::Ftrace, standing);
-    }
+/// Whether a trampoline that BPF made begins at `target`.
+pub(super) fn is_of_bpf(subject: &Subject<'_, '_>, target: RunAddr) -> bool {
+    let symbol = subject.guest.symbol_at(target).filter(|symbol| symbol.offset == 0);
+    symbol.is_some_and(|symbol| symbol.module == Some("bpf") && symbol.name.starts_with("bpf_trampoline_"))
 }
