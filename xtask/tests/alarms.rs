@@ -40,6 +40,11 @@ fn machines_that_nobody_touched_are_verified() {
         "stufffull-6.12",
         // Symbols of sections that are not loaded hold addresses of the loader's copy.
         "livepatch-6.12",
+        // Modules among everybody's memory, of a kernel that lists functions alone.
+        "arm64-6.1",
+        // Marks before functions that lead to tracers in the heap.
+        "arm64-fentry-6.12",
+        "arm64-instance-6.12",
         // A hook by the book, whose module's file is at hand.
         "ftracehook-6.12-silent",
     ] {
