@@ -49,12 +49,13 @@ use crate::profile::Profile;
 use crate::space::PerCpuPlace;
 use compare::{Spans, compare};
 use evidence::Evidence;
-use given::GivenMemory;
+use given::{GivenBlock, GivenMemory};
 use livepatch::Objects;
 use rules::Rules;
 use scope::GuestScope;
 use subject::Subject;
 use twin::Twin;
+use unlisted::Unlisted;
 
 /// Compares the modules of one guest with their files.
 pub struct Verifier<'g> {
@@ -118,8 +119,8 @@ impl<'g> Verifier<'g> {
         let percpu = layout.percpu();
         let mut placement = Placement::allocate(layout, &mut memory).map_err(VerifyError::Memory)?;
         if let Some(percpu) = percpu {
-            placement =
-                placement.with_percpu(PerCpuPlace::given(self.percpu_base(image, module, percpu.section)));
+            let base = self.percpu_base(image, &placement, module, percpu.section)?;
+            placement = placement.with_percpu(PerCpuPlace::given(base));
         }
         let mut unlisted = core::mem::take(&mut self.scope.unlisted);
         let looked = unlisted.look(image, &self.profile, &placement, self.guest, module, &self.scope);
@@ -214,14 +215,24 @@ impl<'g> Verifier<'g> {
     }
 
     /// Where a module's percpu data starts: kallsyms has the values of its symbols.
-    fn percpu_base(&self, image: &Image<'_>, module: &GuestModule<'_>, section: usize) -> u64 {
+    fn percpu_base(
+        &self,
+        image: &Image<'_>,
+        placement: &Placement<GivenBlock>,
+        module: &GuestModule<'_>,
+        section: usize,
+    ) -> Result<u64, VerifyError> {
         let symbols = image.symbols().iter();
         let mut own = symbols.filter(|s| s.place == SymbolPlace::Section(section) && !s.name.is_empty());
         let base = own.find_map(|symbol| {
             let value = self.guest.module_symbol(module.name, symbol.name)?;
             Some(value.wrapping_sub(symbol.value))
         });
-        base.unwrap_or(0)
+        let shown = || Unlisted::percpu_base(image, &self.profile, placement, self.guest, module, section);
+        Ok(match base {
+            Some(base) => base,
+            None => shown()?.unwrap_or(0),
+        })
     }
 }
 

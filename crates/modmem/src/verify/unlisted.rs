@@ -122,6 +122,40 @@ impl Unlisted {
         Ok(())
     }
 
+    /// Where a module's percpu data begins, by what refers to it in the guest's memory of the module: its symbols are in no
+    /// list either. It lies behind the kernel's own, in the part of it that is kept for modules.
+    pub(super) fn percpu_base(
+        image: &Image<'_>,
+        profile: &Profile,
+        placement: &Placement<GivenBlock>,
+        guest: &dyn Guest,
+        module: &GuestModule<'_>,
+        section: usize,
+    ) -> Result<Option<u64>, VerifyError> {
+        let Some(data) = guest.kernel_data().filter(|_| !profile.switches.kallsyms_all) else {
+            return Ok(None);
+        };
+        let place = Places { image, placement, guest, module, labels: HashMap::default() };
+        let relocations = image.machine().relocations()?;
+        let mut sights = Vec::new();
+        for table in image.relocations() {
+            for (index, mut relocation) in (0..).zip(table.iter()) {
+                let symbol = image.symbols().get(relocation.symbol as usize);
+                let symbol = symbol.filter(|symbol| symbol.place == SymbolPlace::Section(section));
+                let Some((symbol, kind)) = symbol.zip(relocations.get(relocation.kind)) else { continue };
+                // All symbols of the section are as far from its start as they say.
+                relocation.addend = relocation.addend.wrapping_add(symbol.value as i64);
+                if let Some(sight) = place.sight(&table, index, &relocation, kind) {
+                    sights.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
+                    sights.push(sight);
+                }
+            }
+        }
+        let shown = agreed(&sights, &(data.start..data.end + profile.percpu_reserve))?;
+        // What only memory that is gone refers to may lie anywhere.
+        Ok(shown.map(|shown| shown.address).or_else(|| sights.is_empty().then_some(data.start.0)))
+    }
+
     /// Marks the places of such symbols: as they must be if the address is right.
     pub(super) fn mark(&self, subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
         if self.shown.is_empty() {

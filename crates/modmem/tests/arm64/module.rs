@@ -88,9 +88,23 @@ impl Module {
         profile: &Profile,
         symbols: &[(&'static str, u64)],
     ) -> Result<Loaded, LoadError> {
+        self.load_behind(profile, symbols, 0)
+    }
+
+    /// Loads it into a kernel whose own percpu data ends there.
+    pub(crate) fn load_with_percpu(&self, profile: &Profile, percpu_end: u64) -> Result<Loaded, LoadError> {
+        self.load_behind(profile, &[], percpu_end)
+    }
+
+    fn load_behind(
+        &self,
+        profile: &Profile,
+        symbols: &[(&'static str, u64)],
+        percpu_end: u64,
+    ) -> Result<Loaded, LoadError> {
         let file = self.build();
         let image = Image::parse(&file).unwrap_or_else(|error| panic!("{error}"));
-        let mut modules = Modules::new(profile, 0);
+        let mut modules = Modules::new(profile, percpu_end);
         let export = |&(name, value)| {
             let namespace = Name::default();
             Export { name: Name::from(name), value, gpl_only: false, crc: None, namespace }

@@ -105,3 +105,21 @@ fn a_kernel_that_lists_its_variables_lists_all_of_them() {
     unknown.data = None;
     assert!(unknown.refused(&loaded, &functions_alone()).contains("nobody exports it"));
 }
+
+#[test]
+fn percpu_data_begins_where_all_that_refers_to_it_says() {
+    let (adrp, add) = (0x9000_0000_u32, 0x9100_0000);
+    let words = [adrp, add, adrp, add];
+    let mut module = Module::new(words.iter().flat_map(|word| word.to_le_bytes()).collect());
+    let section = module.section(".data..percpu", ALLOC | WRITE, 8, vec![0; 64]);
+    let own = module.symbol("own", section, 16);
+    let pair = |at, addend| [(at, own, ADRP, addend), (at + 4, own, ADD_LO12, addend)];
+    module.relocate(1, &[pair(0, 0), pair(8, 8)].concat());
+    let base = DATA.end + 0x40;
+    let loaded = module.load_with_percpu(&functions_alone(), base).unwrap();
+    let mut guest = Guest::with(&loaded);
+    guest.data = Some(DATA);
+    clean(&guest.verify(&loaded, &functions_alone()));
+    guest.put(TEXT + 12, &(loaded.words(".text")[3] ^ 1 << 12).to_le_bytes());
+    assert!(blames(&guest.verify(&loaded, &functions_alone()), TEXT + 12));
+}
