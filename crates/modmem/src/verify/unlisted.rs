@@ -77,9 +77,8 @@ impl Unlisted {
         module: &GuestModule<'_>,
         scope: &impl Symbols,
     ) -> Result<(), VerifyError> {
-        let Some(data) = guest.kernel_data().filter(|_| !profile.switches.kallsyms_all) else {
-            return Ok(());
-        };
+        let is_needed = !profile.switches.kallsyms_all;
+        let Some(data) = is_needed.then(|| guest.kernel_data()).flatten() else { return Ok(()) };
         let mut place = Places { image, placement, guest, module, labels: HashMap::default() };
         let mut sights: HashMap<u32, Vec<Sight>, FixedState> = HashMap::default();
         let undefined = (1..).zip(image.symbols().iter().skip(1));
@@ -132,9 +131,8 @@ impl Unlisted {
         module: &GuestModule<'_>,
         section: usize,
     ) -> Result<Option<u64>, VerifyError> {
-        let Some(data) = guest.kernel_data().filter(|_| !profile.switches.kallsyms_all) else {
-            return Ok(None);
-        };
+        let is_needed = !profile.switches.kallsyms_all;
+        let Some(data) = is_needed.then(|| guest.kernel_data()).flatten() else { return Ok(None) };
         let place = Places { image, placement, guest, module, labels: HashMap::default() };
         let relocations = image.machine().relocations()?;
         let mut sights = Vec::new();

@@ -72,7 +72,9 @@ impl Survey {
         let contradictory = snapshot.contradictory_areas.iter();
         let contradictory = contradictory.filter(|area| snapshot.area(area.range.start) != Some(*area));
         let listed = snapshot.areas.iter().chain(contradictory);
-        let listed = listed.filter(|area| is_asked_for(snapshot, profile, &ranges, area));
+        let kernel = snapshot.kernel_range();
+        let listed = listed.filter(|area| !kernel.contains(&area.range.start));
+        let listed = listed.filter(|area| is_asked_for(profile, &ranges, area));
         let listed = listed.filter(|area| !is_scanned(area.range.start));
         pieces.extend(listed.map(|area| Piece {
             range: area.range.start..end_of_pages(area, profile.page_size),
@@ -126,9 +128,9 @@ fn scanned_pieces(snapshot: &Snapshot, profile: &Profile, ranges: &[Range<u64>])
 
 /// Whether an area is where modules lie, or was asked for by who allocates for them. Elsewhere the loader allocates what
 /// it needs for a moment, or for its own lists.
-fn is_asked_for(snapshot: &Snapshot, profile: &Profile, ranges: &[Range<u64>], area: &Area) -> bool {
+fn is_asked_for(profile: &Profile, ranges: &[Range<u64>], area: &Area) -> bool {
     let start = area.range.start;
-    if area.is_freed() || snapshot.kernel_range().contains(&start) {
+    if area.is_freed() {
         return false;
     }
     let asked =
