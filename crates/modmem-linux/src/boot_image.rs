@@ -41,8 +41,8 @@ pub(crate) fn find(root: &Path, release: &str) -> Option<PathBuf> {
     paths.find(|path| release_in(path).as_deref() == Some(release))
 }
 
-/// A file by its path in a root file system: links are followed as if that root were mounted as `/`. An absolute one in
-/// an unpacked root would otherwise lead to a file of the machine that we run on.
+/// A file by its path in a root file system: absolute links are followed as if that root were mounted as `/`. In an
+/// unpacked root they would otherwise lead to files of the machine that we run on.
 pub(crate) fn within(root: &Path, path: &Path) -> Option<PathBuf> {
     let mut path = path.to_path_buf();
     for _ in 0..MAX_LINKS {

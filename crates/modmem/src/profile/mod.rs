@@ -145,7 +145,7 @@ impl fmt::Display for ProfileError {
             }
             ProfileError::TooOld(version) => write!(
                 f,
-                "Linux {version} is older than 5.10, the oldest whose module memory modmem models (5.10, 6.1, 6.12 and 7.2 are proven)"
+                "Linux {version} is older than 5.10, the oldest whose module memory modmem models (6.1, 6.12 and 7.2 are proven)"
             ),
             ProfileError::Machine(machine) => machine.fmt(f),
         }

@@ -32,7 +32,6 @@ impl Architecture for X86_64 {
     type Stubs = NoStubs;
 
     const PROVEN: &'static [KernelVersion] = &[
-        KernelVersion::new(5, 10),
         KernelVersion::new(6, 1),
         KernelVersion::new(6, 12),
         KernelVersion::new(6, 16),
