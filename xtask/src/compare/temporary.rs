@@ -3,7 +3,7 @@
 //! While a module's init has not returned, its whole symbol table is shown. What lies in sections that are read and not
 //! kept (`.modinfo`, `__versions`, those for debuggers) has the address where the kernel has its temporary copy of the
 //! file (main.c:rewrite_section_headers); modmem, which has no such copy, shows the place in the section. The copy of a
-//! module is in one piece: one base must make all of these symbols equal.
+//! module is in one piece: one base must make all of these symbols equal. A livepatch keeps its whole table for good.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -34,9 +34,8 @@ struct Copy {
 impl<'o> TemporaryCopies<'o> {
     pub(super) fn of(oracle: &'o Oracle) -> Result<TemporaryCopies<'o>> {
         let profile = oracle.profile()?;
-        let coming = oracle.modinfo.iter().filter(|(_, values)| values.ends_with("state=coming"));
         let mut copies = HashMap::new();
-        for (name, _) in coming {
+        for (name, _) in oracle.modinfo.iter().filter(|(_, values)| shows_all_symbols(values)) {
             let file = oracle.files.get(name).with_context(|| format!("{name}: no file"))?;
             let image = Image::parse(file).with_context(|| name.clone())?;
             let layout = Layout::of(&image, &profile).with_context(|| name.clone())?;
@@ -71,6 +70,12 @@ impl<'o> TemporaryCopies<'o> {
         };
         place().unwrap_or_else(|| line.to_owned())
     }
+}
+
+/// Whether a module with this line of values shows all of its symbols: while it comes, and as a livepatch (taint K).
+fn shows_all_symbols(values: &str) -> bool {
+    let mut taints = values.split(' ').filter_map(|word| word.strip_prefix("taint="));
+    values.ends_with("state=coming") || taints.any(|letters| letters.contains('K'))
 }
 
 /// The one base at a page's beginning with which all lines about these symbols can be.

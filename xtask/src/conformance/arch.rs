@@ -22,7 +22,7 @@ pub(super) struct Arch {
     pub(super) words: &'static [(&'static str, u64)],
     /// References that a running kernel holds on modules and that loading does not make: an instance of the algorithm
     /// that the init function of `libcrc32c` takes, the control sockets that `sctp` opens for itself, the mount that
-    /// `configfs` is pinned by once somebody has a folder in it.
+    /// `configfs` is pinned by once somebody has a folder in it, and the livepatch that is in force.
     pub(super) held: Held<'static>,
     /// Bytes of a jump label's key: a counter, and a pointer behind it.
     pub(super) key: u64,
@@ -106,7 +106,7 @@ pub(super) static AMD64: Arch = Arch {
     recorder: Recorder::Modmem,
     disk: PCI_MODULES,
     words: &[],
-    held: &[("crc32c_intel", 1), ("sctp", 2), ("configfs", 1)],
+    held: &[("crc32c_intel", 1), ("sctp", 2), ("configfs", 1), ("modmem_livepatch", 1)],
     key: 16,
 };
 
