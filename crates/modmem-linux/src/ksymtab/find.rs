@@ -57,14 +57,15 @@ fn places(bytes: Bytes<'_>, run: Range<usize>) -> Option<Places> {
     let strings = names().map(|(at, _)| at).min()?;
     // Where names begin again, the second table does.
     let pairs = names().zip(names().skip(1));
-    let order = |(a, b): &((usize, &[u8]), (usize, &[u8]))| a.1.cmp(b.1);
+    type Named<'n> = (usize, &'n [u8]);
+    let order = |(a, b): &(Named<'_>, Named<'_>)| a.1.cmp(b.1);
     let mut breaks = (1..).zip(pairs.map(|pair| order(&pair))).filter(|(_, order)| *order != Ordering::Less);
     let split = breaks.next().map(|(at, _)| at);
     if breaks.next().is_some() {
         return None;
     }
     let middle = run.start + split.unwrap_or(count) * ENTRY;
-    let gpl = (middle < run.end).then(|| middle..run.end);
+    let gpl = (middle < run.end).then_some(middle..run.end);
     // Checksums fill what is between the tables and the names, but for what aligns them.
     let has_crcs = strings.checked_sub(run.end + 4 * count).is_some_and(|gap| gap <= GAP);
     let plain_count = (middle - run.start) / ENTRY;

@@ -52,7 +52,7 @@ impl State {
     /// the chore where a kernel lacks or refuses what is asked for, and where something differs.
     pub(super) fn boot(&self, name: String, gates: bool) -> Result<&'static Boot> {
         let setup = actions::script(&self.actions)?;
-        let modules: Vec<&str> = self.modules.iter().map(|name| &*leaked(name.clone())).collect();
+        let modules: Vec<&str> = self.modules.iter().map(|name| leaked(name.clone())).collect();
         Ok(Box::leak(Box::new(Boot {
             name: leaked(name),
             about: leaked(self.to_string()),

@@ -112,8 +112,9 @@ impl Kcore {
             for (at, page) in (record.address..).step_by(PAGE).zip(record.bytes.chunks(PAGE)) {
                 let range = at..at + page.len() as u64;
                 let again = &mut again[..page.len()];
-                let offset = self.offset(&range);
-                if !offset.is_some_and(|offset| self.read_at(offset, again).is_ok()) || again != page {
+                if self.offset(&range).is_none_or(|offset| self.read_at(offset, again).is_err())
+                    || again != page
+                {
                     changed.push(range);
                 }
             }

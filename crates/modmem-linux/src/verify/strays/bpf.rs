@@ -35,12 +35,11 @@ fn is_program(bytes: &[u8]) -> bool {
     let code = &bytes[start..];
     let code = code.strip_prefix(&ENDBR).unwrap_or(code);
     // A NOP, or a call or jump to a trampoline that somebody attached.
-    let Some(code) = code.strip_prefix(&NOP5).or_else(|| match code {
+    let attached = match code {
         [0xe8 | 0xe9, _, _, _, _, rest @ ..] => Some(rest),
         _ => None,
-    }) else {
-        return false;
     };
+    let Some(code) = code.strip_prefix(&NOP5).or(attached) else { return false };
     let prologue = &code[..code.len().min(PROLOGUE)];
     start >= IMAGE && prologue.windows(FRAME.len()).any(|window| window == FRAME)
 }
