@@ -58,11 +58,6 @@ fn sample() -> Snapshot {
         ])
         .unwrap()
         .with_scanned(std::iter::once(0xffff_ffff_c000_0000..0xffff_ffff_ff00_0000)),
-        contradictory_areas: vec![Area {
-            range: 0xffff_ffff_c000_2000..0xffff_ffff_c000_4000,
-            caller: "unpurged".into(),
-            rest: "unpurged vm_area".into(),
-        }],
         torn: std::iter::once(0xffff_ffff_c000_1000..0xffff_ffff_c000_2000).collect(),
         kprobes: Some(vec![Kprobe {
             address: 0xffff_ffff_c000_1004,
