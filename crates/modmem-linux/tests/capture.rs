@@ -150,7 +150,7 @@ fn a_machine_s_snapshot_holds_what_is_mapped_for_modules_the_words_that_decide_a
         (MODULES + 0x8000, 0x1000),
     ];
     assert_eq!(records(&snapshot), expected, "{:x?}", records(&snapshot));
-    assert_eq!(snapshot.memory.scanned(), [MODULES..MODULES + 0x10000]);
+    assert_eq!(snapshot.memory.scanned(), std::slice::from_ref(&(MODULES..MODULES + 0x10000)));
     assert_eq!(snapshot.torn, []);
     assert_eq!(snapshot.memory.bytes(TEXT, 2), Some(&[0x90; 2][..]));
     let mut file = Vec::new();
@@ -179,7 +179,7 @@ fn where_areas_are_hashed_all_that_is_mapped_is_read_and_nothing_is_missed() {
     fs::File::options().write(true).open(&core).unwrap().set_len(length).unwrap();
     let snapshot = Snapshot::capture(machine.path()).unwrap();
     assert_eq!(snapshot.missing, [""; 0]);
-    assert_eq!(snapshot.memory.scanned(), [MODULES..0xffff_ffff_ff00_0000]);
+    assert_eq!(snapshot.memory.scanned(), std::slice::from_ref(&(MODULES..0xffff_ffff_ff00_0000)));
     let modules = records(&snapshot).into_iter().filter(|(address, _)| *address >= MODULES);
     let expected = [(TEXT, 0x2000), (RODATA, 0x1000), (MODULES + 0x8000, 0x1000)];
     assert_eq!(modules.collect::<Vec<_>>(), expected);

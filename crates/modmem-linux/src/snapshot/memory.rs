@@ -308,7 +308,7 @@ mod tests {
     fn what_was_read_throughout_holds_zeros_where_no_record_is() {
         let memory = read(b"1000 4\nwxyz1008 2\nab").unwrap();
         let memory = memory.with_scanned([0x1004..0x1009, 0x1009..0x1010, 0x3000..0x3000]);
-        assert_eq!(memory.scanned(), [0x1004..0x1010]);
+        assert_eq!(memory.scanned(), std::slice::from_ref(&(0x1004..0x1010)));
         let mut bytes = [1; 16];
         assert_eq!(memory.copy(0x1000, &mut bytes), Some(()));
         assert_eq!(&bytes, b"wxyz\0\0\0\0ab\0\0\0\0\0\0");

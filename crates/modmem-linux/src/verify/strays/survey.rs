@@ -180,20 +180,22 @@ mod tests {
     #[test]
     fn without_lists_all_that_is_mapped_is_a_piece_and_what_was_not_read_is_unseen() {
         let profile = Profile::named("6.12").unwrap();
-        let survey = Survey::of(&snapshot(Vec::new(), &[START..END]), &profile);
+        let survey = Survey::of(&snapshot(Vec::new(), std::slice::from_ref(&(START..END))), &profile);
         assert_eq!(pieces(&survey), [(0, 0x2000, ""), (0x4000, 0x7000, "")]);
         assert_eq!(survey.unseen, []);
-        let survey = Survey::of(&snapshot(Vec::new(), &[START..START + 0x5000]), &profile);
-        assert_eq!(survey.unseen, [START + 0x5000..END]);
+        let survey =
+            Survey::of(&snapshot(Vec::new(), std::slice::from_ref(&(START..START + 0x5000))), &profile);
+        assert_eq!(survey.unseen, std::slice::from_ref(&(START + 0x5000..END)));
         let survey = Survey::of(&snapshot(Vec::new(), &[]), &profile);
-        assert_eq!((survey.pieces.len(), survey.unseen), (0, vec![START..END]));
+        assert_eq!(survey.pieces, []);
+        assert_eq!(survey.unseen, std::slice::from_ref(&(START..END)));
     }
 
     #[test]
     fn areas_cut_what_is_mapped_and_name_who_asked_but_hide_nothing() {
         let profile = Profile::named("6.12").unwrap();
         let areas = vec![area(START + 0x5000, 1, "load_module")];
-        let survey = Survey::of(&snapshot(areas.clone(), &[START..END]), &profile);
+        let survey = Survey::of(&snapshot(areas.clone(), std::slice::from_ref(&(START..END))), &profile);
         let expected = [
             (0, 0x2000, ""),
             (0x4000, 0x5000, ""),
