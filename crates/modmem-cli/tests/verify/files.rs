@@ -59,6 +59,11 @@ fn machine(name: &str) -> PathBuf {
     folder
 }
 
+/// A report whose paragraphs are lines.
+fn unwrapped(text: &str) -> String {
+    text.replace("\n    ", " ")
+}
+
 fn words<'w>(snapshot: &'w Path, kernel: &'w Path, more: &[&'w str]) -> Vec<&'w str> {
     [&[snapshot.to_str().unwrap(), "--kernel", kernel.to_str().unwrap()], more].concat()
 }
@@ -67,7 +72,8 @@ fn words<'w>(snapshot: &'w Path, kernel: &'w Path, more: &[&'w str]) -> Vec<&'w 
 fn a_module_that_the_kernel_has_not_is_taken_from_a_file_or_a_folder() {
     let (snapshot, kernel) = (machine("given"), kernel("given_kernel"));
     let text = run(&words(&snapshot, &kernel, &[]), 1);
-    assert_lines(&text, &["has no such module: sample_vendor", "1 module without a file", "by --modules."]);
+    assert!(unwrapped(&text).contains("has no such module: sample_vendor"), "{text}");
+    assert_lines(&text, &["1 module without a file", "by --modules."]);
     let given = folder("given_file");
     // Under another name, and compressed: the file says itself which module it is.
     let file = given.join("vendor-1.2.ko.zst");
@@ -93,7 +99,7 @@ fn a_module_that_the_kernel_has_not_is_taken_from_a_file_or_a_folder() {
     assert!(text.contains("given by hand"), "{text}");
     // And without any kernel, these alone.
     let text = run(&[snapshot.to_str().unwrap(), "--modules", dkms.to_str().unwrap()], 1);
-    assert_lines(&text, &["NOT VERIFIED, of 5 modules: 4 modules without a file"]);
+    assert!(text.contains("4 modules without a file"), "{text}");
 }
 
 #[test]
@@ -177,7 +183,7 @@ fn a_file_by_hand_takes_no_module_from_the_kernel_s_package() {
     let snapshot = machine("forged");
     let text =
         run(&[snapshot.to_str().unwrap(), "--kernel", "sample", "--modules", given.to_str().unwrap()], 0);
-    assert!(text.contains("not used, as the kernel's files have this build of it"), "{text}");
+    assert!(unwrapped(&text).contains("not used, as the kernel's files have this build of it"), "{text}");
 }
 
 #[test]
@@ -198,11 +204,7 @@ fn what_is_no_module_is_an_error_that_says_what_to_do() {
     let module = Path::new(ROOT).join(VENDOR);
     let error = run(&[snapshot.to_str().unwrap(), "--kernel", module.to_str().unwrap()], 2);
     assert!(error.contains("modmem verify --modules"), "{error}");
-    let other = Path::new(ROOT).join("kernel/fs");
-    let unused = fs::read_dir(other).into_iter().flatten().flatten().find(|e| e.path().extension().is_some());
-    if let Some(unused) = unused {
-        let path = unused.path();
-        let text = run(&words(&snapshot, &kernel, &["--modules", path.to_str().unwrap()]), 1);
-        assert!(text.contains("is loaded"), "{text}");
-    }
+    let unused = Path::new(ROOT).join("kernel/fs/sample/sample_fs.ko");
+    let text = run(&words(&snapshot, &kernel, &["--modules", unused.to_str().unwrap()]), 1);
+    assert!(unwrapped(&text).contains("not used, as no module sample_fs is loaded"), "{text}");
 }
