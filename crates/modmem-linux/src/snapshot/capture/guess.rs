@@ -86,12 +86,11 @@ mod tests {
         assert!(found.iter().map(|range| range.start).eq(expected), "{found:x?}");
     }
 
+    // A library that others build needs no build script for a test: this one is always ignored, and the gate asks for it.
     #[test]
+    #[ignore = "needs recorded kernels: MODMEM_ORACLE=DIR cargo test -p modmem-linux --lib -- --ignored"]
     fn the_memory_of_recorded_kernels_is_found_without_their_areas() {
-        let Some(root) = std::env::var_os("MODMEM_ORACLE") else {
-            eprintln!("SKIPPED: MODMEM_ORACLE is not set, so no memory is looked for in recorded kernels");
-            return;
-        };
+        let root = std::env::var_os("MODMEM_ORACLE").expect("MODMEM_ORACLE");
         for name in ["amd64-6.1", "amd64-6.12", "amd64-7.2"] {
             let snapshot = Snapshot::open(std::path::Path::new(&root).join(name)).unwrap();
             let mut bytes = [0; 4096];
