@@ -76,7 +76,7 @@ pub fn run(words: &[&str]) -> Result<Counts> {
                 println!("conformance: {}: {} after {seconds} s: {error:#}", boot.name, outcome.word())
             }
         }
-        if boot.drawn {
+        if boot.drawn && !options.snapshot_only {
             states::report(boot, outcome, result.as_ref().ok(), seconds, &bench.folder(boot, &options))?;
         }
         counts.add(outcome);
