@@ -76,6 +76,11 @@ pub(crate) trait Architecture {
         false
     }
 
+    /// Bytes of `struct bug_entry` with relative pointers: with a format (HAVE_ARCH_BUG_FORMAT) four more.
+    fn bug_entry(_version: KernelVersion) -> u64 {
+        12
+    }
+
     /// Moves the ranges as a random number of KASLR's does: here everything behind their start.
     fn shift(ranges: &mut Ranges, bytes: u64) {
         for range in [&mut ranges.text, &mut ranges.data] {

@@ -1,7 +1,7 @@
 //! What kernels of different versions do to code and tables after relocation.
 
 use super::KernelVersion;
-use crate::arch::Machine;
+use crate::arch::{Architecture, Machine, with_machine};
 
 /// How alternatives are applied (arch/x86/kernel/alternative.c:apply_alternatives).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,12 +172,7 @@ impl Patching {
             },
             exception_handlers: before(5, 17),
             s390_stack_protector: !before(6, 19),
-            // HAVE_ARCH_BUG_FORMAT; all others have 12.
-            bug_entry: match machine {
-                Machine::X86_64 if !before(6, 19) => 16,
-                Machine::S390 if !before(7, 0) => 16,
-                _ => 12,
-            },
+            bug_entry: with_machine!(machine, A => A::bug_entry(version)).unwrap_or(12),
         }
     }
 }

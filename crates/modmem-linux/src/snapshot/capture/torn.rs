@@ -12,10 +12,9 @@ pub(super) fn other_than_data(snapshot: &Snapshot, changed: Vec<Range<u64>>) -> 
     let modules = snapshot.modules.iter();
     let sections = modules.flat_map(|module| {
         module.present_sections(&snapshot.machine).map(|section| {
-            let is_data = matches!(
-                kind_of_section(&section.name),
-                Some(MemoryKind::Data | MemoryKind::InitData | MemoryKind::InitRoData)
-            );
+            // What some kernels seal and others write to lies with what it is sealed or written with.
+            let kind = kind_of_section(&section.name).unwrap_or(MemoryKind::Data);
+            let is_data = matches!(kind, MemoryKind::Data | MemoryKind::InitData | MemoryKind::InitRoData);
             (section.address, is_data, module.size)
         })
     });
@@ -42,11 +41,17 @@ mod tests {
     #[test]
     fn changes_count_but_in_pages_of_data() {
         let section = |name: &str, address| SectionAddress { name: name.into(), address };
-        let sections = vec![section(".text", 0x1000), section(".data", 0x4000), section(".bss", 0x5080)];
-        let module = ModuleRecord { size: 0x8000, sections, ..ModuleRecord::default() };
+        let tables =
+            [(".static_call_sites", 0x4f11), (".static_call_sites", 0x8010), ("__jump_table", 0x8800)];
+        let mut sections = vec![section(".text", 0x1000), section(".data", 0x4000), section(".bss", 0x5080)];
+        sections.extend(tables.map(|(name, address)| section(name, address)));
+        let module = ModuleRecord { size: 0x9000, sections, ..ModuleRecord::default() };
         let snapshot = Snapshot { modules: vec![module], ..Snapshot::default() };
         let pages = |starts: &[u64]| starts.iter().map(|start| *start..start + 0x1000).collect::<Vec<_>>();
-        let torn = other_than_data(&snapshot, pages(&[0x0, 0x1000, 0x2000, 0x4000, 0x5000, 0x6000, 0x20000]));
-        assert_eq!(torn, pages(&[0x0, 0x1000, 0x2000, 0x20000]));
+        let torn = other_than_data(
+            &snapshot,
+            pages(&[0x0, 0x1000, 0x2000, 0x4000, 0x5000, 0x6000, 0x8000, 0x20000]),
+        );
+        assert_eq!(torn, pages(&[0x0, 0x1000, 0x2000, 0x8000, 0x20000]));
     }
 }

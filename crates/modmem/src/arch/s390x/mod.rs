@@ -43,6 +43,10 @@ impl Architecture for S390x {
         Switches { prel32: false, ..Switches::debian() }
     }
 
+    fn bug_entry(version: KernelVersion) -> u64 {
+        if version < KernelVersion::new(7, 0) { 12 } else { 16 }
+    }
+
     fn setup(version: KernelVersion, config: Option<&KernelConfig<'_>>, place: Option<KernelPlace>) -> Setup {
         ranges::setup(version, config, place)
     }

@@ -46,6 +46,10 @@ impl Architecture for X86_64 {
         Switches { modversions: version < KernelVersion::new(6, 15), ..Switches::debian() }
     }
 
+    fn bug_entry(version: KernelVersion) -> u64 {
+        if version < KernelVersion::new(6, 19) { 12 } else { 16 }
+    }
+
     fn setup(version: KernelVersion, config: Option<&KernelConfig<'_>>, _: Option<KernelPlace>) -> Setup {
         ranges::setup(version, config)
     }
