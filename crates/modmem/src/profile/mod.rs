@@ -143,10 +143,9 @@ impl fmt::Display for ProfileError {
             ProfileError::NotAVersion(text) => {
                 write!(f, "\"{text}\" is no kernel version; one looks like 6.12 or 6.12.117+deb12-amd64")
             }
-            ProfileError::TooOld(version) => write!(
-                f,
-                "Linux {version} is older than 5.10, the oldest whose module memory modmem models (6.1, 6.12 and 7.2 are proven)"
-            ),
+            ProfileError::TooOld(version) => {
+                write!(f, "Linux {version} is older than 5.10, the oldest whose module memory modmem models")
+            }
             ProfileError::Machine(machine) => machine.fmt(f),
         }
     }

@@ -34,7 +34,8 @@ impl Architecture for Arm64 {
     type Stubs = stubs::Plts;
     const STATES: &'static [MachineState] = &[MachineState { erratum_843419: true, expolines: false }];
 
-    const PROVEN: &'static [KernelVersion] = &[KernelVersion::new(6, 12)];
+    const PROVEN: &'static [KernelVersion] =
+        &[KernelVersion::new(6, 1), KernelVersion::new(6, 12), KernelVersion::new(7, 3)];
 
     fn switches(_: KernelVersion) -> Switches {
         Switches::debian()
