@@ -1,7 +1,9 @@
 //! States by random: a kernel, a machine, a command line, settings, modules and what is done with them, in one line that
 //! says everything that is needed to boot it again.
 //!
-//!     kernel=debian:6.12 cpu=EPYC-Milan cpus=2 append=preempt=full+pti=on kptr=1 actions=instance+reload modules=ext4+xfs waits=yes
+//! ```text
+//! kernel=debian:6.12 cpu=EPYC-Milan cpus=2 append=preempt=full+pti=on kptr=1 actions=instance+reload modules=ext4+xfs waits=yes
+//! ```
 //!
 //! A seed is one line as long as nobody changes what is drawn from; the line stays the same state.
 
