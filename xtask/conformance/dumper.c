@@ -30,7 +30,7 @@ struct word {
 
 /* Functions that ask for module memory, or parts of their names: the loader's, and those that make trampolines. */
 static const char *const callers[] = { "module_alloc", "execmem", "load_module", "move_module", "layout_and_allocate",
-				       "module_finalize" };
+				       "module_finalize", "ftrace_plt_init" };
 
 static struct range *ranges;
 static size_t range_count;

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use modmem::profile::KernelConfig;
 use modmem::verify::NotCompared;
+use modmem_linux::Kernel;
 use modmem_linux::snapshot::Snapshot;
-use modmem_linux::verify::{self, Outcome};
+use modmem_linux::verify::{self, KernelExports, Outcome};
 
 use super::boots::Boot;
 use crate::compare::{Differences, Held, layouts, views};
@@ -76,6 +78,7 @@ pub(super) fn check(
     boot: &Boot,
     folder: &Path,
     files: &BTreeMap<String, Vec<u8>>,
+    kernel: &Kernel,
     config: &str,
 ) -> Result<Findings> {
     if folder.join(SNAPSHOT).exists() || folder.join("snapshot.status").exists() {
@@ -88,7 +91,7 @@ pub(super) fn check(
     // One that cannot be made at all is a difference, and the others are still worth having.
     let compared = layout(&oracle, &mut findings);
     findings.attempted("layout", compared);
-    let compared = bytes(&snapshot, files, &mut findings);
+    let compared = bytes(&snapshot, files, exports(kernel, config, &snapshot), &mut findings);
     findings.attempted("bytes", compared);
     // Percpu data begins behind the kernel's own, and modules refer to its variables.
     if !oracle.symbols.contains_key("__per_cpu_end") {
@@ -135,13 +138,22 @@ pub(super) fn snapshot(folder: &Path) -> Result<Snapshot> {
     Ok(Snapshot::open(&path)?)
 }
 
+/// What the kernel's files say that it exports, where its own list has functions alone: as `modmem verify --kernel` has it.
+fn exports(kernel: &Kernel, config: &str, snapshot: &Snapshot) -> Option<KernelExports> {
+    if KernelConfig::parse(config).is_set("KALLSYMS_ALL") {
+        return None;
+    }
+    KernelExports::of(&snapshot.symbols, &kernel.symbols(None).ok()?.symbols)
+}
+
 /// Verifies a snapshot: whatever is not explained is a difference.
 pub(super) fn bytes(
     snapshot: &Snapshot,
     files: &BTreeMap<String, Vec<u8>>,
+    exports: Option<KernelExports>,
     findings: &mut Findings,
 ) -> Result<()> {
-    let options = verify::Options { listed_kprobes: true, ..verify::Options::default() };
+    let options = verify::Options { listed_kprobes: true, exports, ..verify::Options::default() };
     let verification = verify::verify(snapshot, &options, &mut |name| Ok(files.get(name).cloned()))?;
     let total = verification.total();
     let mut differences = Differences::default();

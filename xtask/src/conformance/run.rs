@@ -217,7 +217,7 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
         let recorded = folder.join(moment);
         let findings = match boot.refuses {
             Some(why) => checks::refusal(&recorded, why)?,
-            None => checks::check(boot, &recorded, &files, &config)?,
+            None => checks::check(boot, &recorded, &files, &kernel, &config)?,
         };
         if *moment == MOMENTS[0]
             && boot.refuses.is_none()

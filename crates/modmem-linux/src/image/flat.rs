@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     Error, KernelSymbol,
-    ksymtab::{self, Section, Tables, find::find},
+    ksymtab::{
+        self, Section, Tables,
+        find::{Fields, find},
+    },
 };
 
 /// Symbols that say where the parts are.
@@ -217,7 +220,7 @@ impl Flat {
         let gpl_crcs = section("__kcrctab_gpl", "__start___kcrctab_gpl", "__stop___kcrctab_gpl")?;
         let flags = section("__kflagstab", "__start___kflagstab", "__stop___kflagstab")?;
         if plain.is_none() && gpl.is_none() {
-            return self.unlisted_symbols(file, &map);
+            return self.unlisted_symbols(file, &map, &relative);
         }
         // The linker puts the names behind the tables, and nothing says where they end.
         let tables = [&plain, &gpl, &crcs, &gpl_crcs, &flags];
@@ -231,17 +234,28 @@ impl Flat {
 
     /// The same where the kernel lists functions alone (CONFIG_KALLSYMS_ALL is off): its tables are found by what they look
     /// like, and must say of functions what the list does.
-    fn unlisted_symbols(&self, file: &str, map: &Map) -> Result<Vec<KernelSymbol>, Error> {
+    fn unlisted_symbols(
+        &self,
+        file: &str,
+        map: &Map,
+        relative: &Relative,
+    ) -> Result<Vec<KernelSymbol>, Error> {
         let missing = || {
             let problem = "the kernel's own symbols do not tell where its exports are (CONFIG_KALLSYMS_ALL is off), and what \
                            looks like them is not to be found; give Module.symvers or a System.map with --symbols";
             Error::malformed(file, problem)
         };
-        let places = find(self.bytes()).ok_or_else(missing)?;
+        let mut bytes = Cow::Borrowed(&self.bytes[..]);
+        if !relative.is_empty() {
+            relative.apply(bytes.to_mut(), map.first, self.little, self.word);
+        }
+        let forms = [Fields::Offsets, Fields::Pointers { first: map.first }];
+        let places = forms.into_iter().find_map(|fields| find(self.bytes().with(&bytes), fields));
+        let places = places.ok_or_else(missing)?;
         let section = |name, range: &Range<usize>| Section {
             name,
             address: map.first.wrapping_add(range.start as u64),
-            data: Cow::Borrowed(self.bytes.get(range.clone()).unwrap_or_default()),
+            data: Cow::Borrowed(bytes.get(range.clone()).unwrap_or_default()),
         };
         let tables = Tables {
             plain: Some(section("__ksymtab", &places.plain)),

@@ -69,7 +69,12 @@ impl Guest for SnapshotGuest<'_> {
     }
 
     fn kernel_data(&self) -> Option<Range<RunAddr>> {
-        self.snapshot.kernel_place().map(|place| place.text_end..place.end)
+        let place = self.snapshot.kernel_place()?;
+        // Where neither a symbol nor an area tells the kernel's end, what it exports does, as far as that goes.
+        let is_told = place.end > place.text_end;
+        let exported =
+            self.exports.filter(|_| !is_told).and_then(|exports| exports.iter().map(|(_, at)| at).max());
+        Some(place.text_end..place.end.max(RunAddr(exported.unwrap_or(0))))
     }
 
     fn symbol_at(&self, address: RunAddr) -> Option<GuestSymbol<'_>> {

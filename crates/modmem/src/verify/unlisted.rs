@@ -101,7 +101,7 @@ impl Unlisted {
             for (index, relocation) in (0..).zip(table.iter()) {
                 let Some(sights) = sights.get_mut(&relocation.symbol) else { continue };
                 let kind = relocations.get(relocation.kind);
-                if let Some(sight) = kind.and_then(|kind| place.sight(&table, index, &relocation, kind)) {
+                if let Some(sight) = kind.and_then(|kind| place.sight(&table, index, &relocation, 0, kind)) {
                     sights.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
                     sights.push(sight);
                 }
@@ -137,13 +137,12 @@ impl Unlisted {
         let relocations = image.machine().relocations()?;
         let mut sights = Vec::new();
         for table in image.relocations() {
-            for (index, mut relocation) in (0..).zip(table.iter()) {
+            for (index, relocation) in (0..).zip(table.iter()) {
                 let symbol = image.symbols().get(relocation.symbol as usize);
                 let symbol = symbol.filter(|symbol| symbol.place == SymbolPlace::Section(section));
                 let Some((symbol, kind)) = symbol.zip(relocations.get(relocation.kind)) else { continue };
                 // All symbols of the section are as far from its start as they say.
-                relocation.addend = relocation.addend.wrapping_add(symbol.value as i64);
-                if let Some(sight) = place.sight(&table, index, &relocation, kind) {
+                if let Some(sight) = place.sight(&table, index, &relocation, symbol.value as i64, kind) {
                     sights.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
                     sights.push(sight);
                 }
@@ -222,6 +221,11 @@ fn agreed(sights: &[Sight], data: &Range<RunAddr>) -> Result<Option<Shown>, Veri
     Ok(best.map(|(address, places)| Shown { address, places }))
 }
 
+/// A distance of 33 bits.
+fn signed33(bits: u64) -> i64 {
+    (bits << 31) as i64 >> 31
+}
+
 /// Where a module's relocations went in the guest.
 struct Places<'p> {
     image: &'p Image<'p>,
@@ -263,16 +267,18 @@ impl Places<'_> {
         }
     }
 
+    /// What a place shows of what lies `before` its symbol.
     fn sight(
         &self,
         table: &RelocationSection<'_, '_>,
         index: usize,
         relocation: &Relocation,
+        before: i64,
         kind: &RelocationType,
     ) -> Option<Sight> {
         let target = table.target();
         let start = self.section(target.index())?;
-        let (offset, addend) = (relocation.offset, relocation.addend);
+        let (offset, addend) = (relocation.offset, relocation.addend.wrapping_add(before));
         if target.name() == LABELS {
             return self.label(table, index, relocation);
         }
@@ -291,9 +297,14 @@ impl Places<'_> {
                 let distance = if size == 4 { i64::from(bits as u32 as i32) as u64 } else { bits };
                 Some(Sight::Whole(at.0.wrapping_add(distance).wrapping_sub(addend as u64)))
             }
+            // The symbol's slot of the GOT holds its address.
+            Expression::GotEntryPlusAddendMinusPlace => {
+                let slot = at.0.wrapping_add_signed(signed33(bits)).wrapping_sub(relocation.addend as u64);
+                let address = self.number(RunAddr(slot), self.image.format().word())?;
+                Some(Sight::Whole(address.wrapping_sub(before as u64)))
+            }
             Expression::PageOfSymbolMinusPageOfPlace => {
-                // 33 bits, with a sign.
-                let distance = (bits << 31) as i64 >> 31;
+                let distance = signed33(bits);
                 Some(Sight::Page(addend, (at.0 & !0xfff).wrapping_add(distance as u64)))
             }
             Expression::SymbolPlusAddend if kind.field.parts().all(|part| part.from + part.count <= 12) => {

@@ -21,7 +21,7 @@ const MODULES: &[&str] = &[
 ];
 
 /// What kernels for clouds have of these.
-const CLOUD: &[&str] = &["ext4", "xfs", "btrfs", "bridge", "nf_tables", "nf_conntrack", "sctp", "nvme"];
+const CLOUD: &[&str] = &["xfs", "btrfs", "bridge", "nf_tables", "nf_conntrack", "sctp"];
 
 /// Pointers are signed by a quick algorithm: emulating the architecture's own takes most of the time.
 const MAX: &str = "max,pauth-impdef=on";
@@ -99,7 +99,7 @@ pub(super) const BOOTS: &[Boot] = &[
         cpus: 4,
         append: "",
         modules: CLOUD,
-        least: 20,
+        least: 10,
         ..DEFAULT
     },
     Boot {
@@ -168,7 +168,7 @@ pub(super) const BOOTS: &[Boot] = &[
         about: "arm64 7.3 for clouds",
         kernel: KernelFrom::Archive("debian:7.3:cloud-arm64"),
         modules: CLOUD,
-        least: 20,
+        least: 10,
         ..REPORT
     },
 ];

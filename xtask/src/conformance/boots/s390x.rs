@@ -54,7 +54,7 @@ pub(super) const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "s390x-6.1",
-        about: "s390x 6.1",
+        about: "s390x 6.1: lists functions alone, refers to variables through the GOT",
         kernel: KernelFrom::Archive("debian:6.1:s390x"),
         ..DEFAULT
     },

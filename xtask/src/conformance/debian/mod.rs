@@ -212,6 +212,6 @@ fn on_host(boot: &Boot, folder: &Path, kernel: &Kernel) -> Result<Findings> {
             files.insert(module.name.clone(), file.read()?);
         }
     }
-    checks::bytes(&snapshot, &files, &mut findings)?;
+    checks::bytes(&snapshot, &files, None, &mut findings)?;
     Ok(findings)
 }

@@ -8,7 +8,7 @@ use crate::{
     image::bytes::Bytes,
     ksymtab::{
         self, Section, Tables,
-        find::{Places, find},
+        find::{Fields, Places, find},
     },
     snapshot::{Snapshot, Symbol, SymbolTable},
     verify::KernelExports,
@@ -33,7 +33,9 @@ pub(super) fn completed(snapshot: &Snapshot, kcore: &mut Kcore) -> Option<Symbol
     let record = kcore.read_all(std::slice::from_ref(&(start..end))).into_iter().next()?;
     let little = kcore.is_little;
     let word = if kcore.is_64 { 8 } else { 4 };
-    let places = find(Bytes { data: &record.bytes, little, word })?;
+    let bytes = Bytes { data: &record.bytes, little, word };
+    let forms = [Fields::Offsets, Fields::Pointers { first: record.address }];
+    let places = forms.into_iter().find_map(|fields| find(bytes, fields))?;
     let tables = tables(&places, record.address, &record.bytes);
     let exported = ksymtab::symbols("/proc/kcore", &tables, little, word).ok()?;
     let exports = KernelExports::of(&snapshot.symbols, &exported)?;

@@ -147,8 +147,11 @@ fn contents(
     let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(first);
     let trampolines = || {
         let asked = s390::CALLERS.contains(&piece.caller.as_str()) || piece.caller.is_empty();
+        let is_s390_page = profile.machine == Machine::S390 && !is_shared;
         let is_s390 = profile.machine == Machine::S390 && asked;
-        (is_s390 && s390::are_trampolines(snapshot, gap, &bytes, places)).then_some("ftrace trampolines")
+        let shared = is_s390_page && s390::is_shared_part(&bytes);
+        let own = || is_s390 && s390::are_trampolines(snapshot, gap, &bytes, places);
+        (shared || own()).then_some("ftrace trampolines")
     };
     let listed = places.listed_in(gap).first().map(|listed| listed.owner);
     let known = listed.or_else(|| piece.by_caller()).or_else(trampolines);

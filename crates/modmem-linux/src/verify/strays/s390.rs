@@ -9,6 +9,18 @@ use crate::snapshot::Snapshot;
 /// Compilers put the second into the first.
 pub(super) const CALLERS: &[&str] = &["module_finalize", "module_alloc_ftrace_hotpatch_trampolines"];
 
+/// What the page holds that trampolines share before 6.4: `lmg %r0,%r1,2(%r1)` and a branch by register 1, or one that is executed (arch/s390/kernel/mcount.S).
+const SHARED: [&[u8]; 2] = [
+    &[0xeb, 0x01, 0x10, 0x02, 0x00, 0x04, 0x07, 0xf1],
+    &[0xeb, 0x01, 0x10, 0x02, 0x00, 0x04, 0xc6, 0x00, 0, 0, 0, 5, 0xa7, 0xf4, 0, 0, 0x07, 0xf1],
+];
+
+/// Whether a page holds what trampolines share and nothing else.
+pub(super) fn is_shared_part(bytes: &[u8]) -> bool {
+    let rest = SHARED.iter().find_map(|code| bytes.strip_prefix(*code));
+    rest.is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
+}
+
 /// Whether pages hold trampolines and nothing else: a branch to the kernel's shared part, where the function goes on, and
 /// who intercepts it.
 pub(super) fn are_trampolines(
@@ -20,7 +32,8 @@ pub(super) fn are_trampolines(
     const BRASL: [u8; 2] = [0xc0, 0x15];
     let kernel = |name: &str| snapshot.symbols.kernel(name);
     let shared = ["ftrace_shared_hotpatch_trampoline_br", "ftrace_shared_hotpatch_trampoline_exrl"];
-    let shared: Vec<u64> = shared.iter().filter_map(|name| kernel(name)).collect();
+    let copied = kernel("ftrace_plt_init").is_some();
+    let shared: Vec<u64> = shared.iter().filter_map(|name| kernel(name)).filter(|_| !copied).collect();
     let interceptors: Vec<u64> =
         ["ftrace_caller", "ftrace_regs_caller"].iter().filter_map(|name| kernel(name)).collect();
     let mut is_over = false;
@@ -46,6 +59,21 @@ pub(super) fn are_trampolines(
 mod tests {
     use super::*;
     use crate::snapshot::{Symbol, SymbolTable};
+
+    #[test]
+    fn the_page_that_trampolines_share_holds_that_code_and_nothing_else() {
+        for code in SHARED {
+            let mut page = vec![0; 4096];
+            page[..code.len()].copy_from_slice(code);
+            assert!(is_shared_part(&page));
+            for at in [0, code.len() - 1, code.len(), 4095] {
+                page[at] ^= 1;
+                assert!(!is_shared_part(&page), "{at}");
+                page[at] ^= 1;
+            }
+        }
+        assert!(!is_shared_part(&[0; 4096]));
+    }
 
     #[test]
     fn pages_of_trampolines_lead_into_modules_and_hold_nothing_else() {

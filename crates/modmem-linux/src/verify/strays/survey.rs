@@ -16,6 +16,7 @@ const KNOWN_CALLERS: &[(&str, &str)] = &[
     ("arch_alloc_bpf_trampoline", "BPF trampolines"),
     ("arch_ftrace_update_trampoline", "ftrace trampolines"),
     ("create_trampoline", "ftrace trampolines"),
+    ("ftrace_plt_init", "ftrace trampolines"),
     ("alloc_insn_page", "kprobes"),
     ("__get_insn_slot", "kprobes"),
     ("alloc_optinsn_page", "kprobes"),

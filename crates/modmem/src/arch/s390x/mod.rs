@@ -37,7 +37,8 @@ impl Architecture for S390x {
         MachineState { expolines: true, erratum_843419: false },
     ];
 
-    const PROVEN: &'static [KernelVersion] = &[KernelVersion::new(6, 12), KernelVersion::new(7, 2)];
+    const PROVEN: &'static [KernelVersion] =
+        &[KernelVersion::new(6, 1), KernelVersion::new(6, 12), KernelVersion::new(7, 2)];
 
     fn switches(_: KernelVersion) -> Switches {
         Switches { prel32: false, ..Switches::debian() }

@@ -15,6 +15,12 @@ const SEGMENT: u64 = 1 << 20;
 const KERNEL_BASE: u64 = 0x3ff_e000_0000;
 /// The end of an address space of three levels (_REGION2_SIZE).
 const SPACE_END: u64 = 1 << 42;
+/// Before it lie a page to copy through, and a lowcore for each CPU that there may be (__memcpy_real_area,
+/// ABS_LOWCORE_MAP_SIZE).
+const COPY_PAGE: u64 = 4096;
+const LOWCORE: u64 = 8192;
+/// CONFIG_NR_CPUS as Debian has it.
+const CPUS: u64 = 256;
 
 /// Page size and ranges of a kernel.
 pub(super) fn setup(
@@ -24,7 +30,10 @@ pub(super) fn setup(
 ) -> Setup {
     let base = config.and_then(|config| config.number("KERNEL_IMAGE_BASE"));
     let end = match (place, base) {
-        _ if version < KernelVersion::new(6, 10) => SPACE_END,
+        _ if version < KernelVersion::new(6, 10) => {
+            let cpus = config.and_then(|config| config.number("NR_CPUS")).unwrap_or(CPUS);
+            SPACE_END.saturating_sub(cpus.saturating_mul(LOWCORE).saturating_add(COPY_PAGE))
+        }
         (Some(place), _) => place.start.0,
         (None, base) => base.unwrap_or(KERNEL_BASE),
     };
@@ -59,7 +68,8 @@ mod tests {
         let moved = "CONFIG_KERNEL_IMAGE_BASE=0x1000000000\n";
         assert_eq!(range(modern, moved, None), (0xf_8000_0000, 0x10_0000_0000));
         assert_eq!(range(modern, moved, Some(0x3ff_fe7f_8000)), (0x3ff_7e70_0000, 0x3ff_fe70_0000));
-        assert_eq!(range(KernelVersion::new(6, 1), "", None), (0x3ff_8000_0000, 0x400_0000_0000));
+        assert_eq!(range(KernelVersion::new(6, 1), "", None), (0x3ff_7fd0_0000, 0x3ff_ffd0_0000));
+        assert_eq!(range(KernelVersion::new(6, 1), "CONFIG_NR_CPUS=512\n", None).0, 0x3ff_7fb0_0000);
         // A place that no kernel can have.
         assert_eq!(range(modern, "", Some(0x1000)), (0, 0));
     }

@@ -22,6 +22,9 @@ pub(crate) struct Kernel {
     tracers: [Option<u64>; TRACERS.len()],
     /// Where trampolines of function entries call, as far as is known.
     pub(super) shared_trampoline: Option<u64>,
+    /// Whether that is a copy in a page of its own, at an address that no list has: before 6.4, where the kernel lists
+    /// functions alone.
+    pub(super) copies_trampoline: bool,
     /// Whether expolines are turned back into branches: the kernel can make some, and has them switched off.
     pub(super) reverts_expolines: bool,
     /// Whether branch prediction is limited, as far as the kernel's variable tells (`nobp`).
@@ -81,12 +84,13 @@ impl Kernel {
         Kernel {
             facilities,
             tracers: TRACERS.map(symbol),
-            // Before 6.4 a copy of it, in a page of its own.
-            shared_trampoline: if symbol(b"ftrace_plt").is_some() {
-                word(b"ftrace_plt")
-            } else {
-                symbol(shared)
+            // Before 6.4 a copy of it, in a page of its own (arch/s390/kernel/ftrace.c:ftrace_plt_init).
+            shared_trampoline: match (symbol(b"ftrace_plt"), symbol(b"ftrace_plt_init")) {
+                (Some(_), _) => word(b"ftrace_plt"),
+                (None, Some(_)) => None,
+                (None, None) => symbol(shared),
             },
+            copies_trampoline: symbol(b"ftrace_plt").is_none() && symbol(b"ftrace_plt_init").is_some(),
             reverts_expolines: symbol(b"nospec_disable").is_some() && !expolines,
             nobp: is_set(b"nobp"),
             relocated_lowcore: is_set(b"relocate_lowcore"),

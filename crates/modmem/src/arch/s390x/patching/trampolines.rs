@@ -16,6 +16,11 @@ const UNWRITTEN: usize = 6;
 const REST: usize = 8;
 const INTERCEPTOR: usize = 16;
 
+/// What trampolines share (arch/s390/kernel/mcount.S:ftrace_shared_hotpatch_trampoline_br and _exrl): load where the
+/// function goes on and who intercepts it, and go there, by a branch or by one that is executed from elsewhere.
+const SHARED: [&[u8]; 2] =
+    [&[0xeb, 0x01, 0x10, 0x02, 0x00, 0x04, 0x07, 0xf1], &[0xeb, 0x01, 0x10, 0x02, 0x00, 0x04, 0xc6, 0x00]];
+
 /// Compares the trampolines at `area`, one an entry, as far as the guest's memory has them. `count` is how many there is
 /// room for.
 pub(super) fn check(
@@ -37,8 +42,9 @@ pub(super) fn check(
         if !entry.is_sound || found.len() < TRAMPOLINE as usize {
             continue;
         }
-        // Where nothing tells what they share, the first one does.
-        let to = shared.or_else(|| decode(found, at).map(|(_, target)| target.0)).unwrap_or(0);
+        // Where nothing tells what they share, the first one does, if it leads to such code.
+        let first = || decode(found, at).map(|(_, target)| target).filter(|to| is_shared_part(subject, *to));
+        let to = shared.or_else(|| first().map(|to| to.0)).unwrap_or(0);
         shared = Some(to);
         let (expected, why) = expect(subject, at, entry.address, RunAddr(to), found);
         if expected != *found {
@@ -49,6 +55,13 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// Whether an address can be that of what trampolines share. Where it is a copy of the kernel's code, memory must hold it.
+fn is_shared_part(subject: &Subject<'_, '_>, address: RunAddr) -> bool {
+    let found = subject.guest.bytes(address, SHARED[0].len());
+    let is_one = |found: &[u8]| SHARED.iter().any(|code| found.starts_with(code));
+    !subject.kernel.copies_trampoline || found.is_none_or(|found| is_one(&found))
 }
 
 /// A trampoline as it must be, and what to say where it is not.
