@@ -214,7 +214,11 @@ impl Session {
                 format!("{count} modules were built for other releases: {name} for {release}, and so on")
             }
         });
-        self.kernel.remarks().into_iter().chain(missing).chain(foreign).collect()
+        let odd = self.modules.iter().flat_map(|module| {
+            let name = harmless(module.name());
+            module.remarks().iter().map(move |remark| format!("{name}: {remark}"))
+        });
+        self.kernel.remarks().into_iter().chain(missing).chain(foreign).chain(odd).collect()
     }
 
     /// Ends the run: with an error that counts the modules that could not be loaded, if there are any.

@@ -29,7 +29,7 @@ pub(crate) use sections::WellKnown;
 pub use signature::{HashAlgorithm, Signature};
 pub(crate) use symbols::has_prefix;
 pub use symbols::{Symbol, SymbolPlace, SymbolTable};
-pub use versions::{Version, Versions};
+pub use versions::{ExtendedVersions, Version, Versions};
 
 use crate::arch::Machine;
 use crate::name::Name;
@@ -193,8 +193,15 @@ impl<'a> Image<'a> {
 
     /// The versions (CRCs) of the symbols that the module was built against.
     pub fn versions(&self) -> Versions<'a> {
-        let data = self.known.versions.map_or(&[][..], |index| self.sections[index].data());
+        let data = self.known.versions.map(|index| self.sections[index].data());
         Versions::new(data, self.format)
+    }
+
+    /// The same in their extended form, if the module has both parts of it.
+    pub fn extended_versions(&self) -> Option<ExtendedVersions<'a>> {
+        let data = |index: Option<usize>| index.map(|index| self.sections[index].data());
+        let (crcs, names) = (data(self.known.extended_crcs)?, data(self.known.extended_names)?);
+        Some(ExtendedVersions::new(crcs, names, self.format))
     }
 
     /// The relocation sections whose targets are loaded, in file order. Those of percpu data are among them, although

@@ -85,7 +85,7 @@ pub(crate) fn check_version_magic(
         return Ok(());
     }
     let module = module.unwrap_or_default();
-    let skip_release = !image.versions().is_empty() && profile.switches.modversions;
+    let skip_release = image.versions().is_present() && profile.switches.modversions;
     let tail = |magic: &[u8]| match skip_release {
         true => magic.iter().position(|&byte| byte == b' ').map_or(magic.len(), |at| at),
         false => 0,
@@ -95,4 +95,24 @@ pub(crate) fn check_version_magic(
         return Ok(());
     }
     Err(LinkError::VersionMagic { module: module.to_text().into(), kernel: kernel.into() })
+}
+
+/// Versions in their extended form have both parts, and a name for each CRC (main.c:elf_validity_cache_index_versions).
+pub(crate) fn check_extended_versions(
+    image: &Image<'_>,
+    profile: &Profile,
+    force: bool,
+) -> Result<(), LinkError> {
+    if !profile.extended_versions || force {
+        return Ok(());
+    }
+    let known = image.known();
+    let problem = match image.extended_versions() {
+        None if known.extended_crcs.is_some() || known.extended_names.is_some() => {
+            "extended version crc+name presence does not match"
+        }
+        Some(versions) if !versions.is_complete() => "more extended version crcs than names",
+        _ => return Ok(()),
+    };
+    Err(LinkError::ExtendedVersions { problem })
 }

@@ -21,6 +21,11 @@ pub enum LinkError {
         /// The kernel's.
         kernel: Box<str>,
     },
+    /// The module's versions in their extended form are incomplete.
+    ExtendedVersions {
+        /// What is wrong, in Linux's words.
+        problem: &'static str,
+    },
     /// The placement was made from the layout of another image.
     OtherImage,
     /// The module has percpu data and the placement has no place for it
@@ -80,7 +85,7 @@ pub enum Reason {
     /// Its CRC differs from the one that the module was built against.
     Version {
         /// CRC that the module has.
-        module: u32,
+        module: u64,
         /// CRC that the provider has.
         provider: u32,
     },
@@ -156,7 +161,9 @@ impl fmt::Display for Reason {
             Reason::Version { module, provider } => {
                 write!(f, "disagrees about its version: built against {module:#010x}, found {provider:#010x}")
             }
-            Reason::NoVersion => f.write_str("the module has no version for it"),
+            Reason::NoVersion => {
+                f.write_str("no symbol version for it in the module, which this kernel refuses")
+            }
             Reason::Namespace(name) => write!(f, "in namespace {name}, which the module does not import"),
             Reason::Busy(module) => write!(f, "its module {module} is still loading"),
         }
@@ -207,6 +214,7 @@ impl fmt::Display for LinkError {
                 write!(f, "version magic \"{module}\" should be \"{kernel}\"")
             }
             LinkError::NoPerCpuPlace => f.write_str("the module's percpu data has been given no place"),
+            LinkError::ExtendedVersions { problem } => f.write_str(problem),
             LinkError::OtherImage => f.write_str("the placement was made for another image"),
             LinkError::Unresolved(symbols) => {
                 let plural = if symbols.len() == 1 { "" } else { "s" };

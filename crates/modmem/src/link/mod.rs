@@ -14,6 +14,7 @@ mod kallsyms;
 mod namespace;
 mod placement;
 pub(crate) mod relocation;
+mod remark;
 mod resolve;
 pub(crate) mod stubs;
 mod version_join;
@@ -25,6 +26,7 @@ pub use error::{LinkError, Reason, RelocationError, RelocationProblem, Unresolve
 pub use exports::{Definition, Export, Exports, ExportsError, OfferId, Provider, Symbols};
 pub use placement::Placement;
 pub use relocation::{Bits, Check, Expression, Field, RelocationType, Relocations};
+pub use remark::Remark;
 pub use resolve::{ProviderState, Scope, Uses};
 
 use crate::address::RunAddr;
@@ -62,6 +64,7 @@ pub struct Linked<B> {
     pub(crate) exports: ExportTable,
     pub(crate) uses: Uses,
     pub(crate) taints: Taints,
+    pub(crate) remarks: Vec<Remark>,
     pub(crate) relocations: usize,
     pub(crate) init: Option<RunAddr>,
     pub(crate) exit: Option<RunAddr>,
@@ -81,6 +84,11 @@ impl<B: Block> Linked<B> {
     /// How many relocations were applied.
     pub fn relocations(&self) -> usize {
         self.relocations
+    }
+
+    /// What is odd about it and does not keep Linux from loading it.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
     }
 
     /// The symbols that it exports.
@@ -135,12 +143,17 @@ impl Linker {
         }
         let mut taints = Taints::of(image, profile);
         admission::check_version_magic(image, profile, options.force, &mut taints)?;
+        admission::check_extended_versions(image, profile, options.force)?;
         namespace::check_imports(image, profile)?;
         self.fill_bases(image, &placement)?;
         let mut resolver =
             Resolver::new(image, profile, scope, &mut self.resolving, taints, options, A::DEFINED);
         resolver.run::<A::Encoding>(&self.bases, &mut self.values)?;
         let (mut taints, uses) = (resolver.taints, resolver.uses);
+        let mut remarks = Vec::new();
+        if let Some(remark) = resolver.unversioned {
+            remark::note(&mut remarks, remark)?;
+        }
 
         let mut relocations = 0;
         let mut stubs = A::Stubs::new(image, profile, &placement)?;
@@ -183,7 +196,7 @@ impl Linker {
         stubs.finish(&mut placement, &self.values)?;
         let exports = ExportTable::read::<A::Encoding, B>(image, profile, &placement, &mut taints)?;
         let (init, exit) = self.entry_points(image);
-        Ok(Linked { placement, exports, uses, taints, relocations, init, exit })
+        Ok(Linked { placement, exports, uses, taints, remarks, relocations, init, exit })
     }
 
     /// The address of each section: 0 for those that are not loaded, which nothing that is loaded refers to.

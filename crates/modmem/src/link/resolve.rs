@@ -7,9 +7,10 @@ use super::admission::Taints;
 use super::error::{LinkError, Reason, Unresolved};
 use super::exports::{Definition, Provider, Symbols};
 use super::namespace;
-use super::version_join::VersionJoin;
+use super::remark::Remark;
+use super::version_join::{VersionJoin, VersionTable};
+use crate::image::Image;
 use crate::image::elf::{Encoding, SymbolRecord, binding, section_index};
-use crate::image::{Image, Versions};
 use crate::modules::ModuleId;
 use crate::name::{HashedName, Name};
 use crate::profile::Profile;
@@ -58,14 +59,16 @@ pub(super) struct Resolver<'r, 'a, S> {
     profile: &'r Profile,
     scope: &'r S,
     memory: &'r mut ResolverMemory,
-    versions: Versions<'a>,
-    has_versions: bool,
+    /// What the module's symbols are compared by; `None` without versions, or where these are ignored.
+    versions: Option<VersionTable<'a>>,
     /// Undefined symbols that the machine's loader makes absolute.
     defined: &'static [&'static str],
     /// Whether any symbol so far was for GPL-compatible modules only (`using_gplonly_symbols`).
     uses_gpl_only: bool,
     pub(super) taints: Taints,
     pub(super) uses: Uses,
+    /// Symbols that the module has no version for, although it has versions.
+    pub(super) unversioned: Option<Remark>,
     unresolved: Vec<Unresolved>,
 }
 
@@ -79,18 +82,20 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
         options: LinkOptions,
         defined: &'static [&'static str],
     ) -> Resolver<'r, 'a, S> {
-        let versions = image.versions();
+        let plain = Some(image.versions()).filter(|versions| versions.is_present());
+        let extended = image.extended_versions().filter(|_| profile.extended_versions);
+        let versions = extended.map(VersionTable::Extended).or(plain.map(VersionTable::Plain));
         Resolver {
             image,
             profile,
             scope,
             memory,
-            has_versions: !versions.is_empty() && !options.force,
-            versions,
+            versions: versions.filter(|_| !options.force),
             defined,
             uses_gpl_only: false,
             taints,
             uses: Uses::default(),
+            unversioned: None,
             unresolved: Vec::new(),
         }
     }
@@ -100,8 +105,8 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
     /// `bases` has the address of each section, by index.
     pub(super) fn run<E: Encoding>(&mut self, bases: &[u64], values: &mut Vec<u64>) -> Result<(), LinkError> {
         self.define::<E>(bases, values)?;
-        if self.has_versions && self.profile.switches.modversions {
-            self.memory.versions.fill(self.versions).ok_or(LinkError::OutOfMemory)?;
+        if let Some(versions) = self.versions.filter(|_| self.profile.switches.modversions) {
+            self.memory.versions.fill(versions).ok_or(LinkError::OutOfMemory)?;
         }
         self.check_structures()?;
         let undefined = core::mem::take(&mut self.memory.undefined);
@@ -237,13 +242,26 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
     /// The module's CRC against the provider's (kernel/module/version.c:check_version).
     fn check_version(&mut self, name: HashedName<'_>, crc: Option<u32>) -> Result<(), Reason> {
         let Some(provider) = crc.filter(|_| self.profile.switches.modversions) else { return Ok(()) };
-        if !self.has_versions {
+        let Some(versions) = self.versions else {
             return if self.taints.force_load(self.profile) { Ok(()) } else { Err(Reason::NoVersion) };
-        }
-        match self.memory.versions.find(self.versions, name) {
-            None => Err(Reason::NoVersion),
-            Some(module) if module != provider => Err(Reason::Version { module, provider }),
+        };
+        match self.memory.versions.find(versions, name) {
+            Some(module) if module != u64::from(provider) => Err(Reason::Version { module, provider }),
             Some(_) => Ok(()),
+            None if matches!(versions, VersionTable::Plain(_)) && self.profile.refuses_missing_versions => {
+                Err(Reason::NoVersion)
+            }
+            None => {
+                self.note_unversioned(name.name());
+                Ok(())
+            }
+        }
+    }
+
+    fn note_unversioned(&mut self, name: Name<'_>) {
+        match &mut self.unversioned {
+            Some(Remark::NoVersions { count, .. }) => *count += 1,
+            _ => self.unversioned = Some(Remark::NoVersions { first: name.to_text().into(), count: 1 }),
         }
     }
 

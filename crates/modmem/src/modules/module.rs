@@ -13,7 +13,7 @@ use crate::address::RunAddr;
 use crate::image::Image;
 use crate::image::elf::{Format, section_type};
 use crate::layout::{Layout, MemoryKind, PerKind, SectionPlace};
-use crate::link::{Export, Linked, Taints, Uses};
+use crate::link::{Export, Linked, Remark, Taints, Uses};
 use crate::name::Name;
 use crate::space::{Block, Protection, SpaceError};
 
@@ -147,6 +147,11 @@ impl<B: Block> Module<B> {
     /// What it tainted the kernel with.
     pub fn taints(&self) -> Taints {
         self.linked.taints
+    }
+
+    /// What is odd about it and did not keep it from being loaded.
+    pub fn remarks(&self) -> &[Remark] {
+        self.linked.remarks()
     }
 
     /// How its memories are laid out.

@@ -4,6 +4,7 @@
 //! elsewhere compares version numbers. It is built by name (`6.12`) or read from a kernel's `config` file and release.
 
 mod config;
+mod debian;
 mod machine_state;
 mod patching;
 mod standing;
@@ -108,6 +109,9 @@ pub struct Profile {
     /// Whether `__version_ext_crcs` and `__version_ext_names` are read by the loader and not kept, as `__versions` is:
     /// from 6.14 on.
     pub extended_versions: bool,
+    /// Whether a module that has `__versions`, but none for a symbol that it uses, is refused. Linux warns once and goes
+    /// on (kernel/module/version.c:check_version); Debian's kernels are patched to refuse it, which their releases tell.
+    pub refuses_missing_versions: bool,
     /// `sizeof(struct module)`, which `.gnu.linkonce.this_module` must have; `None` takes any.
     pub this_module_size: Option<u64>,
     /// The kernel's version magic; `None` takes any module's.
@@ -168,11 +172,15 @@ impl Profile {
     /// # Errors
     /// As [`Profile::named`].
     pub fn named_for(machine: Machine, version: &str) -> Result<Profile, ProfileError> {
-        let version = supported(version)?;
+        let release = version;
+        let version = supported(release)?;
         let switches = with_machine!(machine, A => A::switches(version))?;
         let setup = with_machine!(machine, A => A::setup(version, None, None))?;
         let linear_map = with_machine!(machine, A => A::linear_map(version, None))?;
-        Ok(Profile { linear_map, ..Profile::new(machine, version, switches, setup) })
+        let mut profile = Profile::new(machine, version, switches, setup);
+        profile.linear_map = linear_map;
+        profile.refuses_missing_versions = debian::is_debians(release);
+        Ok(profile)
     }
 
     /// The profile of the kernel that was built with `config` and calls itself `release`. A configuration that names no
@@ -199,6 +207,7 @@ impl Profile {
         let setup = with_machine!(machine, A => A::setup(version, Some(config), place))?;
         let mut profile = Profile::new(machine, version, Switches::of(config), setup);
         profile.doubts.extend(standing::of_config(config));
+        profile.refuses_missing_versions = debian::is_debians(release);
         profile.linear_map = with_machine!(machine, A => A::linear_map(version, Some(config)))?;
         profile.machine_state.expolines = config.is_set("EXPOLINE") && !config.is_set("EXPOLINE_OFF");
         // What a kernel with shuffled structures adds to it is a hash of its own.
@@ -223,6 +232,7 @@ impl Profile {
             text_pack: setup.text_pack,
             module_namespaces: version >= KernelVersion::new(6, 16),
             extended_versions: version >= KernelVersion::new(6, 14),
+            refuses_missing_versions: false,
             this_module_size: None,
             vermagic: None,
             switches,

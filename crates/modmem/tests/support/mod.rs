@@ -61,7 +61,8 @@ impl Elf {
     pub(crate) fn add_module_parts(&mut self, name: &str, symbols: &[Symbol], strings: &[u8]) {
         let modinfo = format!("name={name}\0license=GPL\0intree=Y\0").into_bytes();
         self.add(Section::new(".modinfo", PROGBITS, ALLOC, 1, modinfo));
-        let this_module = vec![0; if self.is_64 { 0x500 } else { 0x200 }];
+        let mut this_module = vec![0; if self.is_64 { 0x500 } else { 0x200 }];
+        this_module[if self.is_64 { 24 } else { 12 }..][..name.len()].copy_from_slice(name.as_bytes());
         self.add(Section::new(".gnu.linkonce.this_module", PROGBITS, ALLOC | WRITE, 64, this_module));
         let strings = self.add(Section::new(".strtab", STRTAB, 0, 1, strings.to_vec()));
         let mut records = self.symbol(&Symbol::default());

@@ -89,7 +89,7 @@ pub(crate) struct RelocationReport {
 pub(crate) struct Import {
     pub(crate) name: String,
     pub(crate) weak: bool,
-    pub(crate) crc: Option<u32>,
+    pub(crate) crc: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -241,8 +241,10 @@ fn relocations(image: &Image<'_>) -> Vec<RelocationReport> {
 }
 
 fn imports(image: &Image<'_>) -> Vec<Import> {
-    let versions: BTreeMap<_, _> =
-        image.versions().iter().map(|version| (version.name, version.crc)).collect();
+    let versions: BTreeMap<_, _> = match image.extended_versions() {
+        Some(versions) => versions.iter().map(|version| (version.name, version.crc)).collect(),
+        None => image.versions().iter().map(|version| (version.name, version.crc)).collect(),
+    };
     let undefined = image.symbols().iter().skip(1).filter(|symbol| symbol.place == SymbolPlace::Undefined);
     let import = |symbol: modmem::image::Symbol<'_>| Import {
         name: symbol.name.to_text(),
