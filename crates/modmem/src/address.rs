@@ -53,9 +53,11 @@ impl fmt::LowerHex for RunAddr {
     }
 }
 
-/// Rounds `value` up to a multiple of `alignment`, a power of two; `None` if that does not fit in 64 bits.
+/// Rounds `value` up to a multiple of `alignment`; `None` if that does not fit in 64 bits.
+///
+/// It is Linux's `ALIGN()`, which takes what is no power of two for a mask: the result is not less than `value` then, and
+/// no multiple.
 pub(crate) fn align_up(value: u64, alignment: u64) -> Option<u64> {
-    debug_assert!(alignment.is_power_of_two());
-    let mask = alignment - 1;
+    let mask = alignment.saturating_sub(1);
     value.checked_add(mask).map(|sum| sum & !mask)
 }

@@ -5,7 +5,7 @@ mod support;
 use modmem::image::{Arguments, Image};
 use modmem::link::{LinkError, LinkOptions, Reason};
 use modmem::modules::{LoadError, Lookup, State, UnloadError};
-use modmem::{Linker, MemoryKind, ModuleId, Profile, RunAddr};
+use modmem::{Linker, MemoryKind, ModuleId, Name, Profile, RunAddr};
 use support::sample::{Kernel, core, lib, read};
 
 /// Replaces the first occurrence of `from` by `to`, which is as long.
@@ -168,7 +168,10 @@ fn a_name_is_loaded_once_and_a_symbol_exported_once() {
     kernel.start(&lib());
     let before = kernel.state();
     assert_eq!(kernel.load(&lib()), Err(LoadError::AlreadyLoaded { name: "sample_lib".into(), live: true }));
+    // What .modinfo says of the name does not count.
     let twin = patch(lib(), b"name=sample_lib", b"name=sample_two");
+    assert_eq!(kernel.load(&twin), Err(LoadError::AlreadyLoaded { name: "sample_lib".into(), live: true }));
+    let twin = patch(lib(), b"\0\0\0\0sample_lib\0\0\0\0\0\0\0\0", b"\0\0\0\0sample_two\0\0\0\0\0\0\0\0");
     assert!(
         matches!(kernel.load(&twin), Err(LoadError::DuplicateExport { owner, .. }) if &*owner == "sample_lib")
     );
@@ -322,8 +325,8 @@ fn percpu_data_without_a_place_is_not_linked() {
 #[test]
 fn arguments_are_split_as_linux_splits_them() {
     let arguments: Vec<_> = Arguments::new("level=3 label=\"two words\" quiet").collect();
-    assert_eq!(arguments[1].value, Some("two words"));
-    assert_eq!((arguments[2].name, arguments[2].value), ("quiet", None));
+    assert_eq!(arguments[1].value, Some(Name(b"two words")));
+    assert_eq!((arguments[2].name, arguments[2].value), (Name(b"quiet"), None));
 }
 
 #[test]

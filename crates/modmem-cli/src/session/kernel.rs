@@ -1,5 +1,6 @@
 //! The kernel of a run: its files, its profile and its own symbols.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use modmem::arch::Machine;
 use modmem::image::{Image, SymbolPlace};
 use modmem::link::Export;
 use modmem::profile::{KernelConfig, Profile};
-use modmem_linux::{ImageFacts, Kernel, KernelSymbols, OpenOptions, SymbolSource};
+use modmem_linux::{ImageFacts, Kernel, KernelSymbols, ModuleFile, OpenOptions, PlannedModule, SymbolSource};
 
 use super::LoadedModules;
 use crate::args::KernelArgs;
@@ -21,6 +22,12 @@ use crate::sample;
 const INVENTED_SIZE: u64 = 16 << 20;
 /// The same on x86-64, where the kernel's window is larger.
 const INVENTED_SIZE_X86_64: u64 = 256 << 20;
+
+/// How many modules are asked what the kernel's `struct module` is like.
+const WITNESSES: usize = 3;
+
+/// Where in a kernel's tree the modules lie that were built with it.
+const BUILT_WITH_THE_KERNEL: &str = "kernel/";
 
 /// What the start of modules' percpu data is aligned to (PCPU_MIN_ALLOC_SIZE).
 const PERCPU_ALIGNMENT: u64 = 4;
@@ -65,15 +72,34 @@ impl OpenKernel {
         Ok(OpenKernel { files, profile, symbols, invented: 0, has_config })
     }
 
-    /// Learns what only a module of the kernel tells: the size of `struct module` and the version magic. What they
-    /// are worth is found out when that module is loaded, as all are, with full checks.
-    pub(crate) fn learn_from(&mut self, file: &[u8]) {
-        let Ok(image) = Image::parse(file) else { return };
-        self.profile.this_module_size = Some(image.this_module().size());
-        let vermagic = image.modinfo().get("vermagic").and_then(Name::as_str);
+    /// Learns what only modules of the kernel tell: the size of `struct module`, where in it init and exit are, and the
+    /// version magic. `planned` are those that are read anyway.
+    ///
+    /// A module may be there that is none of the kernel's, built for another one: what most say of a few counts, and those
+    /// that were built with the kernel are asked first.
+    pub(crate) fn learn(&mut self, planned: &[PlannedModule]) {
+        let built = |module: &ModuleFile| module.path().starts_with(BUILT_WITH_THE_KERNEL);
+        let of_kernel = self.files.modules().any(built);
+        let asked = |module: &ModuleFile| !module.is_outside() && (built(module) || !of_kernel);
+        let planned: Vec<_> =
+            planned.iter().filter(|planned| asked(&planned.module)).take(WITNESSES).collect();
+        let is_planned = |module: &ModuleFile| planned.iter().any(|planned| planned.module == *module);
+        let more = self.files.modules().filter(|module| asked(module) && !is_planned(module));
+        let more = more.take(WITNESSES - planned.len()).filter_map(|module| module.read().ok());
+        let contents = planned.iter().filter_map(|planned| planned.contents().ok());
+        let files: Vec<Cow<'_, [u8]>> = contents.chain(more.map(Cow::Owned)).collect();
+        let images: Vec<Image<'_>> = files.iter().filter_map(|file| Image::parse(file).ok()).collect();
         let release = format!("{} ", self.files.release());
-        if let Some(vermagic) = vermagic.filter(|vermagic| vermagic.starts_with(&release)) {
-            self.profile.vermagic = Some(vermagic.into());
+        let magic = |image: &Image<'_>| {
+            let magic = image.modinfo().get("vermagic").and_then(Name::as_str);
+            magic.filter(|magic| magic.starts_with(&release)).map(str::to_owned)
+        };
+        let profile = &mut self.profile;
+        profile.this_module_size = most(images.iter().map(|image| image.this_module().size()));
+        profile.this_module_init = most(images.iter().filter_map(|image| image.entry_offsets()[0]));
+        profile.this_module_exit = most(images.iter().filter_map(|image| image.entry_offsets()[1]));
+        if let Some(magic) = most(images.iter().filter_map(magic)) {
+            profile.vermagic = Some(magic.into());
         }
     }
 
@@ -193,6 +219,18 @@ impl OpenKernel {
         }
         remarks
     }
+}
+
+/// What most of them say; of as many, what was said first.
+fn most<T: PartialEq>(said: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: Vec<(T, usize)> = Vec::new();
+    for said in said {
+        match counts.iter_mut().find(|(known, _)| *known == said) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((said, 1)),
+        }
+    }
+    counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(said, _)| said)
 }
 
 /// The version whose rules are used, and whether they are proven.

@@ -70,9 +70,7 @@ impl Session {
         let request = Request::parse(words)?;
         let (mut kernel, mut plan) =
             OpenKernel::open(kernel, bars.clone(), |kernel| plan(kernel, &request, space.all))?;
-        if let Some(first) = plan.modules.iter().find(|planned| !planned.module.is_outside()) {
-            kernel.learn_from(&first.contents()?);
-        }
+        kernel.learn(&plan.modules);
         let profile = kernel.profile.clone().with_kaslr_offset(space.kaslr_offset);
         let mut address_space = AddressSpace::new(&profile);
         for range in &space.reserve {

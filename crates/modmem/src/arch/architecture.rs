@@ -52,6 +52,9 @@ pub(crate) trait Architecture {
     /// Undefined symbols that the loader makes absolute and does not look up.
     const DEFINED: &'static [&'static str] = &[];
 
+    /// Undefined symbols that need no definition (main.c:ignore_undef_symbol).
+    const IGNORED: &'static [&'static str] = &[];
+
     /// States of the machine that sizes depend on, besides the one that a profile begins with.
     const STATES: &'static [MachineState] = &[];
 

@@ -170,7 +170,7 @@ pub mod section_flag {
     pub const EXECINSTR: u64 = 4;
     /// SHF_RELA_LIVEPATCH: relocations that livepatch applies, not the loader.
     pub const RELA_LIVEPATCH: u64 = 0x0010_0000;
-    /// SHF_RO_AFTER_INIT: set by the loader, never found in a file.
+    /// SHF_RO_AFTER_INIT: set by the loader. In files the same bit is SHF_GNU_RETAIN, which Linux does not tell from it.
     pub const RO_AFTER_INIT: u64 = 0x0020_0000;
 }
 

@@ -1,9 +1,9 @@
 //! Reading: a file's bytes become an [`Image`], and every check of the format happens here.
 //!
 //! What Linux checks (kernel/module/main.c:elf_validity_cache_copy) is checked, and so is what it trusts because a
-//! module's author is root: names inside string tables, relocation offsets and symbol indices inside their tables,
-//! alignments that are powers of two, sections that do not share bytes. Once an `Image` exists, no later stage can
-//! meet a bad offset, index, string or alignment.
+//! module's author is root: names inside string tables, relocation offsets and symbol indices inside their tables, sections that
+//! do not share bytes. Once an `Image` exists, no later stage can
+//! meet a bad offset, index or string.
 
 pub mod elf;
 mod error;
@@ -50,6 +50,7 @@ pub struct Image<'a> {
     name_ends: NameEnds,
     modinfo: ModInfo<'a>,
     signature: Option<Signature<'a>>,
+    bytes_behind: u64,
 }
 
 impl<'a> Image<'a> {
@@ -81,9 +82,10 @@ impl<'a> Image<'a> {
         }
         let machine = Machine::from_elf(header.machine);
         let (sections, known) = read_sections::<E>(bytes, &header)?;
-        if signature.is_none() {
-            signature::check_no_rest(bytes, elf_end::<E>(&header, &sections))?;
-        }
+        let bytes_behind = match signature {
+            None => signature::bytes_behind(bytes, elf_end::<E>(&header, &sections)),
+            Some(_) => 0,
+        };
         let symbols = SymbolTable::read::<E>(&sections, &known, format)?;
         let name_ends = NameEnds::of(symbols.strings())?;
         if let Some(offset) = name_ends.long_name() {
@@ -104,6 +106,7 @@ impl<'a> Image<'a> {
             name_ends,
             modinfo,
             signature,
+            bytes_behind,
         })
     }
 
@@ -173,22 +176,49 @@ impl<'a> Image<'a> {
         &self.modinfo
     }
 
-    /// The module's name: `name=` of `.modinfo`, or the one inside `struct module` for modules from before 2017.
+    /// The module's name: the one inside `struct module`, under which kernels register it; `name=` of `.modinfo` where
+    /// that has none, as it seems to be where the members of structures are shuffled.
     pub fn name(&self) -> Name<'a> {
-        if let Some(name) = self.modinfo.get("name") {
-            return name;
-        }
+        let registered = self.registered_name().filter(|name| !name.is_empty() && name.is_ascii());
+        registered.or_else(|| self.modinfo.get("name")).unwrap_or_default()
+    }
+
+    /// The name inside `struct module`, if it ends; kernels whose structures are not shuffled register a module under it
+    /// and no other.
+    pub fn registered_name(&self) -> Option<Name<'a>> {
         // `name` follows the state (int) and the list head (two pointers) in struct module.
         let offset = if self.format.class == elf::Class::Elf64 { 24 } else { 12 };
-        let field = self.this_module().data().get(offset..).unwrap_or_default();
-        let field = &field[..field.len().min(64)];
-        let length = memchr::memchr(0, field).unwrap_or(field.len());
-        Name(&field[..length])
+        let field = self.this_module().data().get(offset..)?;
+        // MODULE_NAME_LEN (include/linux/moduleparam.h).
+        let field = field.get(..64 - self.format.word())?;
+        Some(Name(&field[..memchr::memchr(0, field)?]))
+    }
+
+    /// Where in `struct module` the pointers to the module's init and exit are, which modpost names alike everywhere.
+    pub fn entry_offsets(&self) -> [Option<u64>; 2] {
+        let mut offsets = [None; 2];
+        let this_module = self.known.this_module;
+        for section in self.relocations().filter(|section| section.target().index() == this_module) {
+            for relocation in section.iter() {
+                let symbol = self.symbols.get(relocation.symbol as usize);
+                match symbol.map(|symbol| symbol.name.bytes()) {
+                    Some(b"init_module") => offsets[0] = Some(relocation.offset),
+                    Some(b"cleanup_module") => offsets[1] = Some(relocation.offset),
+                    _ => {}
+                }
+            }
+        }
+        offsets
     }
 
     /// The signature that the file ends with.
     pub fn signature(&self) -> Option<&Signature<'a>> {
         self.signature.as_ref()
+    }
+
+    /// Bytes behind the ELF file that are neither a signature nor zeros: Linux loads the module and takes it for unsigned.
+    pub fn bytes_behind(&self) -> u64 {
+        self.bytes_behind
     }
 
     /// The versions (CRCs) of the symbols that the module was built against.

@@ -46,25 +46,26 @@ fn split_colon(value: Name<'_>) -> Option<(Name<'_>, Name<'_>)> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Argument<'a> {
     /// Name as written; `-` and `_` are the same to Linux.
-    pub name: &'a str,
+    pub name: Name<'a>,
     /// The value without its outer quotes, `None` for a bare name.
-    pub value: Option<&'a str>,
+    pub value: Option<Name<'a>>,
 }
 
 /// Splits a module's argument string as Linux does (lib/cmdline.c:next_arg).
 ///
 /// Arguments are separated by white space; a `"` begins or ends quoted text wherever it stands; the first `=` that
 /// is not the first character parts name and value; one pair of outer quotes is removed, and there are no escapes.
-/// A bare `--` ends the list.
+/// A bare `--` ends the list. Linux looks at bytes, and takes them for Latin-1: the byte 0xa0 is a space, also where it
+/// is one of the bytes of a letter.
 #[derive(Clone, Debug)]
 pub struct Arguments<'a> {
-    rest: &'a str,
+    rest: &'a [u8],
 }
 
 impl<'a> Arguments<'a> {
     /// The arguments of `text`.
-    pub fn new(text: &'a str) -> Arguments<'a> {
-        Arguments { rest: text }
+    pub fn new(text: impl Into<Name<'a>>) -> Arguments<'a> {
+        Arguments { rest: text.into().bytes() }
     }
 }
 
@@ -72,53 +73,56 @@ impl<'a> Iterator for Arguments<'a> {
     type Item = Argument<'a>;
 
     fn next(&mut self) -> Option<Argument<'a>> {
-        let rest = self.rest.trim_start_matches(is_space);
+        let start = self.rest.iter().position(|&byte| !is_space(byte)).unwrap_or(self.rest.len());
+        let rest = &self.rest[start..];
         if rest.is_empty() {
             self.rest = rest;
             return None;
         }
-        let whole_quoted = rest.starts_with('"');
-        let text = rest.strip_prefix('"').unwrap_or(rest);
+        let whole_quoted = rest.starts_with(b"\"");
+        let text = rest.strip_prefix(b"\"").unwrap_or(rest);
         let mut quoted = whole_quoted;
         let mut equals = None;
         let mut end = text.len();
-        for (at, character) in text.char_indices() {
-            if is_space(character) && !quoted {
+        for (at, &byte) in text.iter().enumerate() {
+            if is_space(byte) && !quoted {
                 end = at;
                 break;
             }
-            if character == '=' && equals.is_none() && at > 0 {
+            if byte == b'=' && equals.is_none() && at > 0 {
                 equals = Some(at);
             }
-            quoted ^= character == '"';
+            quoted ^= byte == b'"';
         }
         self.rest = &text[end..];
         let token = &text[..end];
-        let unclosed = |text: &'a str| text.strip_suffix('"').unwrap_or(text);
+        fn unclosed(text: &[u8]) -> Name<'_> {
+            Name(text.strip_suffix(b"\"").unwrap_or(text))
+        }
         let argument = match equals {
             None if whole_quoted => Argument { name: unclosed(token), value: None },
-            None => Argument { name: token, value: None },
+            None => Argument { name: Name(token), value: None },
             Some(at) => {
                 let value = &token[at + 1..];
-                let value = match value.strip_prefix('"') {
+                let value = match value.strip_prefix(b"\"") {
                     Some(inner) => unclosed(inner),
                     None if whole_quoted => unclosed(value),
-                    None => value,
+                    None => Name(value),
                 };
-                Argument { name: &token[..at], value: Some(value) }
+                Argument { name: Name(&token[..at]), value: Some(value) }
             }
         };
-        if argument == (Argument { name: "--", value: None }) {
-            self.rest = "";
+        if argument == (Argument { name: Name(b"--"), value: None }) {
+            self.rest = &[];
             return None;
         }
         Some(argument)
     }
 }
 
-fn is_space(character: char) -> bool {
-    // Linux's isspace(): Latin-1 white space, of which U+00A0 never starts a UTF-8 sequence in practice.
-    matches!(character, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')
+/// Linux's isspace() (lib/ctype.c).
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\x0b' | b'\x0c' | b'\r' | 0xa0)
 }
 
 #[cfg(test)]
@@ -127,7 +131,8 @@ mod tests {
     use alloc::vec::Vec;
 
     fn split(text: &str) -> Vec<(&str, Option<&str>)> {
-        Arguments::new(text).map(|a| (a.name, a.value)).collect()
+        let arguments = Arguments::new(text);
+        arguments.map(|a| (a.name.as_str().unwrap(), a.value.map(|value| value.as_str().unwrap()))).collect()
     }
 
     #[test]
@@ -144,6 +149,15 @@ mod tests {
             split(r#"a="x y" "b=c d" e=f" g"h "i j""#),
             [("a", Some("x y")), ("b", Some("c d")), ("e", Some("f\" g\"h")), ("i j", None)]
         );
+    }
+
+    #[test]
+    fn a_no_break_space_in_latin_1_is_a_space_also_inside_of_a_letter() {
+        // U+00E0 is C3 A0 in UTF-8.
+        let found: Vec<_> = Arguments::new("a=1\u{e0} b").map(|a| (a.name, a.value)).collect();
+        assert_eq!(found, [(Name(b"a"), Some(Name(b"1\xc3"))), (Name(b"b"), None)]);
+        let found: Vec<_> = Arguments::new(Name(b"a=1\xa0b=2")).map(|a| a.value).collect();
+        assert_eq!(found, [Some(Name(b"1")), Some(Name(b"2"))]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl<'a> Section<'a> {
         self.header.size
     }
 
-    /// Alignment in bytes: a power of two, 1 where the file says 0.
+    /// Alignment in bytes, 1 where the file says 0. Nobody checks that it is a power of two.
     pub fn alignment(&self) -> u64 {
         self.header.alignment.max(1)
     }
@@ -231,9 +231,6 @@ fn check_section<'a>(
         return Err(section.bad("sh_name", u64::from(header.name), "inside the section name table"));
     }
     section.name = string_at(names, header.name);
-    if header.alignment > 1 && !header.alignment.is_power_of_two() {
-        return Err(section.bad("sh_addralign", header.alignment, "a power of two"));
-    }
     if header.kind != section_type::NOBITS {
         section.data = file_range(bytes, &header).ok_or_else(|| outside(section.label(), &header, bytes))?;
     }

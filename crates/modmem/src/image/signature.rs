@@ -108,15 +108,10 @@ pub(super) fn split(file: &[u8]) -> Result<(&[u8], Option<Signature<'_>>), Image
     }
 }
 
-/// Refuses bytes behind the ELF file that are no signature: a signed module that was cut off while it was written.
+/// Bytes behind the ELF file that are no signature: more than zeros, which are padding and do no harm.
 ///
-/// Linux takes such a file for an unsigned module. Zeros are padding and do no harm.
-pub(super) fn check_no_rest(file: &[u8], end: u64) -> Result<(), ImageError> {
+/// Linux takes such a file for an unsigned module. Often it is a signed one that was cut off while it was written.
+pub(super) fn bytes_behind(file: &[u8], end: u64) -> u64 {
     let rest = usize::try_from(end).ok().and_then(|end| file.get(end..)).unwrap_or_default();
-    match rest.iter().all(|&byte| byte == 0) {
-        true => Ok(()),
-        false => {
-            Err(ImageError::BadSignature { problem: "the bytes behind the ELF file are none (truncated?)" })
-        }
-    }
+    if rest.iter().all(|&byte| byte == 0) { 0 } else { rest.len() as u64 }
 }

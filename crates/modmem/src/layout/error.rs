@@ -58,14 +58,23 @@ pub enum LayoutError {
         /// The section.
         section: SectionLabel,
     },
-    /// A section wants to be aligned to more than a page, which no block can promise.
-    Alignment {
+    /// Two sections that are loaded have one name, of which sysfs would make one file (-EEXIST).
+    DuplicateSections {
+        /// The earlier one.
+        first: SectionLabel,
+        /// The later one.
+        second: SectionLabel,
+    },
+    /// The pointer to a function of the module is not where the kernel's `struct module` has it.
+    OtherEntry {
         /// The section.
         section: SectionLabel,
-        /// `sh_addralign`
-        alignment: u64,
-        /// Bytes of a page.
-        page_size: u64,
+        /// Which one: init or exit.
+        entry: &'static str,
+        /// Its offset in the section.
+        found: u64,
+        /// Its offset in the kernel's `struct module`.
+        expected: u64,
     },
     /// A memory grows past 4 GiB.
     TooLarge {
@@ -100,14 +109,18 @@ impl fmt::Display for LayoutError {
             ),
             LayoutError::OtherThisModule { section, found, expected } => write!(
                 f,
-                "{section}: {found:#x} bytes, struct module of this kernel has {expected:#x}; built for another kernel or configuration"
+                "{section}: section size must match the kernel's built struct module size at run time: it is {found:#x}, not {expected:#x}; built for another kernel or configuration (ENOEXEC)"
             ),
             LayoutError::WritableAndExecutable { section } => {
                 write!(f, "{section}: writable and executable at once, which Linux refuses")
             }
-            LayoutError::Alignment { section, alignment, page_size } => write!(
+            LayoutError::DuplicateSections { first, second } => write!(
                 f,
-                "{section}: alignment {alignment:#x} is larger than a page ({page_size:#x}), which no block can honour"
+                "{first} and {second} have one name: sysfs: cannot create duplicate filename (EEXIST)"
+            ),
+            LayoutError::OtherEntry { section, entry, found, expected } => write!(
+                f,
+                "{section}: the module's {entry} is at offset {found:#x}, struct module of this kernel has it at {expected:#x}; built for another kernel or configuration (ENOEXEC)"
             ),
             LayoutError::TooLarge { kind, size } => {
                 write!(f, "{kind} would take {size:#x} bytes, more than the 4 GiB that Linux can count")

@@ -3,8 +3,10 @@
 //! A [`Layout`] is a pure function of an [`Image`] and a [`Profile`]. Sources: kernel/module/main.c:layout_sections,
 //! layout_and_allocate, module_get_offset_and_type; kernel/module/kallsyms.c:layout_symtab.
 
+mod duplicates;
 mod error;
 mod kallsyms;
+mod mark;
 mod rules;
 mod shape;
 
@@ -23,9 +25,10 @@ pub(crate) use shape::{Shapes, Slot};
 use crate::address::align_up;
 use crate::arch::{Architecture, with_machine};
 use crate::image::elf::Format;
-use crate::image::elf::section_flag::{EXECINSTR, WRITE};
+use crate::image::elf::section_flag::{EXECINSTR, RO_AFTER_INIT, WRITE};
 use crate::image::{Image, Section};
 use crate::profile::{MemoryModel, Profile};
+use mark::ImageMark;
 
 /// Largest memory of one type: Linux keeps sizes in an `unsigned int`.
 const MEMORY_LIMIT: u64 = u32::MAX as u64;
@@ -33,6 +36,7 @@ const MEMORY_LIMIT: u64 = u32::MAX as u64;
 /// Where each byte of a module will lie, relative to blocks that are not yet allocated.
 #[derive(Clone, Debug)]
 pub struct Layout {
+    mark: ImageMark,
     page_size: u64,
     shapes: Shapes,
     sections: Vec<Option<SectionPlace>>,
@@ -97,7 +101,7 @@ impl Layout {
     ///
     /// # Errors
     /// The module is for another machine or another `struct module`, a section that the machine needs is missing, one
-    /// is both writable and executable, an alignment is larger than a page, or a memory grows past 4 GiB.
+    /// is both writable and executable, two have one name, or a memory grows past 4 GiB.
     pub fn of(image: &Image<'_>, profile: &Profile) -> Result<Layout, LayoutError> {
         if image.machine() != profile.machine {
             return Err(LayoutError::OtherMachine { module: image.machine(), kernel: profile.machine });
@@ -113,6 +117,7 @@ impl Layout {
         places.try_reserve_exact(image.sections().len()).map_err(|_| LayoutError::OutOfMemory)?;
         places.resize(image.sections().len(), None);
         let mut layout = Layout {
+            mark: ImageMark::of(image),
             page_size: profile.page_size,
             shapes,
             sections: places,
@@ -124,6 +129,9 @@ impl Layout {
         match profile.model {
             MemoryModel::ModuleMemory => layout.fill_memories(image, profile)?,
             MemoryModel::ModuleLayout => layout.fill_blocks(image, profile)?,
+        }
+        if profile.refuses_duplicate_sections && profile.switches.kallsyms {
+            duplicates::check(image, &layout)?;
         }
         Ok(layout)
     }
@@ -168,14 +176,9 @@ impl Layout {
         &self.blocks
     }
 
-    /// Whether this is the layout of `image`, or of one so alike that nothing can end up outside of its place.
+    /// Whether this is the layout of `image`, or of one whose sections are as large and of the same kinds.
     pub(crate) fn is_of(&self, image: &Image<'_>) -> bool {
-        let strings = &image.sections()[image.symbols().strings_section()];
-        let symbols = self.kallsyms.is_none_or(|kallsyms| {
-            kallsyms.init_count == image.symbols().len() as u64
-                && kallsyms.init_strings + strings.size() <= kallsyms.init_struct
-        });
-        symbols && self.sections.len() == image.sections().len()
+        self.sections.len() == image.sections().len() && self.mark == ImageMark::of(image)
     }
 
     /// Where the symbol tables that stay in memory lie.
@@ -237,9 +240,18 @@ impl Layout {
                 if kind == Text {
                     end += self.shapes.head();
                 }
-                for section in image.sections() {
-                    if laid_out_kind(image, profile, section, &self.shapes) == Some(kind) {
-                        self.put(section, kind, &mut end)?;
+                // An init section that is read-only after init is data like others, but has a pass before them
+                // (main.c:layout_sections).
+                let passes: &[Option<bool>] =
+                    if kind == InitData { &[Some(true), Some(false)] } else { &[None] };
+                for pass in passes {
+                    for section in image.sections() {
+                        let early = self.shapes.of(section).flags & RO_AFTER_INIT != 0;
+                        if laid_out_kind(image, profile, section, &self.shapes) == Some(kind)
+                            && pass.is_none_or(|pass| pass == early)
+                        {
+                            self.put(section, kind, &mut end)?;
+                        }
                     }
                 }
                 self.memories[kind] = MemoryLayout { used: end, allocated: 0, block: None, offset: start };
@@ -359,6 +371,16 @@ fn check(image: &Image<'_>, profile: &Profile, shapes: &Shapes) -> Result<(), La
         let (section, found) = (this_module.label(), this_module.size());
         return Err(LayoutError::OtherThisModule { section, found, expected });
     }
+    let [init, exit] = image.entry_offsets();
+    let entries = [("init", init, profile.this_module_init), ("exit", exit, profile.this_module_exit)];
+    for (entry, found, expected) in entries {
+        if let (Some(found), Some(expected)) = (found, expected)
+            && found != expected
+        {
+            let section = this_module.label();
+            return Err(LayoutError::OtherEntry { section, entry, found, expected });
+        }
+    }
     let switches = &profile.switches;
     if switches.constructors && image.known().has_ctors && image.known().has_init_array {
         return Err(LayoutError::TwoKindsOfConstructors);
@@ -368,10 +390,6 @@ fn check(image: &Image<'_>, profile: &Profile, shapes: &Shapes) -> Result<(), La
         let shape = shapes.of(section);
         if switches.strict_module_rwx && shape.flags & writable_code == writable_code {
             return Err(LayoutError::WritableAndExecutable { section: section.label() });
-        }
-        if shape.alignment > profile.page_size && classify(image, profile, section, shape.flags).is_ok() {
-            let (section, alignment) = (section.label(), shape.alignment);
-            return Err(LayoutError::Alignment { section, alignment, page_size: profile.page_size });
         }
     }
     Ok(())

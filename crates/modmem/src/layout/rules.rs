@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::MemoryKind;
-use crate::image::elf::section_flag::{ALLOC, EXECINSTR, WRITE};
+use crate::image::elf::section_flag::{ALLOC, EXECINSTR, RO_AFTER_INIT, WRITE};
 use crate::image::{Image, Section, has_prefix};
 use crate::profile::Profile;
 
@@ -14,7 +14,7 @@ pub enum Rule {
     Executable,
     /// Not SHF_WRITE: read-only data.
     ReadOnly,
-    /// One of the sections that Linux marks SHF_RO_AFTER_INIT by name.
+    /// SHF_RO_AFTER_INIT: Linux sets it for sections of a few names, and finds it where a file has SHF_GNU_RETAIN.
     ReadOnlyAfterInit,
     /// SHF_WRITE: data.
     Writable,
@@ -27,7 +27,7 @@ impl fmt::Display for Rule {
         f.write_str(match self {
             Rule::Executable => "ALLOC, EXECINSTR",
             Rule::ReadOnly => "ALLOC, not WRITE",
-            Rule::ReadOnlyAfterInit => "read-only after init by name",
+            Rule::ReadOnlyAfterInit => "read-only after init by name or SHF_GNU_RETAIN",
             Rule::Writable => "ALLOC, WRITE",
             Rule::Kallsyms => "kallsyms, whole while loading",
         })
@@ -87,7 +87,7 @@ pub fn classify(image: &Image<'_>, profile: &Profile, section: &Section<'_>, fla
         (MemoryKind::Text, MemoryKind::InitText, Rule::Executable)
     } else if flags & WRITE == 0 {
         (MemoryKind::RoData, MemoryKind::InitRoData, Rule::ReadOnly)
-    } else if !init && is_read_only_after_init(image, profile, section) {
+    } else if !init && is_read_only_after_init(image, profile, section, flags) {
         (MemoryKind::RoAfterInit, MemoryKind::InitData, Rule::ReadOnlyAfterInit)
     } else {
         (MemoryKind::Data, MemoryKind::InitData, Rule::Writable)
@@ -110,11 +110,13 @@ pub(crate) fn is_init(profile: &Profile, section: &Section<'_>) -> bool {
         || (!profile.switches.module_unload && has_prefix(section.name(), ".exit"))
 }
 
-/// Whether Linux marks a section SHF_RO_AFTER_INIT: the first of each of these names (main.c:layout_and_allocate).
-fn is_read_only_after_init(image: &Image<'_>, profile: &Profile, section: &Section<'_>) -> bool {
+/// Whether a section has SHF_RO_AFTER_INIT: from the file, or set by Linux for the first of each of these names
+/// (main.c:layout_and_allocate).
+fn is_read_only_after_init(image: &Image<'_>, profile: &Profile, section: &Section<'_>, flags: u64) -> bool {
     let known = image.known();
     let index = Some(section.index());
-    index == known.ro_after_init
+    flags & RO_AFTER_INIT != 0
+        || index == known.ro_after_init
         || index == known.jump_table
         || (profile.static_calls_ro_after_init && index == known.static_call_sites)
 }

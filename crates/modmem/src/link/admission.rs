@@ -11,6 +11,10 @@ use crate::profile::Profile;
 const GPL_COMPATIBLE: &[&str] =
     &["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 
+/// Modules that are proprietary whatever licence they name: one was caught lying about it, of the other there is no
+/// source (main.c:module_augment_kernel_taints).
+const PROPRIETARY: [&str; 2] = ["driverloader", "lve"];
+
 /// Why Linux marks itself tainted by a module (main.c:module_augment_kernel_taints).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taints {
@@ -35,7 +39,8 @@ impl Taints {
     pub(crate) fn of(image: &Image<'_>, profile: &Profile) -> Taints {
         let modinfo = image.modinfo();
         Taints {
-            proprietary: !is_gpl_compatible(modinfo.get("license")),
+            proprietary: !is_gpl_compatible(modinfo.get("license"))
+                || PROPRIETARY.iter().any(|name| image.name() == *name),
             forced: false,
             staging: modinfo.get("staging").is_some(),
             out_of_tree: modinfo.get("intree").is_none(),
@@ -91,7 +96,14 @@ pub(crate) fn check_version_magic(
         false => 0,
     };
     let (ours, theirs) = (kernel.as_bytes(), module.bytes());
-    if !theirs.is_empty() && ours[tail(ours)..] == theirs[tail(theirs)..] {
+    let rest = theirs[tail(theirs)..].strip_prefix(&ours[tail(ours)..]);
+    // A kernel whose structures are shuffled tells by a hash how, which only its modules know.
+    let hashed = kernel.ends_with("RANDSTRUCT_") || kernel.ends_with("RANDSTRUCT_PLUGIN_");
+    let same = rest.is_some_and(|rest| match hashed {
+        true => !rest.is_empty() && rest.iter().all(u8::is_ascii_hexdigit),
+        false => rest.is_empty(),
+    });
+    if !theirs.is_empty() && same {
         return Ok(());
     }
     Err(LinkError::VersionMagic { module: module.to_text().into(), kernel: kernel.into() })

@@ -26,7 +26,7 @@ pub enum LinkError {
         /// What is wrong, in Linux's words.
         problem: &'static str,
     },
-    /// The placement was made from the layout of another image.
+    /// The placement was made from the layout of another image, or by another profile.
     OtherImage,
     /// The module has percpu data and the placement has no place for it
     /// ([`Placement::with_percpu`](super::Placement::with_percpu)).
@@ -215,7 +215,9 @@ impl fmt::Display for LinkError {
             }
             LinkError::NoPerCpuPlace => f.write_str("the module's percpu data has been given no place"),
             LinkError::ExtendedVersions { problem } => f.write_str(problem),
-            LinkError::OtherImage => f.write_str("the placement was made for another image"),
+            LinkError::OtherImage => {
+                f.write_str("the placement was made for another image or by another profile")
+            }
             LinkError::Unresolved(symbols) => {
                 let plural = if symbols.len() == 1 { "" } else { "s" };
                 write!(f, "{} symbol{plural} cannot be resolved:", symbols.len())?;

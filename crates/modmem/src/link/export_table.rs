@@ -5,6 +5,7 @@
 //! 7.x on there is one table and a flag byte for each symbol instead of a second table for GPL-only symbols.
 
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use super::admission::Taints;
 use super::error::LinkError;
@@ -149,12 +150,34 @@ impl ExportTable {
         })
     }
 
-    /// Whether `__ksymtab` has that name with that value. It is sorted by name when modules are linked, and Linux
-    /// relies on it (main.c:lookup_exported_symbol); in a table that is not, some names are not found.
+    /// Those that somebody who needs a name finds (main.c:find_symbol): `__ksymtab` is searched first, then
+    /// `__ksymtab_gpl`.
+    pub(crate) fn offered<'p, B: Block>(
+        &'p self,
+        placement: &'p Placement<B>,
+    ) -> impl Iterator<Item = Export<'p>> {
+        let (plain, gpl) = self.entries.split_at(self.plain);
+        let in_order = [plain, gpl].map(|table| is_sorted(table, placement));
+        self.iter(placement)
+            .enumerate()
+            .filter(move |(index, export)| {
+                let (table, sorted, at) = match index.checked_sub(plain.len()) {
+                    None => (plain, in_order[0], *index),
+                    Some(at) => (gpl, in_order[1], at),
+                };
+                let found = sorted || search(table, placement, export.name) == Some(at);
+                let hidden = *index >= plain.len()
+                    && !plain.is_empty()
+                    && search(plain, placement, export.name).is_some();
+                found && !hidden
+            })
+            .map(|(_, export)| export)
+    }
+
+    /// Whether `__ksymtab` has that name with that value.
     pub(crate) fn has_plain<B: Block>(&self, placement: &Placement<B>, name: Name<'_>, value: u64) -> bool {
         let plain = self.entries.get(..self.plain).unwrap_or_default();
-        let found = plain.binary_search_by(|entry| entry.name.read(placement).cmp(&name));
-        found.is_ok_and(|index| plain[index].value == value)
+        search(plain, placement, name).is_some_and(|index| plain[index].value == value)
     }
 }
 
@@ -163,6 +186,30 @@ impl Text {
         let bytes = placement.bytes(self.kind).get(self.start as usize..).unwrap_or_default();
         Name(bytes.get(..self.length as usize).unwrap_or_default())
     }
+}
+
+/// Whether each name stands behind one that is less, as it does in tables that the kernel's linker script made.
+fn is_sorted<B: Block>(table: &[Entry], placement: &Placement<B>) -> bool {
+    table.is_sorted_by(|before, after| before.name.read(placement) < after.name.read(placement))
+}
+
+/// Where Linux's search finds a name (include/linux/bsearch.h). In a table that is not sorted it finds some names, of
+/// equal ones it finds one.
+fn search<B: Block>(table: &[Entry], placement: &Placement<B>, name: Name<'_>) -> Option<usize> {
+    let (mut base, mut count) = (0, table.len());
+    while count > 0 {
+        let middle = base + count / 2;
+        match name.cmp(&table.get(middle)?.name.read(placement)) {
+            Ordering::Equal => return Some(middle),
+            Ordering::Greater => {
+                base = middle + 1;
+                count -= 1;
+            }
+            Ordering::Less => {}
+        }
+        count /= 2;
+    }
+    None
 }
 
 /// The string that ends with a NUL at `address` of the module's own memory.

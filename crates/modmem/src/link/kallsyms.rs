@@ -25,24 +25,31 @@ pub(super) fn write<E: Encoding, B: Block>(
     let address = placement.address(MemoryKind::InitData).unwrap_or_default();
     let core = CoreSymbols::of(image, profile, placement.layout().places());
     let facts = Facts::of(image, profile, placement.layout(), core)?;
+    // Names that another image has, or symbols that stay by another profile, have no room here.
     let init = placement.bytes_mut(MemoryKind::InitData);
-    write_all::<E>(image, &layout, values, &facts, init);
-    write_strings::<E>(image, &layout, address, init);
-    write_core::<E>(image, &layout, values, &facts, placement.bytes_mut(MemoryKind::Data));
-    Ok(())
+    write_all::<E>(image, &layout, values, &facts, init).ok_or(LinkError::OtherImage)?;
+    write_strings::<E>(image, &layout, address, init).ok_or(LinkError::OtherImage)?;
+    let data = placement.bytes_mut(MemoryKind::Data);
+    write_core::<E>(image, &layout, values, &facts, data).ok_or(LinkError::OtherImage)
 }
 
 /// What stands between and behind the symbols of InitData: the names and the temporary `struct mod_kallsyms`.
-fn write_strings<E: Encoding>(image: &Image<'_>, layout: &KallsymsLayout, address: RunAddr, init: &mut [u8]) {
+fn write_strings<E: Encoding>(
+    image: &Image<'_>,
+    layout: &KallsymsLayout,
+    address: RunAddr,
+    init: &mut [u8],
+) -> Option<()> {
     let (symbols, names) = (image.symbols(), image.symbols().strings());
     let (symtab, strtab) = (layout.init_symbols, layout.init_strings);
-    fill_zero(init, symtab as usize + symbols.records().len(), strtab);
-    init[strtab as usize..][..names.len()].copy_from_slice(names);
-    fill_zero(init, strtab as usize + names.len(), layout.init_struct);
+    fill_zero(init, symtab as usize + symbols.records().len(), strtab)?;
+    init.get_mut(strtab as usize..)?.get_mut(..names.len())?.copy_from_slice(names);
+    fill_zero(init, strtab as usize + names.len(), layout.init_struct)?;
     let (size, _) = kallsyms_struct_size::<E>();
-    let temporary = &mut init[layout.init_struct as usize..][..size as usize];
+    let temporary = init.get_mut(layout.init_struct as usize..)?.get_mut(..size as usize)?;
     let (symtab, strtab, types) = (address + symtab, address + strtab, address + layout.init_types);
     write_struct::<E>(temporary, symtab, symbols.len(), strtab, types);
+    Some(())
 }
 
 /// `struct mod_kallsyms`: symtab, num_symtab, strtab, typetab.
@@ -68,9 +75,9 @@ fn write_all<E: Encoding>(
     values: &[u64],
     facts: &Facts,
     init: &mut [u8],
-) {
-    let (all, types) = init.split_at_mut(layout.init_types as usize);
-    let all = all[layout.init_symbols as usize..].chunks_exact_mut(E::SYMBOL).zip(types);
+) -> Option<()> {
+    let (all, types) = init.split_at_mut_checked(layout.init_types as usize)?;
+    let all = all.get_mut(layout.init_symbols as usize..)?.chunks_exact_mut(E::SYMBOL).zip(types);
     let sources = image.symbols().records().chunks_exact(E::SYMBOL).zip(values).zip(all);
     for ((source, &value), (record, letter)) in sources {
         let symbol = SymbolRecord::decode::<E>(source);
@@ -78,6 +85,7 @@ fn write_all<E: Encoding>(
         SymbolRecord::put_value::<E>(record, value);
         *letter = facts.letter(&symbol);
     }
+    Some(())
 }
 
 /// The records, type letters and names of the symbols that stay. A pass of its own: one for both tables, with six
@@ -88,12 +96,12 @@ fn write_core<E: Encoding>(
     values: &[u64],
     facts: &Facts,
     data: &mut [u8],
-) {
+) -> Option<()> {
     let symbols = image.symbols();
     // The layout put records, names and letters one behind the other.
-    let (head, types) = data.split_at_mut(layout.core_types as usize);
-    let (head, mut strings) = head.split_at_mut(layout.core_strings as usize);
-    let mut core = head[layout.core_symbols as usize..].chunks_exact_mut(E::SYMBOL).zip(types);
+    let (head, types) = data.split_at_mut_checked(layout.core_types as usize)?;
+    let (head, mut strings) = head.split_at_mut_checked(layout.core_strings as usize)?;
+    let mut core = head.get_mut(layout.core_symbols as usize..)?.chunks_exact_mut(E::SYMBOL).zip(types);
     let (names, ends) = (symbols.strings(), image.name_ends());
     let mut name_offset = 0;
     for ((index, source), &value) in symbols.records().chunks_exact(E::SYMBOL).enumerate().zip(values) {
@@ -101,32 +109,35 @@ fn write_core<E: Encoding>(
         if !facts.keeps(index, &symbol) {
             continue;
         }
-        let Some((record, letter)) = core.next() else { break };
+        let (record, letter) = core.next()?;
         record.copy_from_slice(source);
         SymbolRecord::put_value::<E>(record, value);
         SymbolRecord::put_name::<E>(record, name_offset);
         *letter = facts.letter(&symbol);
         // The NUL is copied with the name.
         let size = ends.length(symbol.name) + 1;
-        copy_name(&names[symbol.name as usize..], strings, size);
-        strings = &mut strings[size..];
+        copy_name(names.get(symbol.name as usize..)?, strings, size)?;
+        strings = strings.get_mut(size..)?;
         name_offset += size as u32;
     }
+    Some(())
 }
 
 /// Copies `size` bytes, in two moves of fixed size if that is enough: what is written too much is overwritten by the
 /// next name, and a call for each name costs more.
 #[inline(always)]
-fn copy_name(from: &[u8], to: &mut [u8], size: usize) {
+fn copy_name(from: &[u8], to: &mut [u8], size: usize) -> Option<()> {
     const PIECE: usize = 32;
     match (from.first_chunk::<PIECE>(), to.first_chunk_mut::<PIECE>()) {
         (Some(from), Some(to)) if size <= PIECE => *to = *from,
-        _ => to[..size].copy_from_slice(&from[..size]),
+        _ => to.get_mut(..size)?.copy_from_slice(from.get(..size)?),
     }
+    Some(())
 }
 
-fn fill_zero(bytes: &mut [u8], from: usize, to: u64) {
-    bytes[from..to as usize].fill(0);
+fn fill_zero(bytes: &mut [u8], from: usize, to: u64) -> Option<()> {
+    bytes.get_mut(from..to as usize)?.fill(0);
+    Some(())
 }
 
 /// What kallsyms says of a symbol, decided once for each section: its type letter as nm prints it

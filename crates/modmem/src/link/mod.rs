@@ -146,11 +146,19 @@ impl Linker {
         admission::check_extended_versions(image, profile, options.force)?;
         namespace::check_imports(image, profile)?;
         self.fill_bases(image, &placement)?;
-        let mut resolver =
-            Resolver::new(image, profile, scope, &mut self.resolving, taints, options, A::DEFINED);
+        let mut resolver = Resolver::new(
+            image,
+            profile,
+            scope,
+            &mut self.resolving,
+            taints,
+            options,
+            [A::DEFINED, A::IGNORED],
+        );
         resolver.run::<A::Encoding>(&self.bases, &mut self.values)?;
         let (mut taints, uses) = (resolver.taints, resolver.uses);
         let mut remarks = Vec::new();
+        remark::of_layout(image, placement.layout(), &mut remarks)?;
         if let Some(remark) = resolver.unversioned {
             remark::note(&mut remarks, remark)?;
         }

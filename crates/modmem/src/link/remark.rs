@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::error::LinkError;
+use crate::image::{Image, SectionLabel};
+use crate::layout::Layout;
 
 /// Something about a module that is odd and does not keep Linux from loading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,18 @@ pub enum Remark {
         first: Box<str>,
         /// How many there are.
         count: usize,
+    },
+    /// Bytes stand behind the ELF file that are no signature. Linux takes the module for unsigned.
+    BytesBehind {
+        /// How many.
+        bytes: u64,
+    },
+    /// A section asks for an alignment that it does not get: more than a page, or no power of two.
+    Alignment {
+        /// The section.
+        section: SectionLabel,
+        /// `sh_addralign`
+        alignment: u64,
     },
 }
 
@@ -29,8 +43,38 @@ impl fmt::Display for Remark {
                 }
                 f.write_str("; Linux warns once and does not compare")
             }
+            Remark::BytesBehind { bytes } => write!(
+                f,
+                "{bytes} bytes behind the ELF file are no signature (cut off while it was written?); Linux takes the module for unsigned"
+            ),
+            Remark::Alignment { section, alignment } if alignment.is_power_of_two() => write!(
+                f,
+                "{section}: alignment {alignment:#x} is larger than a page, which holds for its offset and not for its address"
+            ),
+            Remark::Alignment { section, alignment } => {
+                write!(f, "{section}: alignment {alignment:#x} is no power of two; Linux takes it for a mask")
+            }
         }
     }
+}
+
+/// Notes what the file and its layout are odd in.
+pub(super) fn of_layout(
+    image: &Image<'_>,
+    layout: &Layout,
+    remarks: &mut Vec<Remark>,
+) -> Result<(), LinkError> {
+    if image.bytes_behind() > 0 {
+        note(remarks, Remark::BytesBehind { bytes: image.bytes_behind() })?;
+    }
+    for section in image.sections() {
+        let alignment = layout.shape(section).alignment;
+        let odd = alignment > layout.page_size() || !alignment.is_power_of_two();
+        if odd && layout.place(section.index()).is_some() {
+            note(remarks, Remark::Alignment { section: section.label(), alignment })?;
+        }
+    }
+    Ok(())
 }
 
 /// Adds a remark.

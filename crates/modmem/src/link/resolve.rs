@@ -63,6 +63,8 @@ pub(super) struct Resolver<'r, 'a, S> {
     versions: Option<VersionTable<'a>>,
     /// Undefined symbols that the machine's loader makes absolute.
     defined: &'static [&'static str],
+    /// Undefined symbols that need no definition.
+    ignored: &'static [&'static str],
     /// Whether any symbol so far was for GPL-compatible modules only (`using_gplonly_symbols`).
     uses_gpl_only: bool,
     pub(super) taints: Taints,
@@ -80,7 +82,7 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
         memory: &'r mut ResolverMemory,
         taints: Taints,
         options: LinkOptions,
-        defined: &'static [&'static str],
+        [defined, ignored]: [&'static [&'static str]; 2],
     ) -> Resolver<'r, 'a, S> {
         let plain = Some(image.versions()).filter(|versions| versions.is_present());
         let extended = image.extended_versions().filter(|_| profile.extended_versions);
@@ -92,6 +94,7 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             memory,
             versions: versions.filter(|_| !options.force),
             defined,
+            ignored,
             uses_gpl_only: false,
             taints,
             uses: Uses::default(),
@@ -193,7 +196,8 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
         };
         let absent = matches!(reason, Reason::Absent | Reason::GplOnly | Reason::ProprietaryOwner);
         let name = name.name();
-        let optional = symbol.binding() == binding::WEAK || name == "_GLOBAL_OFFSET_TABLE_";
+        let optional =
+            symbol.binding() == binding::WEAK || self.ignored.iter().any(|ignored| name == *ignored);
         if absent && optional {
             self.uses.weak_unresolved += 1;
             return Ok(symbol.value);

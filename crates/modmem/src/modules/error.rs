@@ -26,6 +26,8 @@ pub enum LoadError {
     BadName {
         /// The name as shown.
         name: Box<str>,
+        /// Bytes that a name may have on its machine.
+        limit: usize,
     },
     /// Its file is no module; [`Modules::load`](super::Modules::load) takes an image that was read, so this is for
     /// callers who read and load in one step.
@@ -132,8 +134,11 @@ impl fmt::Display for LoadError {
             LoadError::AlreadyLoaded { name, live: false } => {
                 write!(f, "module {name} is being loaded or unloaded")
             }
-            LoadError::BadName { name } => {
-                write!(f, "\"{name}\" is no module name: it must be text of 1 to 55 bytes")
+            LoadError::BadName { name, limit } => {
+                write!(
+                    f,
+                    "\"{name}\" is no module name: what struct module has must be text of 1 to {limit} bytes"
+                )
             }
             LoadError::Image(error) => error.fmt(f),
             LoadError::Layout(error) => error.fmt(f),

@@ -30,8 +30,8 @@ use crate::image::Image;
 use crate::layout::{Layout, MemoryKind};
 use crate::link::exports::ExportsError;
 use crate::link::{
-    Definition, Export, Exports, LinkOptions, Linked, Linker, OfferId, Placement, Provider, ProviderState,
-    Scope, Symbols,
+    Definition, Export, Exports, LinkError, LinkOptions, Linked, Linker, OfferId, Placement, Provider,
+    ProviderState, Scope, Symbols,
 };
 use crate::name::{self, HashedName, Name};
 use crate::profile::{Profile, Switches};
@@ -141,7 +141,7 @@ impl<B: Block, P: Protection> Modules<B, P> {
         linker: &mut Linker,
         options: LinkOptions,
     ) -> Result<ModuleId, LoadError> {
-        self.check_name(module_name(image)?)?;
+        self.check_name(module_name(image, &self.switches)?)?;
         let layout = Layout::of(image, profile)?;
         let percpu = match layout.percpu() {
             Some(percpu) => Some(self.percpu.allocate(percpu.size, percpu.alignment)?),
@@ -158,10 +158,13 @@ impl<B: Block, P: Protection> Modules<B, P> {
     /// Registers a linked module: its exports can be used, its addresses are found, its memories are protected.
     ///
     /// # Errors
-    /// The name is taken, a symbol that it exports is exported already, a module that it uses has gone since it was
+    /// It was linked from another image, the name is taken, a symbol that it exports is exported already, a module that it uses has gone since it was
     /// linked, or a protection cannot be set. The module is gone with the error, and nothing is left behind.
     pub fn commit(&mut self, image: &Image<'_>, linked: Linked<B>) -> Result<ModuleId, LoadError> {
-        let name = module_name(image)?;
+        if !linked.placement().layout().is_of(image) {
+            return Err(LoadError::Link(LinkError::OtherImage));
+        }
+        let name = module_name(image, &self.switches)?;
         self.check_name(name)?;
         if linked.uses().modules.iter().any(|&(used, _)| self.get(used).is_none()) {
             return Err(LoadError::ProviderGone);
@@ -326,16 +329,25 @@ impl<B: Block, P: Protection> Modules<B, P> {
         if module.export_count() == 0 {
             return Ok(None);
         }
-        let added = self.exports.add(Provider::Module(module.id()), module.exports());
+        // Names of others are taken, found or not (main.c:verify_exported_symbols). The module's own do not count yet: it
+        // may export a name twice.
+        let taken = |name: Name<'_>, owner| {
+            let owner = match owner {
+                Provider::Kernel => "the kernel".into(),
+                Provider::Module(id) => self.get(id).map_or(module.name(), Module::name).into(),
+            };
+            LoadError::DuplicateExport { symbol: name.to_text().into(), owner }
+        };
+        for export in module.exports() {
+            if let Some(other) = self.exports.find(export.name) {
+                return Err(taken(export.name, other.provider));
+            }
+        }
+        let added = self.exports.add(Provider::Module(module.id()), module.offered());
         added.map(Some).map_err(|error| match error {
             ExportsError::OutOfMemory => LoadError::OutOfMemory,
-            ExportsError::Duplicate { name, owner } => {
-                let owner = match owner {
-                    Provider::Kernel => "the kernel".into(),
-                    // Nobody has that id yet but the module itself, which exports the name twice.
-                    Provider::Module(id) => self.get(id).map_or(module.name(), Module::name).into(),
-                };
-                LoadError::DuplicateExport { symbol: name.to_text().into(), owner }
+            ExportsError::Duplicate { name, .. } => {
+                LoadError::DuplicateExport { symbol: name.to_text().into(), owner: module.name().into() }
             }
         })
     }
@@ -400,9 +412,15 @@ impl<B: Block, P: Protection> Scope for Modules<B, P> {
     }
 }
 
-/// The name that a module is registered under: 1 to 55 characters, as MODULE_NAME_LEN leaves on a 64-bit machine.
-fn module_name<'a>(image: &Image<'a>) -> Result<&'a str, LoadError> {
-    let name = image.name();
-    let text = name.as_str().filter(|text| (1..56).contains(&text.len()));
-    text.ok_or_else(|| LoadError::BadName { name: name.to_text().into() })
+/// The name that a module is registered under. Sysfs takes none that is empty, and behind one that does not end Linux
+/// reads on.
+fn module_name<'a>(image: &Image<'a>, switches: &Switches) -> Result<&'a str, LoadError> {
+    let name = match switches.random_structures {
+        true => Some(image.name()),
+        false => image.registered_name(),
+    };
+    // One byte of MODULE_NAME_LEN is for the end.
+    let limit = 63 - image.format().word();
+    let text = name.and_then(Name::as_str).filter(|text| (1..=limit).contains(&text.len()));
+    text.ok_or_else(|| LoadError::BadName { name: name.unwrap_or_default().to_text().into(), limit })
 }

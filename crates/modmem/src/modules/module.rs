@@ -189,6 +189,12 @@ impl<B: Block> Module<B> {
         self.linked.exports.iter(&self.linked.placement)
     }
 
+    /// Those of them that can be found: not the same name twice, nor what a search cannot find in a table that is not
+    /// sorted.
+    pub(super) fn offered(&self) -> impl Iterator<Item = Export<'_>> {
+        self.linked.exports.offered(&self.linked.placement)
+    }
+
     /// Where a memory starts, if the module has it and it has not been discarded.
     pub fn address(&self, kind: MemoryKind) -> Option<RunAddr> {
         self.linked.placement.address(kind)

@@ -10,6 +10,9 @@ use crate::arch::{Architecture, Machine, with_machine};
 /// From here on a real-time kernel can have PREEMPT_BUILD too, and version magic names the former (0b7a66a2c864).
 const RT_FIRST: KernelVersion = KernelVersion::new(6, 13);
 
+/// From here on compilers shuffle structures in other ways than by a plugin, and version magic names none.
+const NO_PLUGIN_FIRST: KernelVersion = KernelVersion::new(5, 19);
+
 /// What a kernel's `config` file sets.
 #[derive(Clone)]
 pub struct KernelConfig<'a> {
@@ -71,7 +74,8 @@ impl<'a> KernelConfig<'a> {
     }
 
     /// The version magic of modules for this kernel (include/linux/vermagic.h), with what its machine adds. Where
-    /// structures are [shuffled](KernelConfig::has_random_structures), a hash follows that no configuration tells.
+    /// structures are [shuffled](KernelConfig::has_random_structures), a hash follows that no configuration tells: what is
+    /// given here ends before it.
     pub fn vermagic(&self, release: &str) -> String {
         let mut magic = String::from(release);
         magic.push(' ');
@@ -91,6 +95,10 @@ impl<'a> KernelConfig<'a> {
         if let Some(machine) = self.machine() {
             magic.push_str(with_machine!(machine, A => A::vermagic(self)).unwrap_or_default());
         }
+        if self.has_random_structures() {
+            let plugin = KernelVersion::parse(release).is_some_and(|version| version < NO_PLUGIN_FIRST);
+            magic.push_str(if plugin { "RANDSTRUCT_PLUGIN_" } else { "RANDSTRUCT_" });
+        }
         magic
     }
 }
@@ -104,6 +112,15 @@ impl fmt::Debug for KernelConfig<'_> {
 #[cfg(test)]
 mod tests {
     use super::KernelConfig;
+
+    #[test]
+    fn version_magic_of_kernels_with_shuffled_structures_ends_before_the_hash() {
+        let config = "CONFIG_SMP=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_RANDSTRUCT=y\nCONFIG_RANDSTRUCT_FULL=y\n";
+        let magic = KernelConfig::parse(config).vermagic("6.12.0");
+        assert_eq!(magic, "6.12.0 SMP mod_unload RANDSTRUCT_");
+        let plugin = "CONFIG_SMP=y\nCONFIG_GCC_PLUGIN_RANDSTRUCT=y\n";
+        assert_eq!(KernelConfig::parse(plugin).vermagic("5.10.0"), "5.10.0 SMP RANDSTRUCT_PLUGIN_");
+    }
 
     #[test]
     fn version_magic_of_real_time_kernels_that_set_preempt_build_too() {

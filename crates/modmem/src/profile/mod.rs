@@ -68,6 +68,8 @@ pub struct Switches {
     pub dynamic_ftrace: bool,
     /// MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS: a missing import only warns.
     pub allow_missing_namespace_imports: bool,
+    /// RANDSTRUCT: where `struct module` has which member, nobody but the kernel's build knows.
+    pub random_structures: bool,
 }
 
 /// Address ranges that module memory comes from.
@@ -112,9 +114,16 @@ pub struct Profile {
     /// Whether a module that has `__versions`, but none for a symbol that it uses, is refused. Linux warns once and goes
     /// on (kernel/module/version.c:check_version); Debian's kernels are patched to refuse it, which their releases tell.
     pub refuses_missing_versions: bool,
+    /// Whether two loaded sections of one name keep a module from being loaded, where KALLSYMS makes files of sections:
+    /// from 6.12 on. Before, the module had none of these files then.
+    pub refuses_duplicate_sections: bool,
     /// `sizeof(struct module)`, which `.gnu.linkonce.this_module` must have; `None` takes any.
     pub this_module_size: Option<u64>,
-    /// The kernel's version magic; `None` takes any module's.
+    /// Where in it the pointers to init and exit are; `None` takes any place.
+    pub this_module_init: Option<u64>,
+    /// The same for exit.
+    pub this_module_exit: Option<u64>,
+    /// The kernel's version magic; `None` takes any module's. One that ends with `RANDSTRUCT_` takes any hash behind that.
     pub vermagic: Option<Box<str>>,
     /// Configuration.
     pub switches: Switches,
@@ -210,8 +219,7 @@ impl Profile {
         profile.refuses_missing_versions = debian::is_debians(release);
         profile.linear_map = with_machine!(machine, A => A::linear_map(version, Some(config)))?;
         profile.machine_state.expolines = config.is_set("EXPOLINE") && !config.is_set("EXPOLINE_OFF");
-        // What a kernel with shuffled structures adds to it is a hash of its own.
-        profile.vermagic = (!config.has_random_structures()).then(|| config.vermagic(release).into());
+        profile.vermagic = Some(config.vermagic(release).into());
         if config.is_set("MEM_ALLOC_PROFILING") {
             profile.percpu_reserve = 8 << 13;
         }
@@ -233,7 +241,10 @@ impl Profile {
             module_namespaces: version >= KernelVersion::new(6, 16),
             extended_versions: version >= KernelVersion::new(6, 14),
             refuses_missing_versions: false,
+            refuses_duplicate_sections: version >= KernelVersion::new(6, 12),
             this_module_size: None,
+            this_module_init: None,
+            this_module_exit: None,
             vermagic: None,
             switches,
             ranges: setup.ranges,
@@ -305,6 +316,7 @@ impl Switches {
             init_stack_zero: true,
             dynamic_ftrace: true,
             allow_missing_namespace_imports: false,
+            random_structures: false,
         }
     }
 
@@ -324,6 +336,7 @@ impl Switches {
             init_stack_zero: config.is_set("INIT_STACK_ALL_ZERO"),
             dynamic_ftrace: config.is_set("DYNAMIC_FTRACE"),
             allow_missing_namespace_imports: config.is_set("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS"),
+            random_structures: config.has_random_structures(),
         }
     }
 }

@@ -45,10 +45,13 @@ impl PerCpuSpace {
     /// Takes `size` bytes. As in Linux sizes are rounded up to 4 bytes (PCPU_MIN_ALLOC_SIZE).
     ///
     /// # Errors
-    /// The chunk is full, which for Linux is -ENOMEM.
+    /// The chunk is full, or the alignment is no power of two, which for Linux is -ENOMEM.
     pub fn allocate(&self, size: u64, alignment: u64) -> Result<PerCpuPlace, SpaceError> {
         let error = SpaceError::NoPerCpu { size, reserve: self.size };
         let Some(rounded) = size.checked_next_multiple_of(4) else { return Err(error) };
+        if !alignment.max(4).is_power_of_two() {
+            return Err(error);
+        }
         let range = self.start..self.start.saturating_add(self.size);
         let held = self.shared.take(rounded, alignment.max(4), range).map_err(|_| SpaceError::OutOfMemory)?;
         let held = held.ok_or(error)?;

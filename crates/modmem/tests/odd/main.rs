@@ -3,5 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api;
 mod kernel;
+mod names;
+mod sections;
+mod symbols;
 mod versions;

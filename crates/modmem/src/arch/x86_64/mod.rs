@@ -29,6 +29,7 @@ impl Architecture for X86_64 {
     const FORMAT: Format = Format { class: Class::Elf64, order: ByteOrder::Little };
     type Encoding = Little64;
     const ZERO_BEFORE: bool = true;
+    const IGNORED: &'static [&'static str] = &["_GLOBAL_OFFSET_TABLE_"];
     type Stubs = NoStubs;
 
     const PROVEN: &'static [KernelVersion] = &[

@@ -1,0 +1,155 @@
+//! Odd sections and files. User Mode Linux 6.12.113 was asked for each answer.
+
+use modmem::image::Image;
+use modmem::layout::{Layout, LayoutError, SectionPlace};
+use modmem::link::Remark;
+use modmem::modules::LoadError;
+use modmem::{MemoryKind, Profile};
+
+use crate::kernel::Kernel;
+use crate::support::{ALLOC, EXEC, Elf, NOBITS, PROGBITS, Section, WRITE};
+
+/// SHF_GNU_RETAIN, and for Linux SHF_RO_AFTER_INIT.
+const RETAIN: u64 = 0x20_0000;
+
+fn elf(sections: &[(&str, u64, u64, usize)]) -> Elf {
+    let mut elf = Elf::x86_64();
+    for &(name, flags, alignment, size) in sections {
+        elf.add(Section::new(name, PROGBITS, flags, alignment, vec![b'x'; size]));
+    }
+    elf.add_module_parts("odd", &[], b"\0");
+    elf
+}
+
+/// Where the sections of `elf` lie, in that order.
+fn places(elf: &Elf, version: &str, names: &[&str]) -> Vec<(MemoryKind, u64)> {
+    let file = elf.build();
+    let image = Image::parse(&file).unwrap();
+    let layout = Layout::of(&image, &Profile::named(version).unwrap()).unwrap();
+    let place = |name: &&str| {
+        let SectionPlace { kind, offset } = layout.place(image.section(name).unwrap().index()).unwrap();
+        (kind, offset)
+    };
+    names.iter().map(place).collect()
+}
+
+#[test]
+fn retained_data_is_read_only_after_init() {
+    use MemoryKind::{Data, InitData, RoAfterInit, RoData, Text};
+    let mut elf = elf(&[
+        (".data", WRITE | ALLOC | RETAIN, 8, 16),
+        (".init.first", WRITE | ALLOC, 8, 16),
+        (".init.kept", WRITE | ALLOC | RETAIN, 8, 16),
+        (".rodata", ALLOC | RETAIN, 8, 16),
+        (".text", ALLOC | EXEC | RETAIN, 16, 16),
+    ]);
+    let mut bss = Section::new(".bss", NOBITS, WRITE | ALLOC, 8, Vec::new());
+    bss.size = Some(16);
+    elf.add(bss);
+    let names = [".data", ".bss", ".rodata", ".text", ".init.first", ".init.kept"];
+    for version in ["6.4", "6.12", "7.2"] {
+        let found = places(&elf, version, &names);
+        let expected =
+            [(RoAfterInit, 0), (Data, 0x500), (RoData, 0), (Text, 0), (InitData, 0), (InitData, 0x10)];
+        assert_eq!(found, expected, "{version}");
+    }
+    // Here init data that is to stay has a pass of its own, before the others.
+    for version in ["5.10", "6.1"] {
+        let found = places(&elf, version, &names);
+        let expected =
+            [(RoAfterInit, 0), (Data, 0x500), (RoData, 0), (Text, 0), (InitData, 0x10), (InitData, 0)];
+        assert_eq!(found, expected, "{version}");
+    }
+}
+
+#[test]
+fn an_alignment_that_is_no_power_of_two_is_a_mask() {
+    use MemoryKind::Data;
+    // (0x31 + 0x27f) & !0x27f is 0x80: no multiple of 0x280, and not before the 0x31 bytes.
+    let elf = elf(&[
+        (".data", WRITE | ALLOC, 8, 0x31),
+        (".data.a", WRITE | ALLOC, 640, 16),
+        (".data.b", WRITE | ALLOC, 24, 16),
+        (".data.c", WRITE | ALLOC, 8, 16),
+    ]);
+    let found = places(&elf, "6.12", &[".data", ".data.a", ".data.b", ".data.c"]);
+    assert_eq!(found, [(Data, 0), (Data, 0x80), (Data, 0xa0), (Data, 0xb0)]);
+    let mut kernel = Kernel::named("6.12");
+    let remarks = kernel.loaded(&elf).remarks();
+    let odd = remarks.iter().map(|remark| match remark {
+        Remark::Alignment { section, alignment } => (&*section.name, *alignment),
+        other => panic!("{other}"),
+    });
+    assert_eq!(odd.collect::<Vec<_>>(), [(".data.a", 640), (".data.b", 24)]);
+    assert!(remarks[0].to_string().ends_with("no power of two; Linux takes it for a mask"));
+}
+
+#[test]
+fn an_alignment_of_more_than_a_page_is_one_of_the_offset() {
+    let elf = elf(&[
+        (".data", WRITE | ALLOC, 8, 0x31),
+        (".data.a", WRITE | ALLOC, 0x2000, 16),
+        (".text", ALLOC | EXEC, 0x1_0000, 16),
+    ]);
+    let found = places(&elf, "6.12", &[".text", ".data.a"]);
+    assert_eq!(found, [(MemoryKind::Text, 0), (MemoryKind::Data, 0x2000)]);
+    let mut kernel = Kernel::named("6.12");
+    let remarks = kernel.loaded(&elf).remarks();
+    assert_eq!(remarks.len(), 2);
+    assert!(remarks[0].to_string().contains("holds for its offset and not for its address"));
+}
+
+#[test]
+fn percpu_data_has_alignments_that_are_powers_of_two() {
+    let percpu = |alignment| elf(&[(".data..percpu", WRITE | ALLOC, alignment, 16)]);
+    for (alignment, loads) in [(0, true), (16, true), (0x1_0000, true), (24, false)] {
+        let loaded = Kernel::named("6.12").load(&percpu(alignment));
+        assert_eq!(loaded.is_ok(), loads, "{alignment}: {loaded:?}");
+    }
+}
+
+#[test]
+fn two_sections_of_one_name_are_refused_from_6_12_on() {
+    let twice = elf(&[(".twice", WRITE | ALLOC, 8, 16), (".twice", ALLOC, 8, 16)]);
+    for (version, loads) in [("5.10", true), ("6.1", true), ("6.11", true), ("6.12", false), ("7.2", false)] {
+        let loaded = Kernel::named(version).load(&twice);
+        assert_eq!(loaded.is_ok(), loads, "{version}: {loaded:?}");
+    }
+    let error = Kernel::named("6.12").load(&twice).unwrap_err();
+    assert!(matches!(error, LoadError::Layout(LayoutError::DuplicateSections { .. })));
+    assert!(error.to_string().starts_with("section 1 (.twice) and section 2 (.twice)"), "{error}");
+    let mut without = Kernel::named("6.12");
+    without.profile.switches.kallsyms = false;
+    assert!(without.load(&twice).is_ok(), "without KALLSYMS sections are no files");
+}
+
+#[test]
+fn sections_that_are_no_files_may_share_a_name() {
+    let empty = elf(&[(".twice", WRITE | ALLOC, 8, 16), (".twice", WRITE | ALLOC, 8, 0)]);
+    assert!(Kernel::named("6.12").load(&empty).is_ok());
+    let not_loaded = elf(&[(".twice", WRITE | ALLOC, 8, 16), (".twice", 0, 8, 16)]);
+    assert!(Kernel::named("6.12").load(&not_loaded).is_ok());
+    // Hundreds of names, of which some share a mark.
+    let mut many = elf(&[]);
+    for index in 0..900 {
+        many.add(Section::new(&format!(".text.{index}"), PROGBITS, ALLOC | EXEC, 16, vec![0; 4]));
+    }
+    assert!(Kernel::named("6.12").load(&many).is_ok());
+    many.add(Section::new(".text.77", PROGBITS, ALLOC | EXEC, 16, vec![0; 4]));
+    assert!(Kernel::named("6.12").load(&many).is_err());
+}
+
+#[test]
+fn bytes_behind_the_file_make_it_an_unsigned_module() {
+    let mut file = elf(&[(".text", ALLOC | EXEC, 16, 16)]).build();
+    let mut kernel = Kernel::named("6.12");
+    file.push(0);
+    let id = kernel.load_file(&file).unwrap();
+    assert_eq!(kernel.modules.get(id).unwrap().remarks(), []);
+    file.push(b'\n');
+    let mut kernel = Kernel::named("6.12");
+    let id = kernel.load_file(&file).unwrap();
+    let module = kernel.modules.get(id).unwrap();
+    assert_eq!(module.remarks(), [Remark::BytesBehind { bytes: 2 }]);
+    assert!(module.taints().unsigned);
+}
