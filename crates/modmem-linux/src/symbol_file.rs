@@ -85,6 +85,14 @@ impl SymbolFile {
     }
 }
 
+/// All symbols of the kernel itself that such a file names, as often as it does; what is no line of one is passed over.
+pub(crate) fn all(bytes: &[u8]) -> impl Iterator<Item = (&str, u64)> {
+    bytes.split(|&byte| byte == b'\n').filter_map(symbol).filter_map(|(address, _, name)| {
+        let (name, in_kernel) = name?;
+        in_kernel.then_some((name, address))
+    })
+}
+
 /// Address, letter, and the name with whether it is the kernel's own; no name if it is not UTF-8.
 type Symbol<'l> = (u64, char, Option<(&'l str, bool)>);
 
@@ -131,6 +139,13 @@ mod tests {
         assert_eq!(file.address("percpu_thing"), Some(0));
         assert_eq!(file.address("ext4_thing"), None);
         assert_eq!(file.exported, ["both", "gone"]);
+    }
+
+    #[test]
+    fn all_symbols_are_told_as_often_as_they_are_there() {
+        let text = b"ffffffff81000010 t once\nffffffff81000020 t once\n\nffffffffc0000000 T other\t[ext4]\n";
+        let found: Vec<_> = all(text).collect();
+        assert_eq!(found, [("once", 0xffff_ffff_8100_0010), ("once", 0xffff_ffff_8100_0020)]);
     }
 
     #[test]

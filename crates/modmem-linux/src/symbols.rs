@@ -116,6 +116,17 @@ impl Kernel {
         Ok(table.map_or_else(nothing, Table::into_symbols))
     }
 
+    /// All symbols of the kernel, exported or not: those of `file`, if it is a `System.map` or a copy of `/proc/kallsyms`,
+    /// or else of this kernel's own `System.map`. Empty where there is none; only livepatch modules need more than what is
+    /// exported.
+    pub fn internal_symbols(&self, file: Option<&Path>) -> Result<Vec<(String, u64)>, Error> {
+        let given = file.map(|path| read_file(path, LIMIT)).transpose()?;
+        let given = given.filter(|bytes| !KernelImage::is_one(bytes) && !symvers::is_symvers(bytes));
+        let bytes = given.or_else(|| self.symbol_file()).unwrap_or_default();
+        let named = |(name, address): (&str, u64)| (name.to_owned(), address);
+        Ok(crate::symbol_file::all(&bytes).map(named).collect())
+    }
+
     /// What this kernel's image says, or else its `Module.symvers`.
     fn own_table(&self) -> Result<Option<Table>, Error> {
         if let Some(path) = self.image_path() {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -40,6 +41,10 @@ pub(crate) struct OpenKernel {
     pub(crate) symbols: KernelSymbols,
     /// Symbols that have an address only because modmem gave them one.
     pub(crate) invented: usize,
+    /// Where the user has symbols from.
+    symbol_file: Option<PathBuf>,
+    /// Whether the table of modules knows all symbols of the kernel.
+    told_internals: bool,
     has_config: bool,
 }
 
@@ -55,7 +60,10 @@ impl OpenKernel {
             rayon::join(|| files.symbols(arguments.symbols.as_deref()), || meanwhile(&files));
         let (symbols, result) = (symbols?, result?);
         let (profile, has_config) = profile_of(&files, symbols.image.as_ref())?;
-        let kernel = OpenKernel { files, profile, symbols, invented: 0, has_config };
+        let symbol_file = arguments.symbols.clone();
+        let (invented, told_internals) = (0, false);
+        let kernel =
+            OpenKernel { files, profile, symbols, invented, symbol_file, told_internals, has_config };
         Ok((kernel, result))
     }
 
@@ -69,7 +77,8 @@ impl OpenKernel {
             licences_known: false,
             image: None,
         };
-        Ok(OpenKernel { files, profile, symbols, invented: 0, has_config })
+        let (invented, symbol_file, told_internals) = (0, None, false);
+        Ok(OpenKernel { files, profile, symbols, invented, symbol_file, told_internals, has_config })
     }
 
     /// Learns what only modules of the kernel tell: the size of `struct module`, where in it init and exit are, and the
@@ -126,6 +135,17 @@ impl OpenKernel {
             namespace: Name::from(symbol.namespace.as_deref().unwrap_or_default()),
         });
         modules.add_kernel_symbols(exports).map_err(|error| anyhow!("the kernel's symbols: {error}"))
+    }
+
+    /// Before a livepatch module, tells the table of modules all symbols of the kernel, which such a module may name.
+    pub(crate) fn tell_internals(&mut self, image: &Image<'_>, modules: &mut LoadedModules) -> Result<()> {
+        if self.told_internals || image.modinfo().get("livepatch").is_none() {
+            return Ok(());
+        }
+        let symbols = self.files.internal_symbols(self.symbol_file.as_deref())?;
+        modules.set_internal_symbols(symbols.iter().map(|(name, value)| (Name::from(&**name), *value)))?;
+        self.told_internals = true;
+        Ok(())
     }
 
     /// Where nothing tells what the kernel exports, whatever a module needs and nobody has is taken for the kernel's.

@@ -148,6 +148,7 @@ impl Session {
     ) -> Result<ModuleId> {
         let image = Image::parse(file)?;
         self.kernel.invent_symbols(&image, &mut self.modules)?;
+        self.kernel.tell_internals(&image, &mut self.modules)?;
         if space.before_init {
             self.start_providers(&image)?;
         }

@@ -1,9 +1,8 @@
 //! Reading: a file's bytes become an [`Image`], and every check of the format happens here.
 //!
 //! What Linux checks (kernel/module/main.c:elf_validity_cache_copy) is checked, and so is what it trusts because a
-//! module's author is root: names inside string tables, relocation offsets and symbol indices inside their tables, sections that
-//! do not share bytes. Once an `Image` exists, no later stage can
-//! meet a bad offset, index or string.
+//! module's author is root: names inside string tables, relocation offsets and symbol indices inside their tables,
+//! sections that do not share bytes. Once an `Image` exists, no later stage can meet a bad offset, index or string.
 
 pub mod elf;
 mod error;

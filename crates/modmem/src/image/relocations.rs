@@ -58,6 +58,15 @@ impl<'i, 'a> RelocationSection<'i, 'a> {
         Some(RelocationSection { section, target, format: image.format() })
     }
 
+    /// One that livepatch applies, whatever its type: Linux looks at its flag (main.c:apply_relocations).
+    pub(crate) fn of_livepatch(
+        image: &'i Image<'a>,
+        section: &'i Section<'a>,
+    ) -> Option<RelocationSection<'i, 'a>> {
+        let target = image.sections().get(section.info() as usize).filter(|target| target.is_alloc())?;
+        Some(RelocationSection { section, target, format: image.format() })
+    }
+
     /// The relocation section itself.
     pub fn section(&self) -> &'i Section<'a> {
         self.section

@@ -59,8 +59,47 @@ pub enum LinkError {
         /// The namespace.
         namespace: Box<str>,
     },
+    /// Livepatch cannot apply its own relocations (-EINVAL).
+    Livepatch {
+        /// The symbol or section.
+        name: Box<str>,
+        /// What is wrong.
+        problem: LivepatchProblem,
+    },
+    /// The module is a live patch, and the kernel was built without (-ENOEXEC).
+    NoLivepatch,
     /// No memory for our own bookkeeping.
     OutOfMemory,
+}
+
+/// What is wrong with a relocation of livepatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LivepatchProblem {
+    /// A section's name is not `.klp.rela.OBJECT.SECTION`.
+    SectionName,
+    /// A symbol's name is not `.klp.sym.OBJECT.NAME,POSITION`.
+    SymbolName,
+    /// The symbol is not SHN_LIVEPATCH.
+    NotMarked,
+    /// There is no such symbol.
+    Absent,
+    /// There are several, and no position says which is meant.
+    Ambiguous,
+    /// There are fewer of that name than the position says.
+    NoSuchPosition,
+}
+
+impl fmt::Display for LivepatchProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LivepatchProblem::SectionName | LivepatchProblem::SymbolName => "incorrectly formatted name",
+            LivepatchProblem::NotMarked => "not marked as a livepatch symbol",
+            LivepatchProblem::Absent => "not found in symbol table",
+            LivepatchProblem::Ambiguous => "unresolvable ambiguity",
+            LivepatchProblem::NoSuchPosition => "symbol position not found",
+        })
+    }
 }
 
 /// A symbol that could not be resolved, and why.
@@ -242,6 +281,10 @@ impl fmt::Display for LinkError {
             LinkError::ImportsModuleNamespace { namespace } => {
                 write!(f, "tries to import the module namespace {namespace}")
             }
+            LinkError::Livepatch { name, problem } => write!(f, "livepatch: {name}: {problem} (EINVAL)"),
+            LinkError::NoLivepatch => f.write_str(
+                "the module is marked as livepatch module, but livepatch support is disabled (ENOEXEC)",
+            ),
             LinkError::OutOfMemory => f.write_str("out of memory while linking"),
         }
     }

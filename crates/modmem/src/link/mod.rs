@@ -11,6 +11,7 @@ pub(crate) mod error;
 mod export_table;
 pub mod exports;
 mod kallsyms;
+mod livepatch;
 mod namespace;
 mod placement;
 pub(crate) mod relocation;
@@ -22,8 +23,9 @@ mod version_join;
 use alloc::vec::Vec;
 
 pub use admission::Taints;
-pub use error::{LinkError, Reason, RelocationError, RelocationProblem, Unresolved};
+pub use error::{LinkError, LivepatchProblem, Reason, RelocationError, RelocationProblem, Unresolved};
 pub use exports::{Definition, Export, Exports, ExportsError, OfferId, Provider, Symbols};
+pub use livepatch::InternalSymbol;
 pub use placement::Placement;
 pub use relocation::{Bits, Check, Expression, Field, RelocationType, Relocations};
 pub use remark::Remark;
@@ -37,6 +39,7 @@ use crate::space::Block;
 use copy::Copier;
 use engine::Task;
 use export_table::ExportTable;
+use livepatch::Livepatch;
 use resolve::{Resolver, ResolverMemory};
 use stubs::Stubs as _;
 
@@ -159,6 +162,13 @@ impl Linker {
         let (mut taints, uses) = (resolver.taints, resolver.uses);
         let mut remarks = Vec::new();
         remark::of_layout(image, placement.layout(), &mut remarks)?;
+        let livepatch = match profile.switches.livepatch {
+            true => livepatch::resolve(image, scope, &mut self.values)?,
+            false => Livepatch::default(),
+        };
+        if let Some(remark) = livepatch.unknown {
+            remark::note(&mut remarks, remark)?;
+        }
         if let Some(remark) = resolver.unversioned {
             remark::note(&mut remarks, remark)?;
         }
@@ -198,7 +208,7 @@ impl Linker {
         }
         copier.finish(&mut placement);
         kallsyms::write::<A::Encoding, B>(image, profile, &mut placement, &self.values)?;
-        for section in &later {
+        for section in later.iter().chain(&livepatch.sections) {
             relocate(section, &mut placement)?;
         }
         stubs.finish(&mut placement, &self.values)?;

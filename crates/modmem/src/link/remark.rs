@@ -19,6 +19,13 @@ pub enum Remark {
         /// How many there are.
         count: usize,
     },
+    /// The module is a live patch, and nobody told the kernel's symbols that it needs: what needs them is not relocated.
+    UnknownInternalSymbols {
+        /// The first of these symbols.
+        first: Box<str>,
+        /// How many relocations need one.
+        count: usize,
+    },
     /// Bytes stand behind the ELF file that are no signature. Linux takes the module for unsigned.
     BytesBehind {
         /// How many.
@@ -43,6 +50,10 @@ impl fmt::Display for Remark {
                 }
                 f.write_str("; Linux warns once and does not compare")
             }
+            Remark::UnknownInternalSymbols { first, count } => write!(
+                f,
+                "{count} relocations of livepatch are not applied: nothing tells whether the kernel has a symbol {first}"
+            ),
             Remark::BytesBehind { bytes } => write!(
                 f,
                 "{bytes} bytes behind the ELF file are no signature (cut off while it was written?); Linux takes the module for unsigned"

@@ -6,6 +6,7 @@ use super::LinkOptions;
 use super::admission::Taints;
 use super::error::{LinkError, Reason, Unresolved};
 use super::exports::{Definition, Provider, Symbols};
+use super::livepatch::InternalSymbol;
 use super::namespace;
 use super::remark::Remark;
 use super::version_join::{VersionJoin, VersionTable};
@@ -41,6 +42,12 @@ pub struct ProviderState<'a> {
 pub trait Scope: Symbols {
     /// The state of a loaded module; `None` if it is unknown here, which makes it as good as live.
     fn provider(&self, id: ModuleId) -> Option<ProviderState<'_>>;
+
+    /// A symbol that livepatch asks for: of a module, or with `None` of the kernel. Who does not know all symbols need not
+    /// answer; then livepatch's relocations stay as they are.
+    fn internal_symbol(&self, _object: Option<Name<'_>>, _name: Name<'_>, _position: u64) -> InternalSymbol {
+        InternalSymbol::Unknown
+    }
 }
 
 /// Undefined symbols that are looked up together.

@@ -6,6 +6,7 @@
 mod addresses;
 mod error;
 mod init_memory;
+mod internals;
 mod lookup;
 mod module;
 mod reader;
@@ -20,6 +21,7 @@ use modmem_index::{AddressIndex, IndexError, Owner, OwnerId, PageMap, Registry, 
 
 use addresses::Addresses;
 pub use error::{LoadError, UnloadError};
+use internals::Internals;
 pub use lookup::{Lookup, Place};
 pub use module::{LoadedSection, Module, State};
 pub use reader::{PinnedModule, Reader};
@@ -30,8 +32,8 @@ use crate::image::Image;
 use crate::layout::{Layout, MemoryKind};
 use crate::link::exports::ExportsError;
 use crate::link::{
-    Definition, Export, Exports, LinkError, LinkOptions, Linked, Linker, OfferId, Placement, Provider,
-    ProviderState, Scope, Symbols,
+    Definition, Export, Exports, InternalSymbol, LinkError, LinkOptions, Linked, Linker, OfferId, Placement,
+    Provider, ProviderState, Scope, Symbols,
 };
 use crate::name::{self, HashedName, Name};
 use crate::profile::{Profile, Switches};
@@ -61,6 +63,7 @@ pub struct Modules<B, P: Protection = Counters> {
     names: HashTable<ModuleId>,
     order: Vec<ModuleId>,
     exports: Exports,
+    internals: Internals,
     addresses: Addresses,
     percpu: PerCpuSpace,
     switches: Switches,
@@ -91,6 +94,7 @@ impl<B: Block, P: Protection> Modules<B, P> {
             names: HashTable::new(),
             order: Vec::new(),
             exports: Exports::new(),
+            internals: Internals::default(),
             addresses: Addresses::new(profile),
             percpu: PerCpuSpace::new(percpu_end, profile.percpu_reserve),
             switches: profile.switches.clone(),
@@ -111,6 +115,18 @@ impl<B: Block, P: Protection> Modules<B, P> {
         exports: impl IntoIterator<Item = Export<'a>>,
     ) -> Result<(), ExportsError<'a>> {
         self.exports.add(Provider::Kernel, exports).map(|_| ())
+    }
+
+    /// Tells all symbols of the kernel itself, exported or not, in place of those told before: livepatch modules name such.
+    ///
+    /// # Errors
+    /// There is no memory; nothing is told then.
+    pub fn set_internal_symbols<'a>(
+        &mut self,
+        symbols: impl IntoIterator<Item = (Name<'a>, u64)>,
+    ) -> Result<(), LoadError> {
+        self.internals = Internals::of(symbols).ok_or(LoadError::OutOfMemory)?;
+        Ok(())
     }
 
     /// All exported symbols, the kernel's and the modules'.
@@ -142,6 +158,9 @@ impl<B: Block, P: Protection> Modules<B, P> {
         options: LinkOptions,
     ) -> Result<ModuleId, LoadError> {
         self.check_name(module_name(image, &self.switches)?)?;
+        if image.modinfo().get("livepatch").is_some() && !self.switches.livepatch {
+            return Err(LoadError::Link(LinkError::NoLivepatch));
+        }
         let layout = Layout::of(image, profile)?;
         let percpu = match layout.percpu() {
             Some(percpu) => Some(self.percpu.allocate(percpu.size, percpu.alignment)?),
@@ -409,6 +428,27 @@ impl<B: Block, P: Protection> Scope for Modules<B, P> {
         let module = self.get(id)?;
         let (live, proprietary) = (module.state() == State::Live, module.taints().proprietary);
         Some(ProviderState { name: module.name(), live, proprietary })
+    }
+
+    fn internal_symbol(&self, object: Option<Name<'_>>, name: Name<'_>, position: u64) -> InternalSymbol {
+        if !self.switches.livepatch {
+            return InternalSymbol::Unknown;
+        }
+        match object {
+            Some(object) => {
+                let module = object.as_str().and_then(|object| self.by_name(object));
+                let symbols = module.into_iter().flat_map(Module::symbols);
+                let named = symbols.filter(|symbol| symbol.name == name && !symbol.undefined);
+                InternalSymbol::of(named.map(|symbol| symbol.value), position)
+            }
+            None => match (self.internals.find(name, position), self.exports.find(name)) {
+                // What the kernel exports it has, and nearly always once.
+                (InternalSymbol::Unknown, Some(Definition { provider: Provider::Kernel, export })) => {
+                    InternalSymbol::of(core::iter::once(export.value), position)
+                }
+                (found, _) => found,
+            },
+        }
     }
 }
 

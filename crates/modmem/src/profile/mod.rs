@@ -68,6 +68,8 @@ pub struct Switches {
     pub dynamic_ftrace: bool,
     /// MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS: a missing import only warns.
     pub allow_missing_namespace_imports: bool,
+    /// LIVEPATCH: modules that are live patches are taken, and their relocations against the kernel applied.
+    pub livepatch: bool,
     /// RANDSTRUCT: where `struct module` has which member, nobody but the kernel's build knows.
     pub random_structures: bool,
 }
@@ -105,6 +107,11 @@ pub struct Profile {
     /// Bytes of the huge pages that text is cut from, module behind module without guards, where the kernel keeps such
     /// packs (mm/execmem.c, EXECMEM_ROX_CACHE: x86-64 from 6.15 on); `None` where each block is mapped by itself.
     pub text_pack: Option<u64>,
+    /// Whether what is not cut from a whole huge page lies at one all the same: until 6.18 (mm/execmem.c:execmem_vmalloc).
+    pub packs_keep_alignment: bool,
+    /// Whether a hole that fits exactly is found whatever the alignment, up to a page: from 5.16 on (9f531973dff3). Before,
+    /// it had to have room for any alignment.
+    pub exact_holes: bool,
     /// Whether the namespace `module:NAME,NAME` is open to the modules that it names, and to nobody else: from 6.16 on
     /// (main.c:verify_module_namespace).
     pub module_namespaces: bool,
@@ -238,6 +245,8 @@ impl Profile {
             page_size: setup.page_size,
             static_calls_ro_after_init: version >= KernelVersion::new(6, 16),
             text_pack: setup.text_pack,
+            packs_keep_alignment: version < KernelVersion::new(6, 18),
+            exact_holes: version >= KernelVersion::new(5, 16),
             module_namespaces: version >= KernelVersion::new(6, 16),
             extended_versions: version >= KernelVersion::new(6, 14),
             refuses_missing_versions: false,
@@ -316,6 +325,7 @@ impl Switches {
             init_stack_zero: true,
             dynamic_ftrace: true,
             allow_missing_namespace_imports: false,
+            livepatch: true,
             random_structures: false,
         }
     }
@@ -336,6 +346,7 @@ impl Switches {
             init_stack_zero: config.is_set("INIT_STACK_ALL_ZERO"),
             dynamic_ftrace: config.is_set("DYNAMIC_FTRACE"),
             allow_missing_namespace_imports: config.is_set("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS"),
+            livepatch: config.is_set("LIVEPATCH"),
             random_structures: config.has_random_structures(),
         }
     }

@@ -36,6 +36,7 @@ pub struct AddressSpace<B: Backing = HeapBacking> {
     ranges: Ranges,
     guard: u64,
     page_size: u64,
+    exact_holes: bool,
 }
 
 impl AddressSpace<HeapBacking> {
@@ -68,8 +69,10 @@ impl<B: Backing> AddressSpace<B> {
             Guard::None => 0,
             Guard::Page => profile.page_size,
         };
-        let (shared, packs) = (SharedRanges::new(free), profile.text_pack.map(Packs::new));
-        AddressSpace { shared, packs, backing, ranges, guard, page_size: profile.page_size }
+        let packs = profile.text_pack.map(|size| Packs::new(size, profile.packs_keep_alignment));
+        let shared = SharedRanges::new(free);
+        let (page_size, exact_holes) = (profile.page_size, profile.exact_holes);
+        AddressSpace { shared, packs, backing, ranges, guard, page_size, exact_holes }
     }
 
     /// Takes `range` out of the space for good: what the kernel itself keeps there, such as BPF's program packs.
@@ -104,6 +107,15 @@ impl<B: Backing> AddressSpace<B> {
         self.packs.as_ref().map(Packs::holes).unwrap_or_default()
     }
 
+    /// How large a hole must be to be looked at (mm/vmalloc.c:__alloc_vmap_area).
+    fn least_hole(&self, size: u64, alignment: u64, range: &Range<u64>) -> u64 {
+        let exact = alignment <= self.page_size || range.end.saturating_sub(range.start) == size;
+        match exact && self.exact_holes {
+            true => size,
+            false => size.saturating_add(alignment - 1),
+        }
+    }
+
     fn range_for(&self, kind: MemoryKind) -> (&Range<RunAddr>, Option<&Range<RunAddr>>) {
         let fallback = self.ranges.fallback.as_ref();
         match kind.is_text() {
@@ -120,17 +132,19 @@ impl<B: Backing> Memory for AddressSpace<B> {
         let Request { kind, size, alignment } = request;
         let (first, fallback) = self.range_for(kind);
         let alignment = alignment.max(self.page_size);
-        let take = |size: u64, alignment: u64| {
+        let ranges = || [Some(first), fallback].into_iter().flatten().map(|range| range.start.0..range.end.0);
+        let take = |size: u64, alignments: &[u64]| {
             let Some(whole) = size.checked_add(self.guard) else { return Ok(None) };
-            let mut ranges = [Some(first), fallback].into_iter().flatten();
-            let taken = |range: &Range<RunAddr>| {
-                self.shared.take(whole, alignment, range.start.0..range.end.0).transpose()
-            };
-            ranges.find_map(taken).transpose()
+            let tried = ranges().flat_map(|range| alignments.iter().map(move |&by| (range.clone(), by)));
+            let mut taken = tried.filter_map(|(range, alignment)| {
+                let hole = self.least_hole(whole, alignment, &range);
+                self.shared.take_from_hole(whole, alignment, range, hole).transpose()
+            });
+            taken.next().transpose()
         };
         let held = match self.packs.as_ref().filter(|_| kind.is_text()) {
-            Some(packs) => packs.take(size, alignment, take).map(|held| held.map(Held::Packed)),
-            None => take(size, alignment).map(|held| held.map(Held::Alone)),
+            Some(packs) => packs.take(size, alignment, ranges(), take).map(|held| held.map(Held::Packed)),
+            None => take(size, &[alignment]).map(|held| held.map(Held::Alone)),
         };
         let held = held.map_err(|_| SpaceError::OutOfMemory)?;
         let held = held.ok_or_else(|| SpaceError::NoRoom { kind, size, range: first.clone() })?;

@@ -27,15 +27,30 @@ impl FreeList {
         FreeList { holes: ChunkedMap::new() }
     }
 
-    /// Takes the lowest `size` bytes inside `within` whose start is a multiple of `alignment`, as
-    /// mm/vmalloc.c:find_vmap_lowest_match does. `Ok(None)` if there is no such hole.
+    /// Takes the lowest `size` bytes inside `within` whose start is a multiple of `alignment`. `Ok(None)` if there is no
+    /// such hole.
     pub(super) fn allocate(
         &mut self,
         size: u64,
         alignment: u64,
         within: Range<u64>,
     ) -> Result<Option<u64>, OutOfMemory> {
+        self.allocate_in_hole(size, alignment, within, size)
+    }
+
+    /// The same in holes of at least `hole` bytes: mm/vmalloc.c:find_vmap_lowest_match goes past those that are too small
+    /// for the worst alignment, even if theirs is good, but for the few that lie on its way through the tree.
+    pub(super) fn allocate_in_hole(
+        &mut self,
+        size: u64,
+        alignment: u64,
+        within: Range<u64>,
+        hole: u64,
+    ) -> Result<Option<u64>, OutOfMemory> {
         let fits = |start: u64, end: u64| {
+            if end - start < hole {
+                return None;
+            }
             let start = align_up(start.max(within.start), alignment)?;
             let last = start.checked_add(size)?;
             (last <= end.min(within.end)).then_some(start)
@@ -45,7 +60,7 @@ impl FreeList {
             Some(start) => Some(start),
             None => self
                 .holes
-                .find_from(within.start, size, |start, end| {
+                .find_from(within.start, size.max(hole), |start, end| {
                     // Once past the range, stop: any answer ends the search, and this one is "none".
                     if start >= within.end { Some(None) } else { fits(start, end.0).map(Some) }
                 })
@@ -130,6 +145,17 @@ mod tests {
         free.release(0x6000..0x8000).unwrap();
         let mut holes = free.iter();
         assert_eq!((holes.next(), holes.next()), (Some(0x1000..0x9000), None));
+    }
+
+    #[test]
+    fn a_hole_that_fits_exactly_can_be_passed_over() {
+        let mut free = FreeList::new();
+        free.release(0x2000..0x4000).unwrap();
+        free.release(0x6000..0x1_0000).unwrap();
+        let mut take = |hole| free.allocate_in_hole(0x2000, 0x2000, 0..u64::MAX, hole);
+        assert_eq!(take(0x2000 + 0x1fff), Ok(Some(0x6000)));
+        assert_eq!(take(0x2000), Ok(Some(0x2000)));
+        assert_eq!(take(0x9000), Ok(None));
     }
 
     #[test]

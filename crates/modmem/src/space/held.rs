@@ -26,7 +26,18 @@ impl SharedRanges {
         alignment: u64,
         within: Range<u64>,
     ) -> Result<Option<HeldRange>, OutOfMemory> {
-        let start = self.0.lock().allocate(size, alignment, within)?;
+        self.take_from_hole(size, alignment, within, size)
+    }
+
+    /// The same from a hole of at least `hole` bytes.
+    pub(super) fn take_from_hole(
+        &self,
+        size: u64,
+        alignment: u64,
+        within: Range<u64>,
+        hole: u64,
+    ) -> Result<Option<HeldRange>, OutOfMemory> {
+        let start = self.0.lock().allocate_in_hole(size, alignment, within, hole)?;
         Ok(start.map(|start| HeldRange { shared: self.clone(), range: start..start + size }))
     }
 

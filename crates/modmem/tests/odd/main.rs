@@ -5,6 +5,7 @@ mod support;
 
 mod api;
 mod kernel;
+mod livepatch;
 mod names;
 mod sections;
 mod symbols;

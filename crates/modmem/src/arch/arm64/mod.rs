@@ -38,7 +38,7 @@ impl Architecture for Arm64 {
         &[KernelVersion::new(6, 1), KernelVersion::new(6, 12), KernelVersion::new(7, 3)];
 
     fn switches(_: KernelVersion) -> Switches {
-        Switches::debian()
+        Switches { livepatch: false, ..Switches::debian() }
     }
 
     fn setup(version: KernelVersion, config: Option<&KernelConfig<'_>>, place: Option<KernelPlace>) -> Setup {

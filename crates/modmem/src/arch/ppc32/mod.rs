@@ -36,7 +36,7 @@ impl Architecture for Ppc32 {
 
     /// What arch/powerpc/Kconfig selects for Book III-S, with Debian's settings otherwise.
     fn switches(_: KernelVersion) -> Switches {
-        Switches { prel32: false, data_in_vmalloc: true, ..Switches::debian() }
+        Switches { prel32: false, data_in_vmalloc: true, livepatch: false, ..Switches::debian() }
     }
 
     fn setup(_: KernelVersion, config: Option<&KernelConfig<'_>>, place: Option<KernelPlace>) -> Setup {

@@ -41,7 +41,7 @@ impl Architecture for S390x {
         &[KernelVersion::new(6, 1), KernelVersion::new(6, 12), KernelVersion::new(7, 2)];
 
     fn switches(_: KernelVersion) -> Switches {
-        Switches { prel32: false, ..Switches::debian() }
+        Switches { prel32: false, livepatch: false, ..Switches::debian() }
     }
 
     fn bug_entry(version: KernelVersion) -> u64 {
