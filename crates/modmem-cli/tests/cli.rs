@@ -173,7 +173,8 @@ fn a_kernel_older_than_5_10_is_refused_in_one_line() {
 /// A sample module whose name is another of the same length.
 fn renamed(to: &str) -> PathBuf {
     let mut file = std::fs::read(sample("kernel/lib/sample_lib.ko")).unwrap();
-    let (from, to) = (b"name=sample_lib\0", format!("name={to}\0"));
+    // Of what stands before and behind it, struct module's name is told from others.
+    let (from, to) = (b"\0\0\0\0\0\0\0\0sample_lib\0\0\0\0", format!("\0\0\0\0\0\0\0\0{to}\0\0\0\0"));
     assert_eq!(from.len(), to.len());
     let at = file.windows(from.len()).position(|bytes| bytes == from).expect("the field is there");
     file[at..at + to.len()].copy_from_slice(to.as_bytes());

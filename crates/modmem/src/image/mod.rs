@@ -178,7 +178,7 @@ impl<'a> Image<'a> {
     /// The module's name: the one inside `struct module`, under which kernels register it; `name=` of `.modinfo` where
     /// that has none, as it seems to be where the members of structures are shuffled.
     pub fn name(&self) -> Name<'a> {
-        let registered = self.registered_name().filter(|name| !name.is_empty() && name.is_ascii());
+        let registered = self.registered_name().filter(|name| !name.is_empty() && name.as_str().is_some());
         registered.or_else(|| self.modinfo.get("name")).unwrap_or_default()
     }
 

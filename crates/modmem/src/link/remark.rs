@@ -54,10 +54,13 @@ impl fmt::Display for Remark {
                 f,
                 "{count} relocations of livepatch are not applied: nothing tells whether the kernel has a symbol {first}"
             ),
-            Remark::BytesBehind { bytes } => write!(
-                f,
-                "{bytes} bytes behind the ELF file are no signature (cut off while it was written?); Linux takes the module for unsigned"
-            ),
+            Remark::BytesBehind { bytes } => {
+                let plural = if *bytes == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "{bytes} byte{plural} behind the ELF file, and no signature (cut off while it was written?); Linux takes the module for unsigned"
+                )
+            }
             Remark::Alignment { section, alignment } if alignment.is_power_of_two() => write!(
                 f,
                 "{section}: alignment {alignment:#x} is larger than a page, which holds for its offset and not for its address"

@@ -115,6 +115,9 @@ fn two_sections_of_one_name_are_refused_from_6_12_on() {
         let loaded = Kernel::named(version).load(&twice);
         assert_eq!(loaded.is_ok(), loads, "{version}: {loaded:?}");
     }
+    let mut old = Kernel::named("6.1");
+    let id = old.load(&twice).unwrap();
+    assert_eq!(old.modules.sysfs(id).unwrap().sections().count(), 0, "the folder could not be made");
     let error = Kernel::named("6.12").load(&twice).unwrap_err();
     assert!(matches!(error, LoadError::Layout(LayoutError::DuplicateSections { .. })));
     assert!(error.to_string().starts_with("section 1 (.twice) and section 2 (.twice)"), "{error}");

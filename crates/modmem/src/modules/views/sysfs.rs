@@ -1,6 +1,7 @@
 //! A module's folder in `/sys/module` (kernel/module/sysfs.c; main.c:show_coresize and its neighbours).
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use modmem_index::protection::Protection;
 
@@ -63,7 +64,7 @@ impl<'m, B: Block, P: Protection> SysfsModule<'m, B, P> {
     /// `sections/`: names and addresses of the sections that are in memory, the symbol tables among them, in file
     /// order. Addresses of init sections stay when their memory has gone. None without KALLSYMS.
     ///
-    /// Linux has no such folder, or refuses the module, when two of these sections have the same name.
+    /// None either where two of these have one name: Linux before 6.12 has no such folder then, later ones no such module.
     pub fn sections(&self) -> impl Iterator<Item = (Name<'m>, RunAddr)> + use<'m, B, P> {
         let module = self.module;
         self.loaded_sections().filter_map(move |section| {
@@ -92,7 +93,12 @@ impl<'m, B: Block, P: Protection> SysfsModule<'m, B, P> {
     }
 
     fn loaded_sections(&self) -> impl Iterator<Item = LoadedSection<'m>> + use<'m, B, P> {
-        let shown = self.module.layout().kallsyms().is_some();
-        self.module.sections().filter(move |section| shown && section.size > 0)
+        let module = self.module;
+        let files = move || module.sections().filter(|section| section.size > 0);
+        let mut names: Vec<Name<'_>> = files().map(|section| section.name).collect();
+        names.sort_unstable();
+        let apart = names.array_windows().all(|[name, next]| name != next);
+        let shown = apart && self.module.layout().kallsyms().is_some();
+        files().filter(move |_| shown)
     }
 }
