@@ -28,10 +28,10 @@ pub(super) fn check(image: &Image<'_>, layout: &Layout) -> Result<(), LayoutErro
     sections.try_reserve_exact(image.sections().len()).map_err(|_| LayoutError::OutOfMemory)?;
     sections.extend(image.sections().iter().filter(shown));
     sections.sort_unstable_by_key(|section| (section.name(), section.index()));
-    match sections.array_windows().find(|[first, second]| first.name() == second.name()) {
-        Some([first, second]) => {
+    match sections.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
+        Some(&[first, second]) => {
             Err(LayoutError::DuplicateSections { first: first.label(), second: second.label() })
         }
-        None => Ok(()),
+        _ => Ok(()),
     }
 }

@@ -97,7 +97,7 @@ impl<'m, B: Block, P: Protection> SysfsModule<'m, B, P> {
         let files = move || module.sections().filter(|section| section.size > 0);
         let mut names: Vec<Name<'_>> = files().map(|section| section.name).collect();
         names.sort_unstable();
-        let apart = names.array_windows().all(|[name, next]| name != next);
+        let apart = names.windows(2).all(|pair| pair[0] != pair[1]);
         let shown = apart && self.module.layout().kallsyms().is_some();
         files().filter(move |_| shown)
     }
