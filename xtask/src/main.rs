@@ -17,6 +17,7 @@ usage: cargo xtask CHORE
   picture DIR            draw docs/pictures/ppc32-6.12.svg from recorded kernels
   whole-package KERNEL   load all modules of a kernel package, or of several that it comes in; fails if one is missing
   conformance [OPTION]   boot real kernels under emulation and compare them with modmem (--help for the options)
+  differential [OPTION]  ask a running Linux about modules made by random (--help for the options)
   freestanding           build and run the library in a program without std
   machines               check builds of the library with one machine each
   loom                   explore what readers and writers of the index share with the model checker";
@@ -36,6 +37,10 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<ExitCode> {
     match words {
         ["conformance", arguments @ ..] => return conformance(arguments),
+        ["differential", arguments @ ..] => {
+            let agrees = xtask::differential::run(arguments)?;
+            return Ok(if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         ["bench", "index", arguments @ ..] => xtask::bench::index(arguments),
         ["bench", "verify", snapshots @ ..] if !snapshots.is_empty() => xtask::bench_verify::run(snapshots),
         ["bench", "verify-one", snapshot] => xtask::bench_verify::one(snapshot),

@@ -107,8 +107,8 @@ fn block_addresses(
 
 /// Memory whose addresses are given from outside.
 #[derive(Debug)]
-struct GivenMemory {
-    addresses: BTreeMap<MemoryKind, u64>,
+pub(crate) struct GivenMemory {
+    pub(crate) addresses: BTreeMap<MemoryKind, u64>,
 }
 
 /// A block at an address that was given.

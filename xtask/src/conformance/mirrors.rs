@@ -25,6 +25,11 @@ pub(super) fn of_stable() -> Result<String> {
     Ok(suites.into_iter().filter_map(|(suite, mirror)| Some(line("deb", mirror?, suite))).collect())
 }
 
+/// Another suite.
+pub(super) fn of_suite(suite: &str) -> Result<String> {
+    Ok(line("deb", &main()?, suite))
+}
+
 /// The mirror of Debian's main archive.
 pub(super) fn main() -> Result<String> {
     let addresses = places()?.into_iter().map(|(address, _)| address.trim_end_matches('/').to_owned());

@@ -28,7 +28,7 @@ mod machine;
 mod mirrors;
 mod options;
 mod outcome;
-mod packages;
+pub(crate) mod packages;
 mod programs;
 mod results;
 mod run;

@@ -14,7 +14,7 @@ use crate::command;
 const SOURCES: &str = "sources.list";
 
 /// Installs a program's packages if the program is not there.
-pub(super) fn need(program: &str, packages: &[&str]) -> Result<()> {
+pub(crate) fn need(program: &str, packages: &[&str]) -> Result<()> {
     if command::is_there(program) {
         return Ok(());
     }
@@ -29,14 +29,14 @@ pub(super) fn need(program: &str, packages: &[&str]) -> Result<()> {
 
 /// apt, and the machine whose packages it is to see.
 #[derive(Clone, Debug)]
-pub(super) struct Apt {
+pub(crate) struct Apt {
     /// Debian's name of another machine than this one, with a folder for its package lists.
     foreign: Option<(&'static str, PathBuf)>,
 }
 
 impl Apt {
     /// This machine's.
-    pub(super) fn host() -> Apt {
+    pub(crate) fn host() -> Apt {
         Apt { foreign: None }
     }
 
@@ -54,6 +54,17 @@ impl Apt {
         Ok(Apt { foreign: Some((arch.name, folder)) })
     }
 
+    /// This machine's, of another suite, from the same mirrors.
+    pub(crate) fn of_suite(suite: &str, work: &Path) -> Result<Apt> {
+        let folder = work.join(format!("apt-{suite}"));
+        for name in ["lists/partial", "cache/archives/partial"] {
+            let folder = folder.join(name);
+            std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        }
+        std::fs::write(folder.join(SOURCES), mirrors::of_suite(suite)?)?;
+        Ok(Apt { foreign: Some((AMD64.name, folder)) })
+    }
+
     fn download(&self, folder: &Path, packages: &[&str]) -> Result<()> {
         let mut apt = self.get();
         apt.args(["download", "-q"]).args(packages).current_dir(folder);
@@ -62,7 +73,7 @@ impl Apt {
     }
 
     /// The names of the packages that a package depends on.
-    pub(super) fn dependencies(&self, package: &str) -> Result<Vec<String>> {
+    pub(crate) fn dependencies(&self, package: &str) -> Result<Vec<String>> {
         let show = || -> Result<String> {
             let output = self.command("apt-cache").args(["show", "--no-all-versions", package]).output()?;
             ensure!(output.status.success(), "apt does not know {package}");
@@ -76,13 +87,13 @@ impl Apt {
     }
 
     /// The last package whose name begins so.
-    pub(super) fn last(&self, beginning: &str) -> Option<String> {
+    pub(crate) fn last(&self, beginning: &str) -> Option<String> {
         let output = self.command("apt-cache").args(["pkgnames", beginning]).output().ok()?;
         String::from_utf8_lossy(&output.stdout).lines().max().map(str::to_owned)
     }
 
     /// Downloads and unpacks a source package of Debian's; gives the folder with the upstream sources.
-    pub(super) fn source(package: &str, work: &Path) -> Result<PathBuf> {
+    pub(crate) fn source(package: &str, work: &Path) -> Result<PathBuf> {
         let folder = work.join(format!("{package}-source"));
         let upstream = |folder: &Path| -> Option<PathBuf> {
             let entries = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
@@ -140,7 +151,7 @@ impl Apt {
 }
 
 /// A folder with the contents of these packages, all of which come from one download.
-pub(super) fn unpacked(folder: &Path, packages: &[(&Apt, &[&str])]) -> Result<PathBuf> {
+pub(crate) fn unpacked(folder: &Path, packages: &[(&Apt, &[&str])]) -> Result<PathBuf> {
     let done = folder.join("unpacked");
     let list = packages.iter().flat_map(|(_, names)| names.iter().copied()).collect::<Vec<&str>>().join(" ");
     if std::fs::read_to_string(&done).is_ok_and(|known| known == list) {
@@ -165,7 +176,7 @@ pub(super) fn unpacked(folder: &Path, packages: &[(&Apt, &[&str])]) -> Result<Pa
 }
 
 /// Runs to the end; what was printed is shown if it failed.
-pub(super) fn quiet(command: &mut Command) -> Result<()> {
+pub(crate) fn quiet(command: &mut Command) -> Result<()> {
     let output = command
         .stdin(Stdio::null())
         .output()

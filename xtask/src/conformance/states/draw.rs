@@ -2,7 +2,7 @@
 
 use super::State;
 use super::actions;
-use super::random::Random;
+use crate::random::Random;
 
 /// Kernels of amd64, those of Debian's stable suites more often.
 const KERNELS: &[&str] = &[

@@ -9,7 +9,6 @@
 
 mod actions;
 mod draw;
-mod random;
 
 use std::fmt;
 use std::path::Path;

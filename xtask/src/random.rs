@@ -2,10 +2,10 @@
 
 /// A sequence of them.
 #[derive(Debug)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn of(seed: u64) -> Random {
+    pub(crate) fn of(seed: u64) -> Random {
         Random(seed)
     }
 
@@ -18,22 +18,22 @@ impl Random {
     }
 
     /// A number below `end`, which is not 0.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
     /// True in so many of a hundred cases.
-    pub(super) fn percent(&mut self, cases: usize) -> bool {
+    pub(crate) fn percent(&mut self, cases: usize) -> bool {
         self.below(100) < cases
     }
 
     /// One of several.
-    pub(super) fn one<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(crate) fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 
     /// So many of several, in any order, none twice.
-    pub(super) fn some<T: Copy>(&mut self, of: &[T], count: usize) -> Vec<T> {
+    pub(crate) fn some<T: Copy>(&mut self, of: &[T], count: usize) -> Vec<T> {
         let mut rest = of.to_vec();
         let mut taken = Vec::new();
         while taken.len() < count && !rest.is_empty() {
