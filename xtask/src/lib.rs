@@ -9,6 +9,7 @@ pub mod conformance;
 pub mod differential;
 pub mod freestanding;
 pub mod goldens;
+pub mod kmod;
 pub mod loom;
 pub mod machines;
 pub mod mod_tree;

@@ -16,6 +16,7 @@ usage: cargo xtask CHORE
   goldens DIR            write crates/modmem/tests/goldens from recorded kernels
   picture DIR            draw docs/pictures/ppc32-6.12.svg from recorded kernels
   whole-package KERNEL   load all modules of a kernel package, or of several that it comes in; fails if one is missing
+  kmod KERNEL...         compare loading orders, aliases and module files with kmod's own tools (debian:6.12)
   conformance [OPTION]   boot real kernels under emulation and compare them with modmem (--help for the options)
   differential [OPTION]  ask a running Linux about modules made by random (--help for the options)
   freestanding           build and run the library in a program without std
@@ -51,6 +52,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["loom"] => xtask::loom::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
         ["picture", folder] => xtask::picture::run(Path::new(folder)),
+        ["kmod", kernels @ ..] if !kernels.is_empty() => xtask::kmod::run(kernels),
         ["whole-package", kernel @ ..] if !kernel.is_empty() => xtask::whole_package::run(kernel),
         _ => bail!("{USAGE}"),
     }?;

@@ -60,6 +60,15 @@ pub(crate) struct KernelArgs {
     /// Ask the archive again although the cache has an answer
     #[arg(long, global = true)]
     pub(crate) refresh: bool,
+
+    /// Leave out what a root has in modprobe.d and depmod.d, and as the kernel's command line
+    #[arg(long, global = true)]
+    pub(crate) no_config: bool,
+
+    /// The kernel's command line, or a file that holds it, for the options of modules on it (`loop.max_loop=8`,
+    /// `modprobe.blacklist=pcspkr`) [default: the root's /proc/cmdline, else its /etc/kernel/cmdline]
+    #[arg(long, value_name = "FILE|TEXT", global = true)]
+    pub(crate) cmdline: Option<String>,
 }
 
 /// What to load, and into which address space.

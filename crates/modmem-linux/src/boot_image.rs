@@ -4,19 +4,17 @@
 //! Such a file is taken if the kernel in it calls itself by the release that is looked for. A name is not enough: after
 //! an upgrade `vmlinuz-linux` is another kernel than the one whose modules are still there.
 
-use crate::{compress, image};
+use crate::{compress, image, inside};
 use std::{
     fs::File,
     io::Read,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 /// Folders that have images, and the beginnings of their names.
 const FOLDERS: [&str; 4] = ["boot", "usr/lib/kernel", "lib/kernel", ""];
 const STARTS: [&str; 6] = ["vmlinuz", "vmlinux", "bzImage", "Image", "image", "kernel"];
 
-/// Links of links, before a circle is what they are.
-const MAX_LINKS: usize = 16;
 /// The setup header of a bzImage and the version behind it lie in its first sectors.
 const FIRST: u64 = 64 << 10;
 /// An image larger than this is a file of another kind.
@@ -27,7 +25,7 @@ pub(crate) fn find(root: &Path, release: &str) -> Option<PathBuf> {
     let beside = ["usr/lib/modules", "lib/modules"].map(|folder| root.join(folder).join(release));
     let beside = beside.iter().flat_map(|folder| ["vmlinuz", "vmlinux"].map(|name| folder.join(name)));
     let mut elsewhere = Vec::new();
-    for folder in FOLDERS.map(|name| root.join(name)) {
+    for folder in FOLDERS.iter().filter_map(|name| inside::folder(root, Path::new(name))) {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let names = entries.filter(|entry| {
             let name = entry.file_name();
@@ -37,31 +35,8 @@ pub(crate) fn find(root: &Path, release: &str) -> Option<PathBuf> {
     }
     // The same choice each time, whatever the order of a folder's entries.
     elsewhere.sort();
-    let mut paths = beside.chain(elsewhere).filter_map(|path| within(root, &path));
+    let mut paths = beside.chain(elsewhere).filter_map(|path| inside::file(root, &path));
     paths.find(|path| release_in(path).as_deref() == Some(release))
-}
-
-/// A file by its path in a root file system: absolute links are followed as if that root were mounted as `/`. In an
-/// unpacked root they would otherwise lead to files of the machine that we run on.
-pub(crate) fn within(root: &Path, path: &Path) -> Option<PathBuf> {
-    let mut path = path.to_path_buf();
-    for _ in 0..MAX_LINKS {
-        if !path.is_symlink() {
-            return path.is_file().then_some(path);
-        }
-        let target = std::fs::read_link(&path).ok()?;
-        path = match target.strip_prefix("/") {
-            Ok(plain) => joined(root, plain),
-            Err(_) => path.parent()?.join(target),
-        };
-    }
-    None
-}
-
-/// `plain` below `root`, and not above it.
-fn joined(root: &Path, plain: &Path) -> PathBuf {
-    let names = plain.components().filter(|part| matches!(part, Component::Normal(_)));
-    root.join(names.collect::<PathBuf>())
 }
 
 /// What the kernel in an image calls itself (`uname -r`); `None` if the file is no image that is known.
@@ -151,11 +126,11 @@ mod tests {
         assert_eq!(find(root.path(), "6.18-arch"), Some(beside.clone()));
         let link = root.path().join("usr/lib/modules/6.17-arch/vmlinuz");
         std::os::unix::fs::symlink("/boot/vmlinuz-old", &link).unwrap();
-        assert_eq!(within(root.path(), &link), Some(root.path().join("boot/vmlinuz-old")));
-        assert_eq!(find(root.path(), "6.17-arch"), within(root.path(), &link));
+        assert_eq!(inside::file(root.path(), &link), Some(root.path().join("boot/vmlinuz-old")));
+        assert_eq!(find(root.path(), "6.17-arch"), inside::file(root.path(), &link));
         fs::remove_file(&beside).unwrap();
         std::os::unix::fs::symlink(other.path().join("vmlinuz-host"), &beside).unwrap();
-        assert_eq!(within(root.path(), &beside), None);
+        assert_eq!(inside::file(root.path(), &beside), None);
         assert_eq!(find(root.path(), "6.18-arch"), Some(root.path().join("boot/vmlinuz-linux")));
         let circle = root.path().join("usr/lib/modules/6.16-arch/vmlinuz");
         std::os::unix::fs::symlink("vmlinuz", &circle).unwrap();

@@ -17,16 +17,18 @@ pub(crate) fn dependencies(text: &str) -> HashMap<&str, Vec<&str>> {
 /// Names by pattern: `modules.alias`, or what a scan of the modules found.
 #[derive(Debug, Default)]
 pub(crate) struct Aliases {
-    exact: HashMap<String, Vec<String>>,
-    patterns: Vec<(String, String)>,
+    /// In the order of depmod's array; each pattern with the place of its entry.
+    exact: HashMap<String, Vec<(usize, String)>>,
+    patterns: Vec<(usize, String, String)>,
+    count: usize,
 }
 
 impl Aliases {
-    /// Reads `modules.alias`: lines of `alias PATTERN MODULE`.
+    /// Reads `modules.alias` or `modules.symbols`: lines of `alias PATTERN MODULE`.
     pub(crate) fn parse(text: &str) -> Aliases {
         let mut aliases = Aliases::default();
         for line in text.lines() {
-            let mut words = line.split_whitespace();
+            let mut words = line.split_ascii_whitespace();
             if words.next() == Some("alias")
                 && let (Some(pattern), Some(module)) = (words.next(), words.next())
             {
@@ -37,42 +39,27 @@ impl Aliases {
     }
 
     pub(crate) fn add(&mut self, pattern: &str, module: &str) {
-        let pattern = normal_alias(pattern);
+        let Some(pattern) = normal_alias(pattern) else { return };
         let module = normal_name(module);
-        if pattern.contains(['*', '?', '[', '\\']) {
-            self.patterns.push((pattern, module));
-        } else {
-            self.exact.entry(pattern).or_default().push(module);
+        let at = self.count;
+        self.count += 1;
+        match glob::is_pattern(&pattern) {
+            true => self.patterns.push((at, pattern, module)),
+            false => self.exact.entry(pattern).or_default().push((at, module)),
         }
     }
 
-    /// The modules that `name` stands for, each once.
+    /// The modules that `name` stands for, each once: all that match, in the order of the array.
     pub(crate) fn find(&self, name: &str) -> Vec<&str> {
-        let name = normal_alias(name);
-        let exact = self.exact.get(&name).into_iter().flatten();
-        let patterns = self
-            .patterns
-            .iter()
-            .filter(|(pattern, _)| glob::matches(pattern, &name))
-            .map(|(_, module)| module);
+        let Some(name) = normal_alias(name) else { return Vec::new() };
+        let exact = self.exact.get(&name).into_iter().flatten().map(|(at, module)| (*at, module.as_str()));
+        let patterns = self.patterns.iter().filter(|(_, pattern, _)| glob::matches(pattern, &name));
+        let patterns = patterns.map(|(at, _, module)| (*at, module.as_str()));
+        let mut found: Vec<(usize, &str)> = exact.chain(patterns).collect();
+        found.sort_unstable();
         let mut seen = HashSet::new();
-        exact.chain(patterns).map(String::as_str).filter(|module| seen.insert(*module)).collect()
+        found.into_iter().map(|(_, module)| module).filter(|module| seen.insert(*module)).collect()
     }
-}
-
-/// `modules.softdep`: the names before and after, by module. As in modprobe, a module's first line counts.
-pub(crate) fn softdeps(text: &str) -> HashMap<String, SoftDependencies> {
-    let mut found = HashMap::new();
-    for line in text.lines() {
-        if let Some((module, names)) = line
-            .trim_start()
-            .strip_prefix("softdep ")
-            .and_then(|rest| rest.trim_start().split_once(char::is_whitespace))
-        {
-            found.entry(normal_name(module)).or_insert_with(|| SoftDependencies::parse(names));
-        }
-    }
-    found
 }
 
 /// Modules that should be loaded before and after another, if they are there.
@@ -95,15 +82,27 @@ pub(crate) fn paths(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// The aliases in `modules.builtin.modinfo`: `MODULE.alias=PATTERN`, zero-terminated.
-pub(crate) fn builtin_aliases(bytes: &[u8]) -> Aliases {
-    let mut aliases = Aliases::default();
-    for (key, pattern) in fields(bytes) {
-        if let Some(module) = key.strip_suffix(".alias") {
-            aliases.add(pattern, module);
+/// What `modules.builtin.modinfo` says of the modules in the kernel: `MODULE.KEY=VALUE`, zero-terminated.
+#[derive(Debug, Default)]
+pub(crate) struct BuiltinInfo {
+    /// By module, in the order of the file.
+    pub(crate) fields: HashMap<String, Vec<(String, String)>>,
+    pub(crate) aliases: Aliases,
+}
+
+impl BuiltinInfo {
+    pub(crate) fn parse(bytes: &[u8]) -> BuiltinInfo {
+        let mut info = BuiltinInfo::default();
+        for (key, value) in fields(bytes) {
+            let Some((module, key)) = key.split_once('.') else { continue };
+            let module = normal_name(module);
+            if key == "alias" {
+                info.aliases.add(value, &module);
+            }
+            info.fields.entry(module).or_default().push((key.to_owned(), value.to_owned()));
         }
+        info
     }
-    aliases
 }
 
 #[cfg(test)]
@@ -130,15 +129,18 @@ mod tests {
     }
 
     #[test]
-    fn the_first_softdep_line_of_a_module_counts() {
-        let found =
-            softdeps("# Soft\nsoftdep ext4 pre: crc32c post: late\nsoftdep ext4 pre: other\nsoftdep\n");
-        assert_eq!(found["ext4"], SoftDependencies::parse("pre: crc32c post: late"));
+    fn the_order_of_the_array_counts_and_not_how_well_a_pattern_fits() {
+        let aliases =
+            Aliases::parse("alias net-pf-* first\nalias net-pf-3 second\nalias net-pf-[3-4] third\n");
+        assert_eq!(aliases.find("net-pf-3"), ["first", "second", "third"]);
     }
 
     #[test]
-    fn builtin_modinfo_gives_aliases() {
-        let aliases = builtin_aliases(b"hmac.alias=crypto-hmac\0hmac.license=GPL\0");
-        assert_eq!(aliases.find("crypto-hmac"), ["hmac"]);
+    fn builtin_modinfo_gives_aliases_and_fields() {
+        let info = BuiltinInfo::parse(b"hmac.alias=crypto-hmac\0hmac.license=GPL\0other.parm=a.b:c=d\0");
+        assert_eq!(info.aliases.find("crypto-hmac"), ["hmac"]);
+        let own = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(info.fields["hmac"], [own("alias", "crypto-hmac"), own("license", "GPL")]);
+        assert_eq!(info.fields["other"], [own("parm", "a.b:c=d")]);
     }
 }

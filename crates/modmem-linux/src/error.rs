@@ -134,6 +134,42 @@ pub enum Error {
         /// The kernel's release.
         release: String,
     },
+    /// A configuration file makes an alias of something that is no module.
+    #[error(
+        "{name} stands for {target} in {file}, which is no module of {release}; --no-config leaves that out"
+    )]
+    AliasOfNothing {
+        /// The name as given.
+        name: String,
+        /// What it stands for.
+        target: String,
+        /// The file of modprobe.d.
+        file: String,
+        /// The kernel's release.
+        release: String,
+    },
+    /// All modules that an alias stands for are on a blacklist.
+    #[error(
+        "{name} stands for {module}, which is on the blacklist of {file}: load it by its name, or give --no-config"
+    )]
+    Blacklisted {
+        /// The alias as given.
+        name: String,
+        /// The first of the modules.
+        module: String,
+        /// The file of modprobe.d, or the kernel's command line.
+        file: String,
+    },
+    /// The name is that of a command in modprobe.d, and of no module.
+    #[error("{name} is no module: {file} runs \"{command}\" for it")]
+    Command {
+        /// The name as given.
+        name: String,
+        /// What is run.
+        command: String,
+        /// The file of modprobe.d.
+        file: String,
+    },
     /// Modules depend on each other in a circle.
     #[error("modules depend on each other in a circle: {}", names.join(" -> "))]
     Circle {

@@ -33,6 +33,11 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
+/// Does a pattern stand for more than itself?
+pub(crate) fn is_pattern(pattern: &str) -> bool {
+    pattern.contains(['*', '?', '[', '\\'])
+}
+
 /// The length of the first element of `pattern`, if that element matches `c`.
 fn one(pattern: &[u8], c: u8) -> Option<usize> {
     match pattern {

@@ -1,85 +1,95 @@
-//! What a scan of modules tells: aliases, dependencies, exported symbols. It stands in for depmod's files where nobody
-//! ran depmod, and is kept in the cache.
+//! What a scan of modules tells: aliases, soft dependencies, exported and undefined symbols. It stands in for depmod's
+//! files where nobody ran depmod, and is kept in the cache.
+
+mod facts;
+mod text;
+
+pub(crate) use facts::{Facts, vermagic_release};
+pub(crate) use text::{load, save};
 
 use crate::{
     modinfo::Modinfo,
     module_file::ModuleFile,
     progress::{Phase, Progress},
 };
-use object::{Object, ObjectSection, ObjectSymbol};
 use rayon::prelude::*;
-use std::fmt::Write as _;
+use std::collections::HashMap;
 
-/// Bytes of all names in a symbol table, far above any module's. Names may share their ends, so that a small file could
-/// have more bytes of names than anybody has memory.
-const MAX_NAMES: usize = 64 << 20;
+/// All modules as the scan saw them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Index {
+    /// Each symbol's name once; modules mean it by its place here.
+    pub(crate) symbols: Vec<String>,
+    pub(crate) modules: Vec<Scanned>,
+}
 
 /// One module as the scan saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scanned {
     pub(crate) info: Modinfo,
-    pub(crate) exports: Vec<String>,
-    /// Symbols that the module leaves undefined; only where it has no `depends=`.
-    pub(crate) imports: Vec<String>,
+    /// What it exports, as the kernel's loader sees it.
+    pub(crate) exports: Vec<u32>,
+    /// The same as depmod sees it, where that differs.
+    pub(crate) for_depmod: Option<Vec<u32>>,
+    /// Symbols that it leaves undefined, in the order of its symbol table, then those that only `__versions` names.
+    pub(crate) imports: Vec<u32>,
 }
 
 impl Scanned {
-    /// What there is to know about a module's bytes; nothing if they are no ELF file.
-    pub(crate) fn of(bytes: &[u8]) -> Scanned {
-        Scanned::whole(bytes).unwrap_or_default()
-    }
-
-    /// The same, or in words why these are not the bytes of a module.
-    fn whole(bytes: &[u8]) -> Result<Scanned, &'static str> {
-        let mut scanned = Scanned::default();
-        let file = object::File::parse(bytes).map_err(|_| "no ELF file, or a damaged one")?;
-        if let Some(section) = file.section_by_name(".modinfo")
-            && let Ok(data) = section.data()
-        {
-            scanned.info = Modinfo::parse(data);
-        }
-        let mut room = MAX_NAMES;
-        for symbol in file.symbols() {
-            let Ok(name) = symbol.name_bytes() else {
-                continue;
-            };
-            room = room.checked_sub(name.len()).ok_or("more bytes of symbols' names than anybody has")?;
-            let Ok(name) = std::str::from_utf8(name) else {
-                continue;
-            };
-            if let Some(exported) = name.strip_prefix("__ksymtab_") {
-                scanned.exports.push(exported.to_owned());
-            } else if scanned.info.depends.is_none() && symbol.is_undefined() && !name.is_empty() {
-                scanned.imports.push(name.to_owned());
-            }
-        }
-        scanned.info.aliases.retain(|alias| is_word(alias));
-        scanned.info.softdeps.retain(|text| !text.contains(char::is_control));
-        scanned.exports.retain(|name| is_word(name));
-        scanned.imports.retain(|name| is_word(name));
-        if let Some(depends) = &mut scanned.info.depends {
-            depends.retain(|name| is_word(name));
-        }
-        Ok(scanned)
+    /// What it exports as depmod sees it.
+    pub(crate) fn provided(&self) -> &[u32] {
+        self.for_depmod.as_ref().unwrap_or(&self.exports)
     }
 }
 
-/// Strings that fit on a line of the index.
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_control() || c == ' ' || c == ',')
-}
+impl Index {
+    pub(crate) fn of(facts: impl Iterator<Item = Facts>) -> Index {
+        let mut index = Index::default();
+        let mut numbers: HashMap<String, u32> = HashMap::new();
+        for facts in facts {
+            let mut number = |names: Vec<String>| -> Vec<u32> {
+                let mut all = Vec::with_capacity(names.len());
+                for name in names {
+                    let next = numbers.len() as u32;
+                    let number = *numbers.entry(name).or_insert_with_key(|name| {
+                        index.symbols.push(name.clone());
+                        next
+                    });
+                    all.push(number);
+                }
+                all
+            };
+            let exports = number(facts.exports);
+            let for_depmod = facts.for_depmod.map(&mut number);
+            let imports = number(facts.imports);
+            index.modules.push(Scanned { info: facts.info, exports, for_depmod, imports });
+        }
+        index
+    }
 
-/// The release in a module's `vermagic`.
-pub(crate) fn vermagic_release(bytes: &[u8]) -> Option<String> {
-    let vermagic = Scanned::of(bytes).info.vermagic?;
-    vermagic.split_whitespace().next().filter(|release| is_word(release)).map(str::to_owned)
+    /// Symbols by name.
+    pub(crate) fn symbol_numbers(&self) -> HashMap<&str, u32> {
+        self.symbols.iter().enumerate().map(|(at, name)| (name.as_str(), at as u32)).collect()
+    }
+
+    /// The same index with more modules behind those that it has.
+    pub(crate) fn with(&self, more: Vec<Facts>) -> Index {
+        let own = |numbers: &[u32]| numbers.iter().map(|&at| self.symbols[at as usize].clone()).collect();
+        let known = self.modules.iter().map(|scanned| Facts {
+            info: scanned.info.clone(),
+            exports: own(&scanned.exports),
+            for_depmod: scanned.for_depmod.as_deref().map(own),
+            imports: own(&scanned.imports),
+        });
+        Index::of(known.chain(more))
+    }
 }
 
 /// What a scan found.
 #[derive(Debug)]
 pub(crate) struct Scan {
     /// In the order of the modules; one that could not be read says nothing.
-    pub(crate) scanned: Vec<Scanned>,
+    pub(crate) index: Index,
     /// Those that could not be read, in words. With any the scan is not whole.
     pub(crate) unread: Vec<String>,
 }
@@ -89,100 +99,22 @@ pub(crate) fn scan(modules: &[ModuleFile], what: &str, progress: &dyn Progress) 
     let phase = Phase::begin(progress, what, Some(modules.len() as u64));
     let scan = |module: &ModuleFile| {
         let bytes = module.read().map_err(|error| error.to_string());
-        let scanned = bytes.and_then(|bytes| {
-            Scanned::whole(&bytes).map_err(|problem| format!("{}: {problem}", module.path()))
+        let facts = bytes.and_then(|bytes| {
+            Facts::whole(&bytes).map_err(|problem| format!("{}: {problem}", module.path()))
         });
         phase.advance(1);
-        scanned
+        facts
     };
-    let all: Vec<Result<Scanned, String>> = modules.par_iter().map(scan).collect();
+    let all: Vec<Result<Facts, String>> = modules.par_iter().map(scan).collect();
     let mut unread = Vec::new();
-    let scanned = all.into_iter().map(|one| one.map_err(|problem| unread.push(problem)).unwrap_or_default());
-    let scanned = scanned.collect();
-    Scan { scanned, unread }
-}
-
-/// The index as text: a line for each string, the letter says which.
-pub(crate) fn save(modules: &[ModuleFile], scanned: &[Scanned]) -> String {
-    let mut text = String::from("modmem index 1\n");
-    for (module, scanned) in modules.iter().zip(scanned) {
-        let _ = writeln!(text, "M {}", module.path());
-        let Scanned { info, exports, imports } = scanned;
-        if let Some(depends) = &info.depends {
-            let _ = writeln!(text, "D {}", depends.join(","));
-        }
-        let lines = info.softdeps.iter().map(|line| ('S', line));
-        let lines = lines.chain(info.aliases.iter().map(|line| ('A', line)));
-        let lines =
-            lines.chain(exports.iter().map(|line| ('X', line))).chain(imports.iter().map(|line| ('U', line)));
-        for (letter, line) in lines {
-            let _ = writeln!(text, "{letter} {line}");
-        }
-    }
-    let _ = writeln!(text, "end {}", modules.len());
-    text
-}
-
-/// Reads the index back. `None` if it is not whole or speaks of other modules.
-pub(crate) fn load(text: &str, modules: &[ModuleFile]) -> Option<Vec<Scanned>> {
-    let mut lines = text.strip_prefix("modmem index 1\n")?.lines();
-    let mut all: Vec<Scanned> = Vec::with_capacity(modules.len());
-    loop {
-        let (kind, value) = lines.next()?.split_once(' ')?;
-        if kind == "end" {
-            return (value.parse() == Ok(modules.len()) && all.len() == modules.len()).then_some(all);
-        }
-        if kind == "M" {
-            if modules.get(all.len())?.path() != value {
-                return None;
-            }
-            all.push(Scanned::default());
-            continue;
-        }
-        let current = all.last_mut()?;
-        let value_owned = || value.to_owned();
-        match kind {
-            "D" => {
-                let names = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned);
-                current.info.depends = Some(names.collect());
-            }
-            "S" => current.info.softdeps.push(value_owned()),
-            "A" => current.info.aliases.push(value_owned()),
-            "X" => current.exports.push(value_owned()),
-            "U" => current.imports.push(value_owned()),
-            _ => return None,
-        }
-    }
+    let facts = all.into_iter().map(|one| one.map_err(|problem| unread.push(problem)).unwrap_or_default());
+    let facts: Vec<Facts> = facts.collect();
+    Scan { index: Index::of(facts.into_iter()), unread }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn modules() -> Vec<ModuleFile> {
-        ["a.ko", "b.ko"].map(ModuleFile::outside).to_vec()
-    }
-
-    #[test]
-    fn the_index_comes_back_as_it_was_saved() {
-        let a = Scanned {
-            info: Modinfo {
-                depends: Some(vec!["b".to_owned(), "c".to_owned()]),
-                softdeps: vec!["pre: x post: y".to_owned()],
-                aliases: vec!["pci:v*".to_owned()],
-                ..Modinfo::default()
-            },
-            exports: vec!["f".to_owned()],
-            imports: Vec::new(),
-        };
-        let b = Scanned { imports: vec!["printk".to_owned()], ..Scanned::default() };
-        let text = save(&modules(), &[a.clone(), b.clone()]);
-        assert_eq!(load(&text, &modules()), Some(vec![a, b]));
-        for length in 0..text.len() - 1 {
-            assert_eq!(load(&text[..length], &modules()), None, "{length}");
-        }
-        assert_eq!(load(&text, &modules()[..1]), None);
-    }
 
     #[test]
     fn modules_that_cannot_be_read_are_named() {
@@ -190,15 +122,23 @@ mod tests {
         let files = ["a.ko", "b.ko.xz"].map(|name| folder.path().join(name));
         std::fs::write(&files[0], "no module").unwrap();
         std::fs::write(&files[1], [0xfd, b'7', b'z', b'X', b'Z', 0]).unwrap();
-        let Scan { scanned, unread } =
+        let Scan { index, unread } =
             scan(&files.map(ModuleFile::outside), "reading", &crate::progress::Silent);
-        assert_eq!(scanned, [Scanned::default(), Scanned::default()]);
+        assert_eq!(index.modules, [Scanned::default(), Scanned::default()]);
         assert!(unread[0].contains("a.ko: no ELF file"), "{unread:?}");
         assert!(unread[1].contains("b.ko.xz") && unread.len() == 2, "{unread:?}");
     }
 
     #[test]
-    fn what_is_no_module_says_nothing() {
-        assert_eq!(Scanned::of(b"not an ELF file"), Scanned::default());
+    fn modules_added_later_share_the_symbols() {
+        let facts = |exports: &[&str], imports: &[&str]| {
+            let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            Facts { exports: own(exports), imports: own(imports), ..Facts::default() }
+        };
+        let index = Index::of([facts(&["f"], &["g"])].into_iter());
+        let more = index.with(vec![facts(&["g"], &["f", "h"])]);
+        assert_eq!(more.symbols, ["f", "g", "h"]);
+        assert_eq!((&*more.modules[1].exports, &*more.modules[1].imports), (&[1][..], &[0, 2][..]));
+        assert_eq!(more.modules[0], index.modules[0]);
     }
 }

@@ -4,21 +4,21 @@ use crate::{
     Error, ModuleFile, OpenOptions, Source,
     cache::Cache,
     compress,
-    depmod::{self, Aliases, SoftDependencies},
+    config::Candidate,
     image::{self, KernelImage},
-    index::{self, Scan, Scanned},
     modinfo::normal_name,
     module_file::{Origin, module_name},
+    names::Names,
+    order::array::{array, listed},
     progress::Progress,
-    suggest,
     tree::Tree,
 };
 use modmem::{arch::Machine, profile::KernelConfig};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt, fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// So many modules are asked which machine they are for, before the kernel's image is.
@@ -27,39 +27,30 @@ const FIRST_MODULES: usize = 4;
 /// How a remark begins about a file that is there and of no use.
 const CANNOT_BE_READ: &str = "not used, since it cannot be read";
 
-/// Folder of the cache with the results of scans.
-const INDEXES: &str = "index";
+/// Modules with several files that are named, of many.
+const NAMED_DOUBLES: usize = 3;
 
 /// One kernel: its modules, its image and what tells about them.
 ///
-/// Nothing is read before it is needed. What needs a scan of all modules (aliases and exporters, where depmod's files
-/// are absent) tells the user's [`Progress`] and is kept in the cache.
+/// Nothing is read before it is needed. What needs a scan of all modules (order of loading, aliases and exporters, where
+/// depmod's files are absent) tells the user's [`Progress`] and is kept in the cache.
 pub struct Kernel {
-    tree: Tree,
+    pub(crate) tree: Tree,
     described: String,
     /// The folders that the files come from, and what those are worth.
     origins: Vec<(PathBuf, Origin)>,
     pub(crate) cache: Cache,
     progress: Arc<dyn Progress>,
-    modules: Vec<ModuleFile>,
+    /// One file for each name, in the order of the kernel's build.
+    pub(crate) modules: Vec<ModuleFile>,
+    /// The same as depmod's array has them.
+    pub(crate) array: Vec<usize>,
     by_name: HashMap<String, usize>,
-    by_path: HashMap<String, usize>,
-    builtin: OnceLock<Builtin>,
-    dependencies: OnceLock<Option<HashMap<String, Vec<String>>>>,
-    softdeps: OnceLock<Option<HashMap<String, SoftDependencies>>>,
-    aliases: OnceLock<Aliases>,
-    crypto_aliases: OnceLock<Aliases>,
-    scanned: OnceLock<Vec<Scanned>>,
+    /// All files, those too that another one of the same name goes before.
+    by_path: HashMap<String, ModuleFile>,
+    pub(crate) names: Names,
     /// What stands in for something else, in words.
     remarks: Mutex<Vec<String>>,
-    exporters: OnceLock<HashMap<String, ModuleFile>>,
-}
-
-/// What is part of the kernel itself.
-#[derive(Debug, Default)]
-struct Builtin {
-    names: HashSet<String>,
-    aliases: Aliases,
 }
 
 impl Kernel {
@@ -90,51 +81,81 @@ impl Kernel {
         }
         remarks.extend(cache.remark());
         let described = described.join(" + ");
-        let tree = Tree::merge(&roots, &described)?;
-        let modules = modules_in_order(&tree, &mut remarks);
+        let tree = Tree::merge(&roots, &described, options, &mut remarks)?;
         let mut kernel = Kernel {
             tree,
             described,
             origins,
             cache,
             progress: options.progress.clone(),
-            by_name: HashMap::with_capacity(modules.len()),
-            by_path: modules
-                .iter()
-                .enumerate()
-                .map(|(at, module)| (stem(module.path()).to_owned(), at))
-                .collect(),
-            modules,
-            builtin: OnceLock::new(),
-            dependencies: OnceLock::new(),
-            softdeps: OnceLock::new(),
-            aliases: OnceLock::new(),
-            crypto_aliases: OnceLock::new(),
-            scanned: OnceLock::new(),
+            modules: Vec::new(),
+            array: Vec::new(),
+            by_name: HashMap::new(),
+            by_path: HashMap::new(),
+            names: Names::default(),
             remarks: Mutex::new(remarks),
-            exporters: OnceLock::new(),
         };
-        kernel.name_modules();
+        kernel.add_modules();
         Ok(kernel)
     }
 
-    /// Of two modules with one name: the one depmod chose, else the one in `updates`, else the first.
-    fn name_modules(&mut self) {
-        let mut by_name: HashMap<String, usize> = HashMap::with_capacity(self.modules.len());
-        for (at, module) in self.modules.iter().enumerate() {
-            let better = |other: &usize| {
-                let rank = |module: &ModuleFile| {
-                    let chosen =
-                        self.dependencies().is_some_and(|chosen| chosen.contains_key(stem(module.path())));
-                    (chosen, module.path().starts_with("updates/"))
-                };
-                rank(module) > rank(&self.modules[*other])
+    /// Finds the modules, of several files with one name the one that depmod took or would take.
+    fn add_modules(&mut self) {
+        let files = self.tree.modules().filter_map(|(path, place)| {
+            Some(ModuleFile::inside(module_name(path)?, path.to_owned(), place.clone()))
+        });
+        let files: Vec<ModuleFile> = files.collect();
+        let mut taken: HashMap<&str, &ModuleFile> = HashMap::with_capacity(files.len());
+        let mut doubles: Vec<&str> = Vec::new();
+        for file in &files {
+            let Some(&other) = taken.get(file.name()) else {
+                taken.insert(file.name(), file);
+                continue;
             };
-            if by_name.get(module.name()).is_none_or(better) {
-                by_name.insert(module.name().to_owned(), at);
+            doubles.push(file.name());
+            let chosen = |file: &ModuleFile| {
+                self.dependencies().is_some_and(|chosen| chosen.contains_key(stem(file.path())))
+            };
+            let better = match (chosen(file), chosen(other)) {
+                (new, old) if new != old => new,
+                _ => {
+                    let (new, old) = (Candidate { path: file.path() }, Candidate { path: other.path() });
+                    self.tree.depmod_d.prefers(&new, &old)
+                }
+            };
+            if better {
+                taken.insert(file.name(), file);
             }
         }
-        self.by_name = by_name;
+        let order = self.text("modules.order").unwrap_or_default();
+        let listed = listed(&order);
+        let mut modules: Vec<ModuleFile> =
+            files.iter().filter(|file| taken[file.name()] == *file).cloned().collect();
+        // Stable: those that are in no order keep that of their paths.
+        modules.sort_by_key(|module| listed.get(stem(module.path())).copied().unwrap_or(usize::MAX));
+        doubles.sort_unstable();
+        doubles.dedup();
+        if !doubles.is_empty() {
+            let named = doubles.iter().take(NAMED_DOUBLES).map(|name| {
+                let others = files.iter().filter(|file| file.name() == *name && taken[name] != *file);
+                let others: Vec<&str> = others.map(ModuleFile::path).collect();
+                format!("{name} ({}, not {})", taken[name].path(), others.join(", "))
+            });
+            let named: Vec<String> = named.collect();
+            let more = if doubles.len() > NAMED_DOUBLES { ", ..." } else { "" };
+            let count = doubles.len();
+            let what = if count == 1 { "1 module has" } else { &format!("{count} modules have") };
+            self.remark(format!("{what} several files, of which one is taken: {}{more}", named.join(", ")));
+        }
+        let pairs: Vec<(&str, &str)> =
+            modules.iter().map(|module| (module.name(), stem(module.path()))).collect();
+        self.array = array(&pairs, &order);
+        self.by_name =
+            modules.iter().enumerate().map(|(at, module)| (module.name().to_owned(), at)).collect();
+        self.by_path = files.iter().map(|file| (stem(file.path()).to_owned(), file.clone())).collect();
+        // Of `a.ko` and `a.ko.xz` the path means the one that is taken.
+        self.by_path.extend(modules.iter().map(|file| (stem(file.path()).to_owned(), file.clone())));
+        self.modules = modules;
     }
 
     /// The kernel's release, such as `6.12.117+deb12-amd64`; `unknown` if not even the modules say.
@@ -219,195 +240,22 @@ impl Kernel {
         self.by_name.get(&normal_name(name)).map(|&at| &self.modules[at])
     }
 
-    /// Is this name a module that was built into the kernel?
-    pub fn is_built_in(&self, name: &str) -> bool {
-        self.builtin().names.contains(&normal_name(name))
-    }
-
-    /// The modules that `name` stands for, as modprobe understands names: a module's name (`-` and `_` are the same),
-    /// else an alias such as `fs-ext4` or `pci:v00008086d...`, which may stand for several. Beyond modprobe, a path:
-    /// of a module in this kernel (`kernel/fs/ext4/ext4.ko.xz`) or of a file elsewhere.
-    pub fn find(&self, name: &str) -> Result<Vec<ModuleFile>, Error> {
-        if let Some(module) = self.find_path(name)? {
-            return Ok(vec![module]);
-        }
-        let plain = module_name(name).unwrap_or_else(|| name.to_owned());
-        if let Some(module) = self.module(&plain) {
-            return Ok(vec![module.clone()]);
-        }
-        // Before the built-ins, as modprobe: `crc32` is a library in the kernel, and an alias of two modules.
-        let found = self.named(self.quick_aliases().find(name));
-        if !found.is_empty() {
-            return Ok(found);
-        }
-        let builtin = self.builtin();
-        if self.is_built_in(&plain) || !builtin.aliases.find(name).is_empty() {
-            return Err(Error::BuiltIn { name: name.to_owned(), release: self.release().to_owned() });
-        }
-        let found = self.named(self.aliases().find(name));
-        if !found.is_empty() {
-            return Ok(found);
-        }
-        let names = self.by_name.keys().chain(&builtin.names).map(String::as_str);
-        let suggestions = suggest::closest(&normal_name(&plain), names);
-        Err(Error::UnknownModule { name: name.to_owned(), release: self.release().to_owned(), suggestions })
-    }
-
-    fn find_path(&self, name: &str) -> Result<Option<ModuleFile>, Error> {
-        if !name.contains('/') && module_name(name).is_none() {
-            return Ok(None);
-        }
-        if let Some(&at) = self.by_path.get(stem(name)) {
-            return Ok(Some(self.modules[at].clone()));
-        }
-        let path = Path::new(name);
-        match fs::canonicalize(path) {
-            Ok(full) if full.is_file() => {
-                // A module of this kernel, given by its full path, stays one.
-                let own = module_name(name).and_then(|name| self.module(&name).cloned());
-                let same = |own: &ModuleFile| {
-                    own.file().and_then(|file| fs::canonicalize(file).ok()).is_some_and(|file| file == full)
-                };
-                Ok(Some(own.filter(same).unwrap_or_else(|| ModuleFile::outside(path))))
-            }
-            // `ext4.ko` where no such file is: the module's name is clear all the same.
-            _ if !name.contains('/') => Ok(None),
-            Ok(_) => Err(Error::malformed(name, "not a file")),
-            Err(error) => Err(Error::read(path)(error)),
-        }
-    }
-
     /// The module's bytes, decompressed.
     pub fn read(&self, module: &ModuleFile) -> Result<Vec<u8>, Error> {
         module.read()
-    }
-
-    /// Which module exports a symbol, by the symbol's name.
-    ///
-    /// The first call scans all modules, unless an earlier run did.
-    pub fn exporters(&self) -> &HashMap<String, ModuleFile> {
-        self.exporters.get_or_init(|| {
-            let mut exporters = HashMap::new();
-            for (module, scanned) in self.modules.iter().zip(self.scanned()) {
-                for symbol in &scanned.exports {
-                    exporters.entry(symbol.clone()).or_insert_with(|| module.clone());
-                }
-            }
-            exporters
-        })
     }
 
     pub(crate) fn progress(&self) -> &dyn Progress {
         &*self.progress
     }
 
-    pub(crate) fn named(&self, names: Vec<&str>) -> Vec<ModuleFile> {
-        names.into_iter().filter_map(|name| self.module(name).cloned()).collect()
-    }
-
-    /// The modules that a soft dependency names; none if it is not there, which is no error.
-    ///
-    /// Without depmod's files an alias would need a scan of everything. Nearly all are names of algorithms, which only
-    /// the modules below `crypto` and `lib` provide: those alone are scanned. An alias of a device (`platform:...`)
-    /// could be anybody's.
-    pub(crate) fn find_soft(&self, name: &str) -> Vec<ModuleFile> {
-        if let Some(module) = self.module(name) {
-            return vec![module.clone()];
-        }
-        self.named(if name.contains(':') { self.aliases() } else { self.quick_aliases() }.find(name))
-    }
-
-    /// A module's hard dependencies as depmod wrote them, the last to be loaded first; `None` without `modules.dep`.
-    pub(crate) fn dependencies(&self) -> Option<&HashMap<String, Vec<String>>> {
-        let parse = || {
-            let text = self.text("modules.dep")?;
-            let lines = depmod::dependencies(&text).into_iter();
-            let own = |path: &str| stem(path).to_owned();
-            Some(lines.map(|(module, needs)| (own(module), needs.into_iter().map(own).collect())).collect())
-        };
-        self.dependencies.get_or_init(parse).as_ref()
-    }
-
-    /// The module at a path as `modules.dep` has it.
+    /// The module at a path below the kernel's folder, or at a full path that depmod's files have.
     pub(crate) fn at_path(&self, path: &str) -> Option<&ModuleFile> {
-        self.by_path.get(stem(path)).map(|&at| &self.modules[at])
-    }
-
-    pub(crate) fn softdeps(&self) -> Option<&HashMap<String, SoftDependencies>> {
-        self.softdeps.get_or_init(|| Some(depmod::softdeps(&self.text("modules.softdep")?))).as_ref()
-    }
-
-    fn builtin(&self) -> &Builtin {
-        self.builtin.get_or_init(|| {
-            let text = self.text("modules.builtin").unwrap_or_default();
-            let modinfo = self.tree.place("modules/modules.builtin.modinfo");
-            let modinfo = modinfo.and_then(|place| self.told(place.read()));
-            Builtin {
-                names: depmod::paths(&text).filter_map(module_name).collect(),
-                aliases: depmod::builtin_aliases(&modinfo.unwrap_or_default()),
-            }
-        })
-    }
-
-    fn aliases(&self) -> &Aliases {
-        self.aliases.get_or_init(|| match self.text("modules.alias") {
-            Some(text) => Aliases::parse(&text),
-            None => aliases_of(&self.modules, self.scanned()),
-        })
-    }
-
-    /// All aliases where depmod wrote them down, else those of the modules below `crypto` and `lib`.
-    fn quick_aliases(&self) -> &Aliases {
-        if self.tree.place("modules/modules.alias").is_some() {
-            return self.aliases();
-        }
-        self.crypto_aliases.get_or_init(|| {
-            let is_library = |path: &str| path.split('/').any(|part| part == "crypto" || part == "lib");
-            let modules: Vec<ModuleFile> =
-                self.modules.iter().filter(|module| is_library(module.path())).cloned().collect();
-            if modules.is_empty() {
-                // A folder of modules without the kernel's own folders.
-                return aliases_of(&self.modules, self.scanned());
-            }
-            let scanned = self.scan("crypto", &modules, "reading the crypto modules' aliases");
-            aliases_of(&modules, &scanned)
-        })
-    }
-
-    /// What all modules say, in the order of [`Kernel::modules`].
-    pub(crate) fn scanned(&self) -> &[Scanned] {
-        self.scanned
-            .get_or_init(|| self.scan("all", &self.modules, "reading all modules, once for this kernel"))
-    }
-
-    /// As [`Kernel::scanned`], if that needs no scan.
-    pub(crate) fn already_scanned(&self) -> Option<&[Scanned]> {
-        self.scanned.get().map(Vec::as_slice)
-    }
-
-    fn scan(&self, which: &str, modules: &[ModuleFile], what: &str) -> Vec<Scanned> {
-        let name = format!("{which}-{}", self.tree.fingerprint().name());
-        let kept = self.cache.note(INDEXES, &name).and_then(|bytes| String::from_utf8(bytes).ok());
-        if let Some(scanned) = kept.and_then(|text| index::load(&text, modules)) {
-            return scanned;
-        }
-        let Scan { scanned, unread } = index::scan(modules, what, self.progress());
-        match unread.first() {
-            // Kept, it would pass for whole.
-            Some(first) => self.remark(format!(
-                "{} of {} modules could not be read, so that their aliases, dependencies and exports are not known: \
-                 {first}{}",
-                unread.len(),
-                modules.len(),
-                if unread.len() > 1 { ", ..." } else { "" }
-            )),
-            None => self.cache.keep_note(INDEXES, &name, index::save(modules, &scanned).as_bytes()),
-        }
-        scanned
+        self.by_path.get(stem(path))
     }
 
     /// The text of a file of depmod; one that cannot be read is told, and as if it were not there.
-    fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.told(self.tree.text(name)?)
     }
 
@@ -442,39 +290,9 @@ const IMAGE_NAMES: [&str; 2] = ["boot/vmlinuz", "modules/vmlinuz"];
 const SYMVERS_NAMES: [&str; 5] =
     ["symvers", "modules/Module.symvers", "modules/symvers.gz", "modules/symvers.xz", "modules/symvers.zst"];
 
-fn aliases_of(modules: &[ModuleFile], scanned: &[Scanned]) -> Aliases {
-    let mut aliases = Aliases::default();
-    for (module, scanned) in modules.iter().zip(scanned) {
-        for alias in &scanned.info.aliases {
-            aliases.add(alias, module.name());
-        }
-    }
-    aliases
-}
-
 /// A module's path without what its compression adds: `modules.order` and `modules.builtin` are older than that.
 pub(crate) fn stem(path: &str) -> &str {
     [".xz", ".zst", ".gz"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path)
-}
-
-fn modules_in_order(tree: &Tree, remarks: &mut Vec<String>) -> Vec<ModuleFile> {
-    let order = tree.text("modules.order").transpose().unwrap_or_else(|error| {
-        remarks.push(format!("{CANNOT_BE_READ}: {error}"));
-        None
-    });
-    let order = order.unwrap_or_default();
-    let order: HashMap<&str, usize> =
-        depmod::paths(&order).enumerate().map(|(at, path)| (path, at)).collect();
-    let mut modules: Vec<(usize, ModuleFile)> = tree
-        .modules()
-        .filter_map(|(path, place)| {
-            let at = order.get(stem(path)).copied().unwrap_or(usize::MAX);
-            Some((at, ModuleFile::inside(module_name(path)?, path.to_owned(), place.clone())))
-        })
-        .collect();
-    // Stable: those that are in no order keep that of their paths.
-    modules.sort_by_key(|(at, _)| *at);
-    modules.into_iter().map(|(_, module)| module).collect()
 }
 
 impl fmt::Debug for Kernel {

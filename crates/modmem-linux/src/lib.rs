@@ -26,25 +26,32 @@
 //! nothing outside the cache folder is ever written, and a damaged file is an [`Error`] that names it.
 //!
 //! Modules are not parsed deeply: `.modinfo` and symbol names, and these only where `depmod`'s files are absent, as in
-//! a package nobody has installed. Configuration in `modprobe.d` (`blacklist`, `install`, `options`) belongs to the
-//! machine and not to the kernel: it is ignored.
+//! a package nobody has installed. Then the order of loading is what depmod and modprobe would make of them. What a root
+//! file system has in `modprobe.d` and `depmod.d`, and as the kernel's command line, is read and told
+//! ([`OpenOptions::config`]). No path leads out of a root: links in it are followed as if it were `/`.
 
 mod apt;
 mod boot_image;
 mod cache;
 mod compress;
+mod config;
 mod deb;
 mod debian;
 mod depmod;
 mod error;
+mod fields;
 mod flavour;
 mod glob;
 mod image;
 mod index;
+mod inside;
 mod kernel;
 mod ksymtab;
+mod lookup;
 mod modinfo;
 mod module_file;
+mod names;
+mod order;
 mod plan;
 mod progress;
 mod root;
@@ -61,8 +68,10 @@ mod xz_index;
 pub use crate::{
     cache::default_cache_folder,
     error::Error,
+    fields::{Field, module_fields},
     image::{ImageFacts, KernelImage, image_facts, kernel_symbols},
     kernel::Kernel,
+    lookup::Wanted,
     module_file::{ModuleFile, Origin, read_module_file},
     plan::{LoadPlan, MissingDependency, PlannedModule, Why},
     progress::{Progress, Silent},

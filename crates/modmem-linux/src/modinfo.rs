@@ -3,6 +3,8 @@
 /// What dependency resolution needs of a module's `.modinfo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Modinfo {
+    /// The module's own name, which its file's need not be.
+    pub(crate) name: Option<String>,
     pub(crate) vermagic: Option<String>,
     /// `None` where the module does not say: the field is there but empty in a module that needs nothing.
     pub(crate) depends: Option<Vec<String>>,
@@ -16,6 +18,7 @@ impl Modinfo {
         let mut info = Modinfo::default();
         for (key, value) in fields(section) {
             match key {
+                "name" => info.name = Some(value.to_owned()),
                 "vermagic" => info.vermagic = Some(value.to_owned()),
                 "depends" => {
                     let names = info.depends.get_or_insert_default();
@@ -42,16 +45,21 @@ pub(crate) fn normal_name(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// An alias as kmod compares it: `-` becomes `_`, except between brackets, where it makes a range.
-pub(crate) fn normal_alias(alias: &str) -> String {
+/// An alias as kmod compares it: `-` becomes `_`, except between brackets, where it makes a range. `None` where a bracket
+/// has no other half: kmod takes no such alias (shared/util.c:alias_normalize).
+pub(crate) fn normal_alias(alias: &str) -> Option<String> {
     let mut inside = false;
-    alias
-        .chars()
-        .map(|c| {
-            inside = (inside || c == '[') && c != ']';
-            if c == '-' && !inside { '_' } else { c }
-        })
-        .collect()
+    let mut normal = String::with_capacity(alias.len());
+    for c in alias.chars() {
+        match c {
+            ']' if !inside => return None,
+            ']' => inside = false,
+            '[' => inside = true,
+            _ => {}
+        }
+        normal.push(if c == '-' && !inside { '_' } else { c });
+    }
+    (!inside).then_some(normal)
 }
 
 /// The names before and after, of a soft dependency such as `pre: a b post: c`.
@@ -59,7 +67,7 @@ pub(crate) fn soft_dependencies(text: &str) -> (Vec<&str>, Vec<&str>) {
     let (mut pre, mut post) = (Vec::new(), Vec::new());
     // modprobe.d wants `pre:` or `post:` first; names before either mean nothing.
     let mut list: Option<&mut Vec<&str>> = None;
-    for word in text.split_whitespace() {
+    for word in text.split([' ', '\t', '\n', '\r', '\x0b', '\x0c']).filter(|word| !word.is_empty()) {
         match word {
             "pre:" => list = Some(&mut pre),
             "post:" => list = Some(&mut post),
@@ -96,7 +104,9 @@ mod tests {
 
     #[test]
     fn dashes_in_brackets_stay() {
-        assert_eq!(normal_alias("usb:v[0-9]-a-b"), "usb:v[0-9]_a_b");
+        assert_eq!(normal_alias("usb:v[0-9]-a-b").as_deref(), Some("usb:v[0-9]_a_b"));
+        assert_eq!(normal_alias("usb:v[0-9"), None);
+        assert_eq!(normal_alias("usb:v0-9]"), None);
     }
 
     #[test]

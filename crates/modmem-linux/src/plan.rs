@@ -1,18 +1,16 @@
 //! What to load, and in which order.
 
-use crate::{Error, Kernel, ModuleFile, depmod::SoftDependencies, index::Scanned};
-use rayon::prelude::*;
+mod before;
+
+use crate::{
+    Error, Kernel, ModuleFile, Wanted, config::Rule, depmod::SoftDependencies, modinfo::normal_name,
+};
+use before::Before;
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
     fmt,
 };
-
-/// Bytes of modules kept from planning for loading. Plans larger than this read some modules twice.
-const KEPT: usize = 256 << 20;
-
-/// A request for so many modules is answered from the index of all.
-const MANY: usize = 256;
 
 /// Soft dependencies of soft dependencies: real ones nest two or three deep.
 const MAX_SOFT_DEPTH: usize = 64;
@@ -33,11 +31,13 @@ pub struct PlannedModule {
     pub module: ModuleFile,
     /// What it is loaded for.
     pub why: Why,
+    /// Its parameters in modprobe.d and on the kernel's command line: `name=value`, or a name alone.
+    pub options: Vec<String>,
     contents: Option<Vec<u8>>,
 }
 
 impl PlannedModule {
-    /// The module's bytes, decompressed: those that planning read, or read now.
+    /// The module's bytes, decompressed: those that planning read (of files from elsewhere), or read now.
     pub fn contents(&self) -> Result<Cow<'_, [u8]>, Error> {
         match &self.contents {
             Some(bytes) => Ok(Cow::Borrowed(bytes)),
@@ -87,255 +87,189 @@ pub struct MissingDependency {
 impl Kernel {
     /// What has to be loaded for these modules, and in which order: as modprobe does it.
     ///
-    /// Names are what [`Kernel::find`] understands. Soft dependencies that are not there are passed over, as are those
-    /// built into the kernel. A module from elsewhere finds its dependencies among the requested ones first, then in
-    /// this kernel. Hard dependencies come from `modules.dep`, else from the modules' `depends=`, else from the symbols
-    /// they leave undefined.
+    /// Names are what [`Kernel::find_to_load`] understands. Soft dependencies that are not there are passed over, as are
+    /// those built into the kernel. Hard dependencies come from `modules.dep`; where nobody ran depmod they are what it
+    /// would have written there, from the symbols of all modules. A module from elsewhere goes before the kernel's own of
+    /// the same name.
     pub fn load_order(&self, requested: &[&str]) -> Result<LoadPlan, Error> {
-        let mut modules: Vec<ModuleFile> = Vec::new();
+        let mut wanted: Vec<Wanted> = Vec::new();
         for name in requested {
-            modules.extend(self.find(name)?);
+            wanted.extend(self.find_to_load(name)?);
         }
-        self.load_order_of(&modules)
+        self.load_order_for(&wanted)
     }
 
     /// As [`Kernel::load_order`], for modules that were found before.
     pub fn load_order_of(&self, requested: &[ModuleFile]) -> Result<LoadPlan, Error> {
+        let wanted: Vec<Wanted> = requested.iter().cloned().map(Wanted::from).collect();
+        self.load_order_for(&wanted)
+    }
+
+    /// As [`Kernel::load_order_of`], for modules that were asked for by aliases too.
+    pub fn load_order_for(&self, requested: &[Wanted]) -> Result<LoadPlan, Error> {
         let mut planner = Planner::new(self, requested);
-        planner.gather(requested)?;
-        for module in requested {
-            planner.probe(module, &Why::Requested, 0)?;
+        for wanted in requested {
+            // Each is asked for alone; what is there already counts as loaded.
+            planner.visited.clear();
+            planner.get(&wanted.module, &Why::Requested, 0)?;
         }
         Ok(planner.finish())
     }
 }
 
-/// What a module needs, as far as the planner knows.
-#[derive(Debug, Default)]
-struct Needs {
-    hard: Vec<ModuleFile>,
-    soft: SoftDependencies,
-}
-
 struct Planner<'k> {
     kernel: &'k Kernel,
-    /// Requested modules from elsewhere: they go before those of the kernel with the same name.
-    outside: HashMap<String, ModuleFile>,
-    requested: HashSet<ModuleFile>,
-    needs: HashMap<ModuleFile, Needs>,
-    kept: HashMap<ModuleFile, Vec<u8>>,
-    kept_bytes: usize,
-    probed: HashSet<ModuleFile>,
+    /// The requested modules, each with the alias by which it was asked for.
+    requested: HashMap<&'k ModuleFile, Option<&'k str>>,
+    before: Before<'k>,
+    visited: HashSet<ModuleFile>,
     planned: HashSet<ModuleFile>,
-    order: Vec<(ModuleFile, Why)>,
-    missing: Vec<MissingDependency>,
+    order: Vec<PlannedModule>,
 }
 
 impl<'k> Planner<'k> {
-    fn new(kernel: &'k Kernel, requested: &[ModuleFile]) -> Self {
-        let outside = requested.iter().filter(|module| module.is_outside());
+    fn new(kernel: &'k Kernel, requested: &'k [Wanted]) -> Self {
         Planner {
             kernel,
-            outside: outside.map(|module| (module.name().to_owned(), module.clone())).collect(),
-            requested: requested.iter().cloned().collect(),
-            needs: HashMap::new(),
-            kept: HashMap::new(),
-            kept_bytes: 0,
-            probed: HashSet::new(),
+            requested: requested.iter().map(|wanted| (&wanted.module, wanted.alias.as_deref())).collect(),
+            before: Before::new(kernel, requested.iter().map(|wanted| &wanted.module)),
+            visited: HashSet::new(),
             planned: HashSet::new(),
             order: Vec::new(),
-            missing: Vec::new(),
         }
     }
 
-    /// Learns what all modules that may come into the plan need. Those of one distance are read side by side.
-    fn gather(&mut self, requested: &[ModuleFile]) -> Result<(), Error> {
-        if requested.len() > MANY && self.kernel.dependencies().is_none() {
-            self.kernel.scanned();
-        }
-        let index: HashMap<&ModuleFile, &Scanned> = self
-            .kernel
-            .already_scanned()
-            .map(|all| self.kernel.modules().zip(all).collect())
-            .unwrap_or_default();
-        let mut frontier: Vec<ModuleFile> = requested.to_vec();
-        while !frontier.is_empty() {
-            let mut seen = HashSet::new();
-            frontier.retain(|module| !self.needs.contains_key(module) && seen.insert(module.clone()));
-            let read: Vec<ModuleFile> = frontier
-                .iter()
-                .filter(|module| !index.contains_key(module) && self.needs_by_depmod(module).is_none())
-                .cloned()
-                .collect();
-            let mut facts: HashMap<ModuleFile, Scanned> = HashMap::new();
-            // In parts, so that a large plan does not hold all modules at once.
-            for part in read.chunks(64) {
-                let scans: Vec<Result<(Scanned, Vec<u8>), Error>> = part
-                    .par_iter()
-                    .map(|module| module.read().map(|bytes| (Scanned::of(&bytes), bytes)))
-                    .collect();
-                for (module, scan) in part.iter().zip(scans) {
-                    // What cannot be read needs nothing; loading it says why, and may go on without it.
-                    let Ok((scanned, bytes)) = scan else {
-                        facts.insert(module.clone(), Scanned::default());
-                        continue;
-                    };
-                    facts.insert(module.clone(), scanned);
-                    if self.kept_bytes + bytes.len() <= KEPT {
-                        self.kept_bytes += bytes.len();
-                        self.kept.insert(module.clone(), bytes);
-                    }
-                }
-            }
-            let mut next = Vec::new();
-            for module in frontier {
-                let needs =
-                    match (self.needs_by_depmod(&module), facts.get(&module).or(index.get(&module).copied()))
-                    {
-                        (Some(needs), _) => needs,
-                        (None, Some(scanned)) => self.needs_by_scan(&module, scanned),
-                        (None, None) => Needs::default(),
-                    };
-                next.extend(needs.hard.iter().cloned());
-                for name in needs.soft.pre.iter().chain(&needs.soft.post) {
-                    next.extend(self.find_soft(name));
-                }
-                self.needs.insert(module, needs);
-            }
-            frontier = next;
-        }
-        Ok(())
-    }
-
-    /// What depmod wrote about a module. Its list is complete: dependencies of dependencies are in it.
-    fn needs_by_depmod(&self, module: &ModuleFile) -> Option<Needs> {
-        if module.is_outside() {
-            return None;
-        }
-        let listed = self.kernel.dependencies()?.get(crate::kernel::stem(module.path()))?;
-        let soft = self.kernel.softdeps()?.get(module.name()).cloned().unwrap_or_default();
-        let hard = listed.iter().rev().filter_map(|path| self.kernel.at_path(path).cloned()).collect();
-        Some(Needs { hard, soft })
-    }
-
-    fn needs_by_scan(&mut self, module: &ModuleFile, scanned: &Scanned) -> Needs {
-        let mut hard = Vec::new();
-        match &scanned.info.depends {
-            Some(names) => {
-                for name in names {
-                    match self.find_hard(name) {
-                        Some(found) => hard.push(found),
-                        None if self.kernel.is_built_in(name) => {}
-                        None => {
-                            let (module, needs) = (module.name().to_owned(), name.clone());
-                            self.missing.push(MissingDependency { module, needs });
-                        }
-                    }
-                }
-            }
-            None if !scanned.imports.is_empty() => {
-                let exporters = self.kernel.exporters();
-                for symbol in &scanned.imports {
-                    if let Some(found) = exporters.get(symbol)
-                        && found != module
-                        && !hard.contains(found)
-                    {
-                        hard.push(found.clone());
-                    }
-                }
-            }
-            None => {}
-        }
-        // As modprobe: the first line counts.
-        let soft =
-            scanned.info.softdeps.first().map(|text| SoftDependencies::parse(text)).unwrap_or_default();
-        Needs { hard, soft }
-    }
-
-    fn find_hard(&self, name: &str) -> Option<ModuleFile> {
-        self.outside.get(name).or_else(|| self.kernel.module(name)).cloned()
-    }
-
-    fn find_soft(&self, name: &str) -> Vec<ModuleFile> {
-        match self.outside.get(&crate::modinfo::normal_name(name)) {
-            Some(module) => vec![module.clone()],
-            None => self.kernel.find_soft(name),
-        }
-    }
-
-    /// Plans a module with all that belongs to it, as kmod's `__kmod_module_get_probe_list` does.
-    fn probe(&mut self, module: &ModuleFile, why: &Why, depth: usize) -> Result<(), Error> {
-        if depth > MAX_SOFT_DEPTH || !self.probed.insert(module.clone()) {
+    /// Plans a module with all that belongs to it (libkmod-module.c:__kmod_module_get_probe_list).
+    fn get(&mut self, module: &ModuleFile, why: &Why, depth: usize) -> Result<(), Error> {
+        if depth > MAX_SOFT_DEPTH || !self.visited.insert(module.clone()) {
             return Ok(());
         }
-        for (dependency, why) in self.hard_closure(module)? {
-            self.place(&dependency, &why, depth)?;
+        for (dependency, why) in self.before.of(module)? {
+            self.fill(&dependency, &why, depth)?;
         }
-        self.place(module, why, depth)
+        self.fill(module, why, depth)
     }
 
-    /// Plans a module between its soft dependencies.
-    fn place(&mut self, module: &ModuleFile, why: &Why, depth: usize) -> Result<(), Error> {
-        let soft = self.needs.get(module).map(|needs| needs.soft.clone()).unwrap_or_default();
+    /// Plans a module between its soft dependencies (libkmod-module.c:__kmod_module_fill_softdep).
+    fn fill(&mut self, module: &ModuleFile, why: &Why, depth: usize) -> Result<(), Error> {
+        let (soft, file) = match self.kernel.softdeps().of_module(module.name()) {
+            Some((soft, file)) => (soft.clone(), file.to_owned()),
+            None => (SoftDependencies::default(), String::new()),
+        };
+        let (before, after) = (self.find_soft(&soft.pre), self.find_soft(&soft.post));
+        if !file.is_empty() {
+            self.say_wanted(module, &file, [("before", &before), ("after", &after)]);
+        }
         let wanted = Why::SoftDependencyOf(module.name().to_owned());
-        for before in soft.pre.iter().flat_map(|name| self.find_soft(name)).collect::<Vec<_>>() {
-            self.probe(&before, &wanted, depth + 1)?;
+        for module in &before {
+            self.get(module, &wanted, depth + 1)?;
         }
-        if self.planned.insert(module.clone()) {
-            let why = if self.requested.contains(module) { Why::Requested } else { why.clone() };
-            self.order.push((module.clone(), why));
-        }
-        for after in soft.post.iter().flat_map(|name| self.find_soft(name)).collect::<Vec<_>>() {
-            self.probe(&after, &wanted, depth + 1)?;
+        // Whoever has soft dependencies is loaded without its command.
+        self.place(module, why, before.is_empty() && after.is_empty());
+        for module in &after {
+            self.get(module, &wanted, depth + 1)?;
         }
         Ok(())
     }
 
-    /// Everything that must be there before `module`, in loading order. Not recursive: chains may be as long as a
-    /// hostile tree likes.
-    fn hard_closure(&self, module: &ModuleFile) -> Result<Vec<(ModuleFile, Why)>, Error> {
-        const NONE: &[ModuleFile] = &[];
-        let hard_of = |module: &ModuleFile| self.needs.get(module).map_or(NONE, |needs| &needs.hard);
-        let mut order = Vec::new();
-        let mut done: HashSet<&ModuleFile> = HashSet::new();
-        let mut on_path: HashSet<&ModuleFile> = HashSet::from([module]);
-        let mut path: Vec<(&ModuleFile, std::slice::Iter<'_, ModuleFile>)> = Vec::new();
-        let (start, _) = self.needs.get_key_value(module).map_or((module, ()), |(module, _)| (module, ()));
-        path.push((start, hard_of(module).iter()));
-        while let Some((current, rest)) = path.last_mut() {
-            let current = *current;
-            match rest.next() {
-                Some(needed) if done.contains(needed) => {}
-                Some(needed) if !on_path.insert(needed) => {
-                    let mut names: Vec<String> = path
-                        .iter()
-                        .map(|(module, _)| *module)
-                        .skip_while(|module| *module != needed)
-                        .map(|module| module.name().to_owned())
-                        .collect();
-                    names.push(needed.name().to_owned());
-                    return Err(Error::Circle { names });
-                }
-                Some(needed) => path.push((needed, hard_of(needed).iter())),
-                None => {
-                    path.pop();
-                    on_path.remove(current);
-                    done.insert(current);
-                    if let Some((parent, _)) = path.last() {
-                        order.push((current.clone(), Why::DependencyOf(parent.name().to_owned())));
-                    }
-                }
-            }
-        }
-        Ok(order)
+    fn find_soft(&self, names: &[String]) -> Vec<ModuleFile> {
+        let find = |name: &String| match self.before.given(&normal_name(name)) {
+            Some(module) => vec![module.clone()],
+            None => self.kernel.find_soft(name),
+        };
+        names.iter().flat_map(find).collect()
     }
 
-    fn finish(mut self) -> LoadPlan {
-        let modules = self
-            .order
-            .into_iter()
-            .map(|(module, why)| PlannedModule { contents: self.kept.remove(&module), module, why })
-            .collect();
-        LoadPlan { modules, missing: self.missing }
+    fn say_wanted(&self, module: &ModuleFile, file: &str, lists: [(&str, &Vec<ModuleFile>); 2]) {
+        for (when, modules) in lists.into_iter().filter(|(_, modules)| !modules.is_empty()) {
+            let names: Vec<&str> = modules.iter().map(ModuleFile::name).collect();
+            self.kernel.remark(format!("{file}: {} {when} {}", names.join(", "), module.name()));
+        }
+    }
+
+    /// Puts a module into the plan, unless it is there, the kernel has it built in, or a command stands in for it.
+    fn place(&mut self, module: &ModuleFile, why: &Why, with_command: bool) {
+        if !self.planned.insert(module.clone()) {
+            return;
+        }
+        let name = module.name();
+        if !module.is_outside() {
+            if self.kernel.is_built_in(name) {
+                let path = module.path();
+                return self.kernel.remark(format!("{name} is built into the kernel: {path} is left out"));
+            }
+            let command = with_command.then(|| self.kernel.tree.modprobe_d.install_of(name)).flatten();
+            if let Some(Rule { text, file, .. }) = command {
+                if !loads_itself(text, name) {
+                    let what =
+                        format!("{file}: instead of loading {name}, \"{text}\" is run: it is left out");
+                    return self.kernel.remark(what);
+                }
+                self.kernel.remark(format!("{file}: {name} is loaded by \"{text}\""));
+            }
+        }
+        let requested = self.requested.get(module).copied();
+        let options = self.options(name, requested.flatten());
+        let why = if requested.is_some() { Why::Requested } else { why.clone() };
+        let contents = self.before.take_contents(module);
+        self.order.push(PlannedModule { module: module.clone(), why, options, contents });
+    }
+
+    /// What modprobe.d and the command line have for a module (libkmod-module.c:kmod_module_get_options).
+    fn options(&self, name: &str, alias: Option<&str>) -> Vec<String> {
+        let mut options = Vec::new();
+        for rule in &self.kernel.tree.modprobe_d.options {
+            if rule.name == name || alias == Some(&*rule.name) {
+                self.kernel.remark(format!("{}: options of {name}: {}", rule.file, rule.text));
+                options.extend(words(&rule.text));
+            }
+        }
+        options
+    }
+
+    fn finish(self) -> LoadPlan {
+        let missing = self.before.missing(self.order.iter().map(|planned| &planned.module));
+        LoadPlan { modules: self.order, missing }
+    }
+}
+
+/// Does a command of modprobe.d load the module that it stands in for, among other things that it does?
+fn loads_itself(command: &str, module: &str) -> bool {
+    let words = || command.split([' ', '\t', ';', '&', '|', '(', ')']);
+    words().any(|word| matches!(word, "-i" | "--ignore-install"))
+        && words().any(|word| normal_name(word) == module)
+}
+
+/// The words of a line of options: blanks between quotes are part of a word.
+fn words(text: &str) -> Vec<String> {
+    let (mut all, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for character in text.chars() {
+        quoted ^= character == '"';
+        match character.is_ascii_whitespace() && !quoted {
+            true if word.is_empty() => {}
+            true => all.push(std::mem::take(&mut word)),
+            false => word.push(character),
+        }
+    }
+    all.extend((!word.is_empty()).then_some(word));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_may_load_the_module_itself() {
+        assert!(loads_itself("/sbin/modprobe --ignore-install my-mod $CMDLINE_OPTS && echo", "my_mod"));
+        assert!(loads_itself("modprobe -i a; modprobe b", "a"));
+        assert!(!loads_itself("/bin/true", "a"));
+        assert!(!loads_itself("modprobe --ignore-install b", "a"));
+    }
+
+    #[test]
+    fn options_are_words() {
+        assert_eq!(words(" a=1  b=\"x y\" c "), ["a=1", "b=\"x y\"", "c"]);
+        assert!(words("").is_empty());
     }
 }

@@ -3,15 +3,19 @@
 //! | Name here            | On disk                                                                    |
 //! |----------------------|----------------------------------------------------------------------------|
 //! | `modules/...`        | `lib/modules/RELEASE/...`, `usr/lib/modules/RELEASE/...`, a folder of `.ko` |
+//! | `/...`               | modules elsewhere in the root, which depmod's files name by their full paths |
 //! | `boot/config`        | `boot/config-RELEASE`                                                      |
 //! | `boot/vmlinuz`       | `boot/vmlinuz-RELEASE`, `boot/vmlinux-RELEASE`, else as [`boot_image`] finds it |
 //! | `boot/System.map`    | `boot/System.map-RELEASE`                                                  |
 //! | `symvers`            | `Module.symvers` of the headers package or the build folder                |
 
+mod config;
+mod walk;
+
 use crate::{
-    Error,
-    boot_image::{self, within},
+    Error, boot_image,
     deb::FileList,
+    inside,
     module_file::{Place, module_name},
     source::Sample,
 };
@@ -20,10 +24,23 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use walk::walk;
 
-/// A folder with more files than this, or deeper than this, is not a kernel's.
-const MAX_ENTRIES: usize = 1_000_000;
-const MAX_DEPTH: usize = 24;
+/// Files of a root by their names here.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) files: Vec<(String, Place)>,
+    /// What could not be looked at, in words.
+    pub(crate) remarks: Vec<String>,
+}
+
+impl Found {
+    fn add(&mut self, key: &str, path: Option<PathBuf>) {
+        if let Some(path) = path.filter(|path| path.is_file()) {
+            self.files.push((key.to_owned(), Place::Disk { path, size: None }));
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) enum Root {
@@ -48,15 +65,15 @@ impl Root {
     /// Finds out what a folder is.
     pub(crate) fn of_folder(folder: &Path) -> Result<Root, Error> {
         fs::read_dir(folder).map_err(Error::read(folder))?;
-        let has = |name: &str| folder.join(name).exists();
+        let has = |name: &str| inside::resolve(folder, Path::new(name)).is_some();
         if let Some(list) = FileList::load(folder) {
             return Ok(Root::System { folder: folder.to_path_buf(), list: Some(list) });
         }
-        let folder = folder.to_path_buf();
-        let boots = || !boot_releases(&names_in(&folder.join("boot"))).is_empty();
+        let boots = || !boot_releases(&boot_names(folder)).is_empty();
         if has("lib/modules") || has("usr/lib/modules") || boots() {
-            return Ok(Root::System { folder, list: None });
+            return Ok(Root::System { folder: folder.to_path_buf(), list: None });
         }
+        let folder = folder.to_path_buf();
         let full = fs::canonicalize(&folder).map_err(Error::read(&folder))?;
         let name = full.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let under_modules = full.parent().is_some_and(|parent| parent.ends_with("lib/modules"));
@@ -91,13 +108,13 @@ impl Root {
                         // What `apt remove` leaves of a kernel is only a few files of depmod.
                         if ["kernel", "updates", "extra", "modules.order"]
                             .iter()
-                            .any(|part| one.join(part).exists())
+                            .any(|part| inside::resolve(folder, &one.join(part)).is_some())
                         {
                             releases.with_modules.insert(name);
                         }
                     }
                 }
-                releases.boot_only = boot_releases(&names_in(&folder.join("boot")));
+                releases.boot_only = boot_releases(&boot_names(folder));
                 releases
             }
             Root::Modules { release, .. } => {
@@ -109,31 +126,35 @@ impl Root {
     }
 
     /// All files of one kernel, by their names here.
-    pub(crate) fn files(&self, release: &str) -> Result<Vec<(String, Place)>, Error> {
-        let mut found = Vec::new();
+    pub(crate) fn files(&self, release: &str) -> Result<Found, Error> {
+        let mut found = Found::default();
         match self {
             Root::System { folder, list: Some(list) } => {
                 for (name, size) in &list.files {
                     if let Some(key) = key(name, release) {
-                        found.push((key, Place::Disk { path: folder.join(name), size: Some(*size) }));
+                        found.files.push((key, Place::Disk { path: folder.join(name), size: Some(*size) }));
                     }
                 }
             }
             Root::System { folder, list: None } => {
                 for modules in module_folders(folder) {
-                    walk_modules(folder, &modules.join(release), &mut found)?;
+                    if let Some(modules) = inside::folder(folder, &modules.join(release)) {
+                        walk_modules(folder, &modules, &mut found)?;
+                    }
                 }
                 boot_files(folder, release, &mut found);
-                let headers = folder.join(format!("usr/src/linux-headers-{release}/Module.symvers"));
-                add_file("symvers", headers, &mut found);
+                let headers = format!("usr/src/linux-headers-{release}/Module.symvers");
+                found.add("symvers", inside::file(folder, Path::new(&headers)));
             }
             Root::Modules { folder, .. } => {
                 let root = root_above(folder);
-                walk_modules(root, folder, &mut found)?;
-                boot_files(root, release, &mut found);
+                walk_modules(root.unwrap_or(folder), folder, &mut found)?;
+                if let Some(root) = root {
+                    boot_files(root, release, &mut found);
+                }
             }
             Root::Plain { folder } => {
-                walk(folder, folder, &mut found)?;
+                walk(None, folder, "modules", &[], &mut found)?;
                 let known = [
                     ("boot/config", ".config"),
                     ("boot/config", "config"),
@@ -145,18 +166,54 @@ impl Root {
                     ("symvers", "Module.symvers"),
                 ];
                 for (key, name) in known {
-                    add_file(key, folder.join(name), &mut found);
+                    found.add(key, Some(folder.join(name)));
                 }
             }
             Root::Static(files) => {
                 for (name, bytes) in *files {
                     if let Some(key) = key(name, release) {
-                        found.push((key, Place::Static(bytes)));
+                        found.files.push((key, Place::Static(bytes)));
                     }
                 }
             }
         }
         Ok(found)
+    }
+
+    /// The root file system that this is, or is a part of: where links lead, and configuration lies.
+    fn system(&self) -> Option<&Path> {
+        match self {
+            Root::System { folder, list: None } => Some(folder),
+            Root::Modules { folder, .. } => root_above(folder),
+            Root::System { .. } | Root::Plain { .. } | Root::Static(_) => None,
+        }
+    }
+
+    /// The file at a full path.
+    pub(crate) fn file_at(&self, path: &str) -> Option<Place> {
+        if let Root::Static(files) = self {
+            let name = path.trim_start_matches('/');
+            return files.iter().find(|(other, _)| *other == name).map(|(_, bytes)| Place::Static(bytes));
+        }
+        let path = inside::file(self.system()?, Path::new(path.trim_start_matches('/')))?;
+        Some(Place::Disk { path, size: None })
+    }
+
+    /// The modules in a folder elsewhere in the root, by their full paths.
+    pub(crate) fn external(&self, folder: &str, excludes: &[String], found: &mut Found) -> Result<(), Error> {
+        let name = folder.trim_end_matches('/');
+        if let Root::Static(files) = self {
+            let inside = files.iter().filter(|(path, _)| {
+                let rest = path.strip_prefix(name.trim_start_matches('/'));
+                rest.is_some_and(|rest| rest.starts_with('/')) && module_name(path).is_some()
+            });
+            found.files.extend(inside.map(|(path, bytes)| (format!("/{path}"), Place::Static(bytes))));
+        }
+        let Some(root) = self.system() else { return Ok(()) };
+        match inside::folder(root, Path::new(name.trim_start_matches('/'))) {
+            Some(top) => walk(Some(root), &top, name, excludes, found),
+            None => Ok(()),
+        }
     }
 }
 
@@ -214,7 +271,7 @@ fn boot_releases(names: &[String]) -> BTreeSet<String> {
 fn module_folders(root: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for name in ["usr/lib/modules", "lib/modules"] {
-        if let Ok(folder) = fs::canonicalize(root.join(name))
+        if let Some(folder) = inside::folder(root, Path::new(name))
             && !folders.contains(&folder)
         {
             folders.push(folder);
@@ -231,92 +288,37 @@ fn names_in(folder: &Path) -> Vec<String> {
     names.filter(|name| !name.contains(char::is_control)).collect()
 }
 
+fn boot_names(root: &Path) -> Vec<String> {
+    inside::folder(root, Path::new("boot")).map(|folder| names_in(&folder)).unwrap_or_default()
+}
+
 /// The root file system that has `ROOT/lib/modules/RELEASE` or `ROOT/usr/lib/modules/RELEASE`.
-fn root_above(modules: &Path) -> &Path {
-    let root = modules.ancestors().nth(3).unwrap_or(modules);
+fn root_above(modules: &Path) -> Option<&Path> {
+    let above = modules.parent().filter(|above| above.ends_with("lib/modules"))?;
+    let root = above.ancestors().nth(2)?;
     match root.file_name() {
-        Some(name) if name == "usr" => root.parent().unwrap_or(root),
-        _ => root,
+        Some(name) if name == "usr" => root.parent(),
+        _ => Some(root),
     }
 }
 
-fn boot_files(root: &Path, release: &str, found: &mut Vec<(String, Place)>) {
-    let boot = root.join("boot");
-    for name in names_in(&boot) {
+fn boot_files(root: &Path, release: &str, found: &mut Found) {
+    for name in boot_names(root) {
         if let Some(key) = boot_key(&name, release) {
-            add_file(&key, in_root(root, boot.join(name)), found);
+            found.add(&key, inside::file(root, &Path::new("boot").join(name)));
         }
     }
-    if !found.iter().any(|(key, _)| key == "boot/vmlinuz")
-        && let Some(path) = boot_image::find(root, release)
-    {
-        add_file("boot/vmlinuz", path, found);
-    }
-}
-
-/// Where a link in a root leads to; outside, where nothing is there in the root: a folder of links is a root too.
-fn in_root(root: &Path, path: PathBuf) -> PathBuf {
-    within(root, &path).unwrap_or(path)
-}
-
-fn add_file(key: &str, path: PathBuf, found: &mut Vec<(String, Place)>) {
-    if path.is_file() {
-        found.push((key.to_owned(), Place::Disk { path, size: None }));
+    if !found.files.iter().any(|(key, _)| key == "boot/vmlinuz") {
+        found.add("boot/vmlinuz", boot_image::find(root, release));
     }
 }
 
 /// A release's module folder: the modules, and every file of depmod and of the kernel's build at its top.
-fn walk_modules(root: &Path, folder: &Path, found: &mut Vec<(String, Place)>) -> Result<(), Error> {
+fn walk_modules(root: &Path, folder: &Path, found: &mut Found) -> Result<(), Error> {
     if folder.is_dir() {
-        walk(root, folder, found)?;
+        walk(Some(root), folder, "modules", &[], found)?;
         // `build` is a link to the headers, where they are installed.
-        add_file("symvers", folder.join("build/Module.symvers"), found);
-    }
-    Ok(())
-}
-
-/// Collects modules below `top`, and all files right in it. Does not follow links to folders.
-fn walk(root: &Path, top: &Path, found: &mut Vec<(String, Place)>) -> Result<(), Error> {
-    let mut folders = vec![(top.to_path_buf(), String::from("modules"), 0)];
-    let mut entries = 0;
-    while let Some((folder, name, depth)) = folders.pop() {
-        let reading = fs::read_dir(&folder);
-        // A folder below that only root may enter is none of our business.
-        let reading = if depth == 0 {
-            reading.map_err(Error::read(&folder))?
-        } else if let Ok(r) = reading {
-            r
-        } else {
-            continue;
-        };
-        for entry in reading.flatten() {
-            entries += 1;
-            if entries > MAX_ENTRIES {
-                let problem = "more than a million files in it; give the folder of one kernel";
-                return Err(Error::malformed(top.display().to_string(), problem));
-            }
-            let (Ok(kind), Ok(file)) = (entry.file_type(), entry.file_name().into_string()) else {
-                continue;
-            };
-            if file.contains(char::is_control) {
-                continue;
-            }
-            let key = format!("{name}/{file}");
-            if kind.is_dir() {
-                if depth < MAX_DEPTH && !file.starts_with('.') {
-                    folders.push((entry.path(), key, depth + 1));
-                }
-            } else if depth == 0 || module_name(&file).is_some() {
-                // Links to modules are what weak-updates folders consist of.
-                if kind.is_file() {
-                    found.push((key, Place::Disk { path: entry.path(), size: None }));
-                } else if let Some(path) = within(root, &entry.path()) {
-                    found.push((key, Place::Disk { path, size: None }));
-                } else if kind.is_symlink() && module_name(&file).is_some() {
-                    add_file(&key, entry.path(), found);
-                }
-            }
-        }
+        found.add("symvers", inside::file(root, &folder.join("build/Module.symvers")));
     }
     Ok(())
 }
@@ -347,7 +349,7 @@ mod tests {
         let releases = root.releases();
         assert_eq!(Vec::from_iter(releases.with_modules), ["6.12"]);
         assert_eq!(Vec::from_iter(releases.boot_only), ["6.12", "6.13"]);
-        let names: Vec<_> = root.files("6.12").unwrap().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = root.files("6.12").unwrap().files.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["modules/kernel/a.ko", "boot/config"]);
     }
 
@@ -361,7 +363,8 @@ mod tests {
         fs::write(modules.join("kernel/a.ko.zst"), "").unwrap();
         let root = Root::of_folder(&modules).unwrap();
         assert!(matches!(&root, Root::Modules { release, .. } if release == "6.12-x"));
-        let mut names: Vec<_> = root.files("6.12-x").unwrap().into_iter().map(|(name, _)| name).collect();
+        let mut names: Vec<_> =
+            root.files("6.12-x").unwrap().files.into_iter().map(|(name, _)| name).collect();
         names.sort();
         assert_eq!(names, ["boot/config", "modules/kernel/a.ko.zst"]);
     }

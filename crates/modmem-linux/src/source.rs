@@ -196,6 +196,10 @@ pub struct OpenOptions {
     pub refresh: bool,
     /// Where `/lib/modules` and `/boot` are; another folder than `/` for another system's disk.
     pub system_root: PathBuf,
+    /// Read what roots have in modprobe.d and depmod.d, and as the kernel's command line, as modprobe and depmod do.
+    pub config: bool,
+    /// The kernel's command line, for the options of modules on it, instead of the one that a root has.
+    pub command_line: Option<String>,
 }
 
 impl Default for OpenOptions {
@@ -207,6 +211,8 @@ impl Default for OpenOptions {
             offline: false,
             refresh: false,
             system_root: PathBuf::from("/"),
+            config: true,
+            command_line: None,
         }
     }
 }
@@ -219,6 +225,8 @@ impl fmt::Debug for OpenOptions {
             .field("offline", &self.offline)
             .field("refresh", &self.refresh)
             .field("system_root", &self.system_root)
+            .field("config", &self.config)
+            .field("command_line", &self.command_line)
             .finish_non_exhaustive()
     }
 }

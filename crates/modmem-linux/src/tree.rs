@@ -1,11 +1,13 @@
 //! Several roots seen as one kernel.
 
 use crate::{
-    Error,
+    Error, OpenOptions,
     cache::Fingerprint,
+    config::{ConfigFile, DepmodD, ModprobeD},
+    depmod,
     index::vermagic_release,
     module_file::{ModuleFile, Place, module_name},
-    root::Root,
+    root::{Found, Root},
 };
 use std::{
     borrow::Cow,
@@ -21,11 +23,18 @@ const MODULES_ASKED: usize = 64;
 pub(crate) struct Tree {
     pub(crate) release: String,
     files: BTreeMap<String, Place>,
+    pub(crate) modprobe_d: ModprobeD,
+    pub(crate) depmod_d: DepmodD,
 }
 
 impl Tree {
     /// Where two roots have the same file, the later one's counts.
-    pub(crate) fn merge(roots: &[Root], described: &str) -> Result<Tree, Error> {
+    pub(crate) fn merge(
+        roots: &[Root],
+        described: &str,
+        options: &OpenOptions,
+        remarks: &mut Vec<String>,
+    ) -> Result<Tree, Error> {
         let (mut with_modules, mut boot_only) = (BTreeSet::new(), BTreeSet::new());
         for root in roots {
             let releases = root.releases();
@@ -39,7 +48,9 @@ impl Tree {
         let mut release = candidates.into_iter().next().unwrap_or_default();
         let mut files = BTreeMap::new();
         for root in roots {
-            files.extend(root.files(&release)?);
+            let found = root.files(&release)?;
+            files.extend(found.files);
+            remarks.extend(found.remarks);
         }
         if !files.keys().any(|name| name == "boot/vmlinuz" || module_name(name).is_some()) {
             return Err(Error::NoKernel { described: described.to_owned() });
@@ -53,12 +64,49 @@ impl Tree {
             });
             release = vermagic.unwrap_or_else(|| "unknown".to_owned());
         }
-        Ok(Tree { release, files })
+        let modprobe_d = ModprobeD::read(
+            config(roots, "modprobe.d", options, remarks),
+            command_line(roots, options).as_deref(),
+        );
+        let depmod_d = DepmodD::read(config(roots, "depmod.d", options, remarks), &release);
+        remarks.extend(modprobe_d.bad.iter().chain(&depmod_d.bad).cloned());
+        let mut tree = Tree { release, files, modprobe_d, depmod_d };
+        tree.add_external(roots, remarks)?;
+        Ok(tree)
     }
 
-    /// The names and places below `modules/`, in order of their names.
+    /// Adds modules outside the kernel's folder: those that depmod listed, else those where it would look.
+    fn add_external(&mut self, roots: &[Root], remarks: &mut Vec<String>) -> Result<(), Error> {
+        match self.text("modules.dep").and_then(Result::ok) {
+            Some(text) => {
+                let lines = depmod::dependencies(&text);
+                let named = lines.iter().flat_map(|(module, needs)| needs.iter().chain([module]));
+                for path in named.filter(|path| path.starts_with('/') && module_name(path).is_some()) {
+                    if let Some(place) = roots.iter().rev().find_map(|root| root.file_at(path)) {
+                        self.files.insert((*path).to_owned(), place);
+                    }
+                }
+            }
+            None => {
+                for folder in self.depmod_d.externals.iter().filter(|folder| folder.starts_with('/')) {
+                    for root in roots {
+                        let mut found = Found::default();
+                        root.external(folder, &self.depmod_d.excludes, &mut found)?;
+                        self.files.extend(found.files);
+                        remarks.extend(found.remarks);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The names and places below `modules/`, in order of their names, then those elsewhere by their full paths.
     pub(crate) fn modules(&self) -> impl Iterator<Item = (&str, &Place)> {
-        self.files.iter().filter_map(|(name, place)| Some((name.strip_prefix("modules/")?, place)))
+        let inside =
+            self.files.iter().filter_map(|(name, place)| Some((name.strip_prefix("modules/")?, place)));
+        let elsewhere = self.files.iter().filter(|(name, _)| name.starts_with('/'));
+        inside.chain(elsewhere.map(|(name, place)| (name.as_str(), place)))
     }
 
     pub(crate) fn place(&self, name: &str) -> Option<&Place> {
@@ -104,4 +152,23 @@ impl Tree {
         }
         fingerprint
     }
+}
+
+/// Configuration of all roots; of files with one name that of the last root counts.
+fn config(roots: &[Root], kind: &str, options: &OpenOptions, remarks: &mut Vec<String>) -> Vec<ConfigFile> {
+    let mut files: Vec<ConfigFile> = Vec::new();
+    for root in roots.iter().rev().filter(|_| options.config) {
+        for file in root.config(kind, remarks) {
+            if !files.iter().any(|other| other.name == file.name) {
+                files.push(file);
+            }
+        }
+    }
+    files
+}
+
+/// The kernel's command line: the one that was given, else that of a root.
+fn command_line(roots: &[Root], options: &OpenOptions) -> Option<String> {
+    let of_roots = || roots.iter().rev().filter(|_| options.config).find_map(Root::command_line);
+    options.command_line.clone().or_else(of_roots)
 }

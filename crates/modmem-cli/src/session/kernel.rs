@@ -273,8 +273,18 @@ pub(crate) fn open_files(arguments: &KernelArgs, bars: Arc<Bars>) -> Result<Kern
     }
     options.offline = arguments.offline;
     options.refresh = arguments.refresh;
+    options.config = !arguments.no_config;
+    options.command_line = arguments.cmdline.as_deref().map(command_line).transpose()?;
     let sources: Vec<&str> = arguments.kernel.iter().map(String::as_str).collect();
     Ok(Kernel::open(&sources, &options)?)
+}
+
+/// A command line as it was given, or as the file of that name has it.
+fn command_line(text: &str) -> Result<String> {
+    match std::path::Path::new(text).is_file() {
+        true => std::fs::read_to_string(text).with_context(|| format!("--cmdline {text}")),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// The kernel's profile, and whether its configuration was there to make it from. Where the kernel lies decides on some

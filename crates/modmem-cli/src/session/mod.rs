@@ -12,7 +12,7 @@ use modmem::link::{LinkError, LinkOptions, Provider, Reason};
 use modmem::modules::{LoadError, ModuleId, State};
 use modmem::space::SpaceBlock;
 use modmem::{AddressSpace, Linker, Modules};
-use modmem_linux::{LoadPlan, MissingDependency, ModuleFile, PlannedModule, Why};
+use modmem_linux::{LoadPlan, MissingDependency, ModuleFile, PlannedModule, Wanted, Why};
 use rayon::prelude::*;
 
 pub(crate) use kernel::{OpenKernel, doubts, open_files, profile_name, profile_of};
@@ -36,7 +36,7 @@ pub(crate) struct Loaded {
     /// Its file under the kernel's module folder, or as given.
     pub(crate) path: String,
     pub(crate) why: Why,
-    /// What the user wrote behind its name.
+    /// What configuration has for it, and what the user wrote behind its name.
     pub(crate) arguments: Vec<String>,
 }
 
@@ -125,7 +125,8 @@ impl Session {
         let result = file.and_then(|file| self.load_file(&planned, &file, space, linker));
         match result {
             Ok(id) => {
-                let arguments = request.arguments_of(&planned.module).to_vec();
+                // Configuration first, so that the user has the last word, as with modprobe.
+                let arguments = [planned.options, request.arguments_of(&planned.module).to_vec()].concat();
                 let path = planned.module.path().to_owned();
                 self.loaded.push(Loaded { id, path, why: planned.why, arguments });
                 Ok(())
@@ -243,11 +244,13 @@ fn release_of(image: &Image<'_>) -> String {
 struct Planned {
     module: ModuleFile,
     why: Why,
+    options: Vec<String>,
 }
 
 fn read_batch(planned: Vec<PlannedModule>) -> Vec<(Planned, Result<Vec<u8>>)> {
-    let read = |planned: PlannedModule| {
-        let kept = Planned { module: planned.module.clone(), why: planned.why.clone() };
+    let read = |mut planned: PlannedModule| {
+        let options = std::mem::take(&mut planned.options);
+        let kept = Planned { module: planned.module.clone(), why: planned.why.clone(), options };
         (kept, planned.into_contents().map_err(Into::into))
     };
     planned.into_par_iter().map(read).collect()
@@ -256,11 +259,11 @@ fn read_batch(planned: Vec<PlannedModule>) -> Vec<(Planned, Result<Vec<u8>>)> {
 fn plan(kernel: &modmem_linux::Kernel, request: &Request, all: bool) -> Result<LoadPlan> {
     let mut wanted = request.find(kernel)?;
     if all {
-        wanted.extend(kernel.modules().cloned());
+        wanted.extend(kernel.modules().cloned().map(Wanted::from));
     }
-    let plan = kernel.load_order_of(&wanted)?;
+    let plan = kernel.load_order_for(&wanted)?;
     if plan.modules.is_empty() {
-        bail!("nothing to load: what was asked for is built into the kernel");
+        bail!("nothing to load: {}", kernel.remarks().join("; "));
     }
     Ok(plan)
 }

@@ -1,16 +1,16 @@
 //! What the user wants loaded: `ext4 loop max_loop=8 ./my.ko`.
 
 use anyhow::{Result, bail};
-use modmem_linux::{Kernel, ModuleFile};
+use modmem_linux::{Kernel, ModuleFile, Wanted};
 
 /// Modules as the user named them, each with its arguments.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
-    wanted: Vec<Wanted>,
+    wanted: Vec<Word>,
 }
 
 #[derive(Debug)]
-struct Wanted {
+struct Word {
     name: String,
     arguments: Vec<String>,
 }
@@ -18,29 +18,29 @@ struct Wanted {
 impl Request {
     /// Parts words into modules and, behind each, its `name=value` arguments.
     pub(crate) fn parse(words: &[String]) -> Result<Request> {
-        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut wanted: Vec<Word> = Vec::new();
         for word in words {
             match (is_argument(word), wanted.last_mut()) {
                 (true, Some(module)) => module.arguments.push(word.clone()),
                 (true, None) => bail!("parameter \"{word}\" comes before any module; write MODULE {word}"),
-                (false, _) => wanted.push(Wanted { name: word.clone(), arguments: Vec::new() }),
+                (false, _) => wanted.push(Word { name: word.clone(), arguments: Vec::new() }),
             }
         }
         Ok(Request { wanted })
     }
 
     /// The modules' files, found as modprobe finds them, or by path.
-    pub(crate) fn find(&self, kernel: &Kernel) -> Result<Vec<ModuleFile>> {
+    pub(crate) fn find(&self, kernel: &Kernel) -> Result<Vec<Wanted>> {
         let mut files = Vec::new();
-        for Wanted { name, .. } in &self.wanted {
-            files.extend(kernel.find(name)?);
+        for Word { name, .. } in &self.wanted {
+            files.extend(kernel.find_to_load(name)?);
         }
         Ok(files)
     }
 
     /// What the user wrote behind this module's name.
     pub(crate) fn arguments_of(&self, module: &ModuleFile) -> &[String] {
-        let same = |wanted: &&Wanted| match module.is_outside() {
+        let same = |wanted: &&Word| match module.is_outside() {
             true => wanted.name == module.path(),
             false => wanted.name.replace('-', "_") == module.name(),
         };

@@ -9,13 +9,15 @@ use modmem::Image;
 use crate::Error;
 use crate::deb::Deb;
 use crate::module_file::{Origin, module_name, read_module_file};
-use crate::root::Root;
+use crate::root::{Found, Root};
 use crate::snapshot::ModuleRecord;
 
 /// Files and folders of modules, by the modules' names.
 #[derive(Debug, Default)]
 pub struct GivenFiles {
     files: HashMap<String, Vec<Given>>,
+    /// Folders that could not be looked into, in words.
+    unread: Vec<String>,
 }
 
 /// One file.
@@ -74,7 +76,8 @@ impl GivenFiles {
 
     /// Adds the modules of a folder and says how many these are.
     fn add_folder(&mut self, folder: &Path) -> Result<usize, Error> {
-        let mut files = Root::Plain { folder: folder.to_path_buf() }.files("")?;
+        let Found { mut files, remarks } = Root::Plain { folder: folder.to_path_buf() }.files("")?;
+        self.unread.extend(remarks);
         // The order in which a folder lists them is none.
         files.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut count = 0;
@@ -100,7 +103,8 @@ impl GivenFiles {
         self.files.contains_key(name)
     }
 
-    /// Those that were named, with the modules that they are of, if `is_loaded` says no of these.
+    /// Those that were named, with the modules that they are of, if `is_loaded` says no of these; and folders that could
+    /// not be looked into.
     pub fn not_loaded(&self, is_loaded: impl Fn(&str) -> bool) -> Vec<String> {
         let files = self.files.iter().filter(|(name, _)| !is_loaded(name));
         let named = files.flat_map(|(name, files)| files.iter().map(move |file| (name, file)));
@@ -109,6 +113,7 @@ impl GivenFiles {
             .map(|(name, file)| format!("{}: not used, as no module {name} is loaded", file.path.display()))
             .collect();
         words.sort_unstable();
+        words.extend(self.unread.iter().cloned());
         words
     }
 

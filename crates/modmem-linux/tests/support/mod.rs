@@ -228,12 +228,15 @@ pub(crate) fn options(folder: &Path) -> (OpenOptions, Arc<Phases>) {
     (options, phases)
 }
 
-/// Files built into the program, made up by a test.
+/// Files built into the program, made up by a test; those with a full path lie there, the others in the kernel's folder.
 pub(crate) fn sample(files: &[(&str, Vec<u8>)]) -> Sample {
     let files: Vec<(&'static str, &'static [u8])> = files
         .iter()
         .map(|(name, data)| {
-            let name: &'static str = format!("lib/modules/{RELEASE}/{name}").leak();
+            let name: &'static str = match name.strip_prefix('/') {
+                Some(path) => path.to_owned().leak(),
+                None => format!("lib/modules/{RELEASE}/{name}").leak(),
+            };
             let data: &'static [u8] = data.clone().leak();
             (name, data)
         })

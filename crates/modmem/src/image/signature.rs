@@ -93,19 +93,21 @@ pub(super) fn split(file: &[u8]) -> Result<(&[u8], Option<Signature<'_>>), Image
     };
     let [algorithm, hash, id_type, signer_length, key_id_length, pad @ .., s0, s1, s2, s3] = trailer;
     let size = u32::from_be_bytes([*s0, *s1, *s2, *s3]) as usize;
-    if *id_type == PKCS7
-        && [algorithm, hash, signer_length, key_id_length].into_iter().chain(pad).any(|&byte| byte != 0)
-    {
+    let module = match rest.len().checked_sub(size) {
+        Some(split) if split > 0 => split,
+        _ => return Err(bad("sig_len is larger than the file")),
+    };
+    if *id_type != PKCS7 {
+        // A signature of another kind counts as none, as in Linux (-ENOPKG, which is tolerated). Those of Linux before 4.3
+        // have the signer's name and the key's before them.
+        let names = usize::from(*signer_length) + usize::from(*key_id_length);
+        return Ok((&rest[..module.checked_sub(names).unwrap_or(module)], None));
+    }
+    if [algorithm, hash, signer_length, key_id_length].into_iter().chain(pad).any(|&byte| byte != 0) {
         return Err(bad("a field that must be zero in a PKCS#7 signature is not"));
     }
-    match rest.len().checked_sub(size) {
-        Some(split) if split > 0 => {
-            let (module, message) = rest.split_at(split);
-            // A signature of another kind counts as none, as in Linux (-ENOPKG, which is tolerated).
-            Ok((module, (*id_type == PKCS7).then_some(Signature { message })))
-        }
-        _ => Err(bad("sig_len is larger than the file")),
-    }
+    let (module, message) = rest.split_at(module);
+    Ok((module, Some(Signature { message })))
 }
 
 /// Bytes behind the ELF file that are no signature: more than zeros, which are padding and do no harm.
@@ -114,4 +116,35 @@ pub(super) fn split(file: &[u8]) -> Result<(&[u8], Option<Signature<'_>>), Image
 pub(super) fn bytes_behind(file: &[u8], end: u64) -> u64 {
     let rest = usize::try_from(end).ok().and_then(|end| file.get(end..)).unwrap_or_default();
     if rest.iter().all(|&byte| byte == 0) { 0 } else { rest.len() as u64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    /// `body`, with a trailer of the kind `id_type` and the lengths of the signer's name, the key's and the signature.
+    fn signed(body: &[u8], id_type: u8, names: [u8; 2], size: u32) -> Vec<u8> {
+        let trailer = [1, 4, id_type, names[0], names[1], 0, 0, 0];
+        [
+            body,
+            if id_type == PKCS7 { &[0, 0, 2, 0, 0, 0, 0, 0] } else { &trailer },
+            &size.to_be_bytes(),
+            MARKER,
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn signatures_of_old_kinds_are_none_and_are_cut_off() {
+        let split = |file: &[u8]| split(file).map(|(module, signature)| (module.len(), signature.is_some()));
+        for id_type in [0, 1] {
+            let file = signed(b"module+signer+key+signature", id_type, [7, 4], 10);
+            assert_eq!(split(&file), Ok((6, false)));
+        }
+        assert_eq!(split(&signed(b"module+signature", PKCS7, [0, 0], 10)), Ok((6, true)));
+        // Names that are longer than the file are not the kernel's concern.
+        assert_eq!(split(&signed(b"module+signature", 1, [255, 4], 10)), Ok((6, false)));
+        assert!(split(&signed(b"module", 1, [0, 0], 6)).is_err());
+    }
 }

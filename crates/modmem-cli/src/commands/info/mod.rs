@@ -10,25 +10,32 @@ use serde::Serialize;
 
 use modmem::image::Image;
 use modmem::profile::{Profile, ProfileError};
-use modmem_linux::{Kernel, read_module_file};
+use modmem_linux::{Error, Kernel, read_module_file};
 
 use crate::args::InfoArgs;
 use crate::output::{self, Bars, harmless, json};
 use crate::session::{open_files, profile_of};
-use report::FileReport;
+use report::{BuiltInReport, FileReport};
 
 pub(crate) fn run(arguments: &InfoArgs) -> Result<()> {
     let asked = arguments.profile.as_deref();
     // A kernel is only needed for names, or if the user gave one.
-    let by_name = arguments.files.iter().any(|word| !is_file(word));
+    let by_name = arguments.files.iter().any(|word| !is_path(word));
     let kernel = match by_name || !arguments.kernel.kernel.is_empty() {
         true => Some(open_files(&arguments.kernel, Bars::new())?),
         false => None,
     };
-    let mut reports = Vec::new();
+    let (mut reports, mut built_in) = (Vec::new(), Vec::new());
     let mut failures = 0;
     for word in &arguments.files {
-        for (path, file) in read(word, kernel.as_ref())? {
+        let files = match find(word, kernel.as_ref())? {
+            Found::Files(files) => files,
+            Found::BuiltIn(report) => {
+                built_in.push(report);
+                continue;
+            }
+        };
+        for (path, file) in files {
             match describe(&path, &file, asked, kernel.as_ref()) {
                 Ok(report) => reports.push(report),
                 Err(error) if arguments.files.len() == 1 => return Err(error.context(path)),
@@ -40,12 +47,16 @@ pub(crate) fn run(arguments: &InfoArgs) -> Result<()> {
         }
     }
     if arguments.json {
-        json::print("info", Files { files: &reports })?;
+        json::print("info", Files { files: &reports, built_in: &built_in })?;
     } else {
         let mut out = anstream::stdout().lock();
         for (index, report) in reports.iter().enumerate() {
             let gap = if index > 0 { "\n" } else { "" };
             write!(out, "{gap}{}", text::page(report))?;
+        }
+        for (index, report) in built_in.iter().enumerate() {
+            let gap = if index + reports.len() > 0 { "\n" } else { "" };
+            write!(out, "{gap}{}", text::built_in(report))?;
         }
         out.flush()?;
     }
@@ -58,19 +69,36 @@ pub(crate) fn run(arguments: &InfoArgs) -> Result<()> {
 #[derive(Serialize)]
 struct Files<'r> {
     files: &'r [FileReport],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    built_in: &'r [BuiltInReport],
 }
 
-fn is_file(word: &str) -> bool {
-    word.contains('/') || std::path::Path::new(word).is_file()
+/// Is this a file, or meant as one? Aliases may have slashes too: `devname:net/tun`.
+fn is_path(word: &str) -> bool {
+    let starts = ["/", "./", "../"];
+    starts.iter().any(|start| word.starts_with(start)) || std::path::Path::new(word).is_file()
 }
 
-fn read(word: &str, kernel: Option<&Kernel>) -> Result<Vec<(String, Vec<u8>)>> {
-    match kernel {
-        Some(kernel) if !is_file(word) => {
-            let modules = kernel.find(word)?;
-            modules.iter().map(|module| Ok((module.path().to_owned(), kernel.read(module)?))).collect()
+/// What a word stands for.
+enum Found {
+    Files(Vec<(String, Vec<u8>)>),
+    BuiltIn(BuiltInReport),
+}
+
+fn find(word: &str, kernel: Option<&Kernel>) -> Result<Found> {
+    let Some(kernel) = kernel.filter(|_| !is_path(word)) else {
+        return Ok(Found::Files(vec![(word.to_owned(), read_module_file(word)?)]));
+    };
+    match kernel.find(word) {
+        Ok(modules) => {
+            let files = modules.iter().map(|module| Ok((module.path().to_owned(), kernel.read(module)?)));
+            Ok(Found::Files(files.collect::<Result<_>>()?))
         }
-        _ => Ok(vec![(word.to_owned(), read_module_file(word)?)]),
+        Err(Error::BuiltIn { name, release }) => match kernel.built_in_info(&name) {
+            Some(fields) => Ok(Found::BuiltIn(BuiltInReport::of(&name, release, fields))),
+            None => Err(Error::BuiltIn { name, release }.into()),
+        },
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -80,7 +108,7 @@ fn describe(path: &str, file: &[u8], asked: Option<&str>, kernel: Option<&Kernel
         Some(version) => named(&image, version).context("--profile")?,
         None => profile(&image, kernel)?,
     };
-    FileReport::of(path, file.len(), &image, &profile)
+    FileReport::of(path, file, &image, &profile)
 }
 
 /// The kernel's profile, or that of the version that the module was built for.

@@ -11,6 +11,7 @@ use modmem::image::elf::{ByteOrder, Class, section_flag, section_type};
 use modmem::image::{Image, Section, SymbolPlace};
 use modmem::layout::{MemoryKind, Shape, classify};
 use modmem::profile::Profile;
+use modmem_linux::module_fields;
 
 use crate::output::json::Kind;
 
@@ -49,7 +50,23 @@ pub(crate) struct FileReport {
 #[derive(Debug, Serialize)]
 pub(crate) struct Field {
     pub(crate) key: String,
+    /// As it is: whoever prints it makes it harmless.
     pub(crate) value: String,
+}
+
+/// One module that is part of the kernel.
+#[derive(Debug, Serialize)]
+pub(crate) struct BuiltInReport {
+    pub(crate) name: String,
+    pub(crate) release: String,
+    pub(crate) modinfo: Vec<Field>,
+}
+
+impl BuiltInReport {
+    pub(crate) fn of(name: &str, release: String, fields: &[(String, String)]) -> BuiltInReport {
+        let field = |(key, value): &(String, String)| Field { key: key.clone(), value: value.clone() };
+        BuiltInReport { name: name.to_owned(), release, modinfo: fields.iter().map(field).collect() }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -114,7 +131,7 @@ pub(crate) struct SignatureReport {
 }
 
 impl FileReport {
-    pub(crate) fn of(path: &str, size: usize, image: &Image<'_>, profile: &Profile) -> Result<FileReport> {
+    pub(crate) fn of(path: &str, file: &[u8], image: &Image<'_>, profile: &Profile) -> Result<FileReport> {
         let foreign = image.machine() != profile.machine;
         let (layout, layout_error) = match Layout::of(image, profile) {
             Ok(layout) => (Some(layout), None),
@@ -125,7 +142,7 @@ impl FileReport {
         let format = image.format();
         Ok(FileReport {
             file: path.to_owned(),
-            size,
+            size: file.len(),
             name: image.name().to_text(),
             machine: image.machine().to_string(),
             class: if format.class == Class::Elf64 { "ELF64" } else { "ELF32" },
@@ -134,7 +151,7 @@ impl FileReport {
             proven: profile.is_proven() && !foreign,
             caveat: foreign.then(|| caveat(image.machine())),
             layout_error,
-            modinfo: modinfo(image),
+            modinfo: modinfo(file),
             memories: layout.as_ref().map(|layout| memories(layout, &sections)).unwrap_or_default(),
             blocks: layout.as_ref().map_or(0, |layout| layout.blocks().len()),
             text_head: layout.as_ref().map_or(0, Layout::text_head),
@@ -158,10 +175,16 @@ impl FileReport {
     }
 }
 
-fn modinfo(image: &Image<'_>) -> Vec<Field> {
+fn modinfo(file: &[u8]) -> Vec<Field> {
     // Parameters have a table of their own.
-    let fields = image.modinfo().fields().filter(|field| field.key != "parm" && field.key != "parmtype");
-    fields.map(|field| Field { key: field.key.to_text(), value: field.value.to_text() }).collect()
+    let fields =
+        module_fields(file).into_iter().filter(|field| field.key != b"parm" && field.key != b"parmtype");
+    fields.map(|field| Field { key: plain(&field.key), value: plain(&field.value) }).collect()
+}
+
+/// Text as it is, control characters too: JSON escapes them itself.
+fn plain(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn memories(layout: &Layout, sections: &[SectionReport]) -> Vec<MemoryReport> {
@@ -258,9 +281,9 @@ fn imports(image: &Image<'_>) -> Vec<Import> {
 
 fn parameters(image: &Image<'_>) -> Vec<ParameterReport> {
     let report = |parameter: modmem::image::Parameter<'_>| ParameterReport {
-        name: parameter.name.to_text(),
-        kind: parameter.kind.map(modmem::Name::to_text),
-        description: parameter.description.map(modmem::Name::to_text),
+        name: plain(&parameter.name),
+        kind: parameter.kind.map(|kind| plain(&kind)),
+        description: parameter.description.map(|text| plain(&text)),
     };
     image.parameters().map(report).collect()
 }

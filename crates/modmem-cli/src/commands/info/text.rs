@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{FileReport, SectionReport};
+use super::report::{BuiltInReport, Field, FileReport, SectionReport};
 use crate::output::{Column, TITLE, grouped, harmless, table, terminal_width};
 
 pub(crate) fn page(report: &FileReport) -> String {
@@ -26,10 +26,8 @@ pub(crate) fn page(report: &FileReport) -> String {
         }
         None => page.line("  not signed"),
     }
-    page.title("Fields of .modinfo");
-    for field in &report.modinfo {
-        page.line(&format!("  {}: {}", field.key, field.value));
-    }
+    page.title("Fields of .modinfo, build id and signature");
+    fields(&mut page, &report.modinfo);
     memories(&mut page, report);
     page.title("Sections");
     page.line(&section_table(&report.sections));
@@ -132,9 +130,36 @@ fn parameters(page: &mut Page, report: &FileReport) {
     for parameter in &report.parameters {
         let kind = parameter.kind.as_deref().unwrap_or("?");
         let description = parameter.description.as_deref().unwrap_or_default();
-        page.line(&format!("  {} ({kind}) {description}", parameter.name));
+        let name = &parameter.name;
+        page.line(&format!("  {} ({}) {}", harmless(name), harmless(kind), harmless(description)));
     }
 }
+
+/// A module that is part of the kernel.
+pub(crate) fn built_in(report: &BuiltInReport) -> String {
+    let mut page = Page::default();
+    page.title(&format!("{}: built into {}", harmless(&report.name), harmless(&report.release)));
+    page.title("Fields of modules.builtin.modinfo");
+    fields(&mut page, &report.modinfo);
+    page.text
+}
+
+fn fields(page: &mut Page, fields: &[Field]) {
+    for Field { key, value } in fields {
+        if key != "signature" || value.len() <= SIGNATURE_LINE {
+            page.line(&format!("  {}: {}", harmless(key), harmless(value)));
+            continue;
+        }
+        // The only value that is long, in hexadecimal.
+        page.line("  signature:");
+        for line in value.as_bytes().chunks(SIGNATURE_LINE) {
+            page.line(&format!("    {}", harmless(&String::from_utf8_lossy(line))));
+        }
+    }
+}
+
+/// Characters of a line of a signature: twenty bytes, as in modinfo.
+const SIGNATURE_LINE: usize = 60;
 
 #[derive(Default)]
 struct Page {
