@@ -146,6 +146,73 @@ fn info_gives_each_section_its_rule() {
 }
 
 #[test]
+fn info_shows_what_the_kernel_has_built_in() {
+    let text = stdout(&["info", "sample_builtin"]);
+    assert!(text.starts_with("sample_builtin: built into 6.12.0-sample"), "{text}");
+    let document = json(&["info", "sample_builtin", "sample_lib", "--json"]);
+    assert_eq!(document["built_in"][0]["modinfo"][0]["key"], "license");
+    assert_eq!(document["files"][0]["name"], "sample_lib");
+    assert!(json(&["info", "sample_lib", "--json"]).get("built_in").is_none());
+}
+
+/// The value of a field of a file, as `info` has it.
+fn field(path: &Path, key: &str) -> String {
+    let document = json(&["info", path.to_str().unwrap(), "--json"]);
+    let fields = document["files"][0]["modinfo"].as_array().unwrap();
+    let field = fields.iter().find(|field| field["key"] == key).unwrap_or_else(|| panic!("{key}"));
+    field["value"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn info_has_the_fields_of_modinfo_and_escapes_them_once() {
+    let mut file = std::fs::read(sample("kernel/lib/sample_lib.ko")).unwrap();
+    let at = file.windows(12).position(|bytes| bytes == b"description=").unwrap() + 12;
+    file[at] = b'\t';
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tab.ko");
+    std::fs::write(&path, &file).unwrap();
+    assert!(field(&path, "description").starts_with('\t'));
+    assert!(stdout(&["info", path.to_str().unwrap()]).contains("  description: \\t"));
+    let id = field(&path, "build-id");
+    assert!(
+        id.split(':').count() == 20 && id.split(':').all(|byte| u8::from_str_radix(byte, 16).is_ok()),
+        "{id}"
+    );
+}
+
+#[test]
+fn a_signature_of_an_old_kind_is_read_and_the_module_loads_as_unsigned() {
+    let mut file = std::fs::read(sample("kernel/lib/sample_lib.ko")).unwrap();
+    file.extend(b"some signerKEYIDsignature");
+    file.extend([1, 4, 1, 11, 5, 0, 0, 0, 0, 0, 0, 9]);
+    file.extend(b"~Module signature appended~\n");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("x509.ko");
+    std::fs::write(&path, &file).unwrap();
+    for (key, value) in [
+        ("sig_id", "X509"),
+        ("signer", "some signer"),
+        ("sig_key", "4B:45:59:49:44"),
+        ("sig_hashalgo", "sha256"),
+        ("signature", "73:69:67:6E:61:74:75:72:65"),
+    ] {
+        assert_eq!(field(&path, key), value);
+    }
+    assert!(stdout(&["load", path.to_str().unwrap()]).contains("\nsample_lib (E"));
+}
+
+#[test]
+fn options_on_the_kernel_s_command_line_are_arguments_and_are_told() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cmdline");
+    std::fs::write(&file, "ro quiet sample_core.level=3\n").unwrap();
+    for given in ["ro quiet sample_core.level=3", file.to_str().unwrap()] {
+        let document = json(&["load", "sample_core", "label=x", "--json", "--cmdline", given]);
+        let core = &document["modules"].as_array().unwrap()[1];
+        assert_eq!(core["arguments"], serde_json::json!(["level=3", "label=x"]));
+        let remarks = document["kernel"]["remarks"].to_string();
+        assert!(remarks.contains("the kernel's command line: options of sample_core: level=3"), "{remarks}");
+    }
+}
+
+#[test]
 fn errors_say_what_to_do_and_print_no_result() {
     assert!(failure(&["load", "sample_f"]).contains("did you mean sample_fs?"));
     assert!(failure(&["load", "level=3"]).contains("comes before any module"));

@@ -24,14 +24,12 @@ pub(crate) struct Aliases {
 }
 
 impl Aliases {
-    /// Reads `modules.alias` or `modules.symbols`: lines of `alias PATTERN MODULE`.
+    /// Reads `modules.alias`: lines of `alias PATTERN MODULE`.
     pub(crate) fn parse(text: &str) -> Aliases {
         let mut aliases = Aliases::default();
-        for line in text.lines() {
-            let mut words = line.split_ascii_whitespace();
-            if words.next() == Some("alias")
-                && let (Some(pattern), Some(module)) = (words.next(), words.next())
-            {
+        // An alias may have blanks in it, a module's name has none.
+        for line in text.lines().filter_map(|line| line.strip_prefix("alias ")) {
+            if let Some((pattern, module)) = line.trim_end().rsplit_once(' ') {
                 aliases.add(pattern, module);
             }
         }
@@ -60,6 +58,13 @@ impl Aliases {
         let mut seen = HashSet::new();
         found.into_iter().map(|(_, module)| module).filter(|module| seen.insert(*module)).collect()
     }
+}
+
+/// `modules.symbols`: lines of `alias symbol:NAME MODULE`. Names are as they are: of one with a dash (the namespace
+/// `module:kvm-amd`) kmod finds no owner, since it asks for it with `_`.
+pub(crate) fn owners(text: &str) -> HashMap<String, String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("alias symbol:")?.split_once(' '));
+    lines.map(|(symbol, module)| (symbol.to_owned(), normal_name(module.trim()))).collect()
 }
 
 /// Modules that should be loaded before and after another, if they are there.
@@ -126,6 +131,8 @@ mod tests {
         assert_eq!(aliases.find("fs_ext3"), ["ext4"]);
         assert_eq!(aliases.find("pci:v00d12345"), ["some_driver", "other"]);
         assert!(aliases.find("nothing").is_empty());
+        let aliases = Aliases::parse("alias platform: mt8188 mt6359 soc card mt8188-mt6359\n");
+        assert_eq!(aliases.find("platform: mt8188 mt6359 soc card"), ["mt8188_mt6359"]);
     }
 
     #[test]
@@ -133,6 +140,15 @@ mod tests {
         let aliases =
             Aliases::parse("alias net-pf-* first\nalias net-pf-3 second\nalias net-pf-[3-4] third\n");
         assert_eq!(aliases.find("net-pf-3"), ["first", "second", "third"]);
+    }
+
+    #[test]
+    fn symbols_have_owners_by_their_very_names() {
+        let owners =
+            owners("# comment\nalias symbol:f a-b\nalias symbol:module:kvm-amd ccp\nalias other x\n");
+        assert_eq!(owners["f"], "a_b");
+        assert_eq!(owners["module:kvm-amd"], "ccp");
+        assert_eq!(owners.len(), 2);
     }
 
     #[test]

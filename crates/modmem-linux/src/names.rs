@@ -27,7 +27,8 @@ pub(crate) struct Names {
     dependencies: OnceLock<Option<HashMap<String, Vec<String>>>>,
     softdeps: OnceLock<Softdeps>,
     aliases: OnceLock<Aliases>,
-    symbols: OnceLock<Option<Aliases>>,
+    /// Owners of symbols by their names, as depmod wrote them.
+    symbols: OnceLock<Option<HashMap<String, String>>>,
     index: OnceLock<Index>,
     order: OnceLock<Order>,
     places: OnceLock<HashMap<String, usize>>,
@@ -78,8 +79,7 @@ impl Kernel {
     /// The module that depmod says a symbol belongs to.
     pub(crate) fn owner_of(&self, symbol: &str) -> Option<ModuleFile> {
         if let Some(owners) = self.written_owners() {
-            let module = owners.find(&format!("symbol:{symbol}")).into_iter().next()?;
-            return self.module(module).cloned();
+            return self.module(owners.get(symbol)?).cloned();
         }
         let index = self.index();
         let number = index.symbols.iter().position(|name| name == symbol)?;
@@ -87,8 +87,8 @@ impl Kernel {
     }
 
     /// `modules.symbols`, where depmod wrote it.
-    pub(crate) fn written_owners(&self) -> Option<&Aliases> {
-        let parse = || Some(Aliases::parse(&self.text("modules.symbols")?));
+    fn written_owners(&self) -> Option<&HashMap<String, String>> {
+        let parse = || Some(depmod::owners(&self.text("modules.symbols")?));
         self.names.symbols.get_or_init(parse).as_ref()
     }
 

@@ -129,6 +129,9 @@ struct Planner<'k> {
 
 impl<'k> Planner<'k> {
     fn new(kernel: &'k Kernel, requested: &'k [Wanted]) -> Self {
+        // Who loads nothing need not know.
+        let tree = &kernel.tree;
+        tree.modprobe_d.bad.iter().chain(&tree.depmod_d.bad).for_each(|line| kernel.remark(line.clone()));
         Planner {
             kernel,
             requested: requested.iter().map(|wanted| (&wanted.module, wanted.alias.as_deref())).collect(),

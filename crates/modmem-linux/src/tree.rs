@@ -69,7 +69,6 @@ impl Tree {
             command_line(roots, options).as_deref(),
         );
         let depmod_d = DepmodD::read(config(roots, "depmod.d", options, remarks), &release);
-        remarks.extend(modprobe_d.bad.iter().chain(&depmod_d.bad).cloned());
         let mut tree = Tree { release, files, modprobe_d, depmod_d };
         tree.add_external(roots, remarks)?;
         Ok(tree)
