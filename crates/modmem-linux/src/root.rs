@@ -54,10 +54,12 @@ pub(crate) enum Root {
     Static(Sample),
 }
 
-/// The kernels in a root: those with modules, and those with only an image or a configuration.
+/// The kernels in a root: those with modules, those of which only modules of others are left (a package of a vendor's,
+/// to which weak-updates of newer kernels lead), and those with only an image or a configuration.
 #[derive(Debug, Default)]
 pub(crate) struct Releases {
     pub(crate) with_modules: BTreeSet<String>,
+    pub(crate) extra_only: BTreeSet<String>,
     pub(crate) boot_only: BTreeSet<String>,
 }
 
@@ -104,13 +106,13 @@ impl Root {
                 let mut releases = Releases::default();
                 for modules in module_folders(folder) {
                     for name in names_in(&modules) {
-                        let one = modules.join(&name);
+                        let has =
+                            |part: &&str| inside::resolve(folder, &modules.join(&name).join(part)).is_some();
                         // What `apt remove` leaves of a kernel is only a few files of depmod.
-                        if ["kernel", "updates", "extra", "modules.order"]
-                            .iter()
-                            .any(|part| inside::resolve(folder, &one.join(part)).is_some())
-                        {
+                        if ["kernel", "modules.order"].iter().any(has) {
                             releases.with_modules.insert(name);
+                        } else if ["updates", "extra"].iter().any(has) {
+                            releases.extra_only.insert(name);
                         }
                     }
                 }
@@ -118,7 +120,7 @@ impl Root {
                 releases
             }
             Root::Modules { release, .. } => {
-                Releases { with_modules: BTreeSet::from([release.clone()]), boot_only: BTreeSet::new() }
+                Releases { with_modules: BTreeSet::from([release.clone()]), ..Releases::default() }
             }
             Root::Plain { .. } => Releases::default(),
             Root::Static(files) => releases_of(files.iter().map(|(name, _)| *name)),

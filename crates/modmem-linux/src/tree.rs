@@ -7,7 +7,7 @@ use crate::{
     depmod,
     index::vermagic_release,
     module_file::{ModuleFile, Place, module_name},
-    root::{Found, Root},
+    root::{Found, Releases, Root},
 };
 use std::{
     borrow::Cow,
@@ -35,13 +35,14 @@ impl Tree {
         options: &OpenOptions,
         remarks: &mut Vec<String>,
     ) -> Result<Tree, Error> {
-        let (mut with_modules, mut boot_only) = (BTreeSet::new(), BTreeSet::new());
+        let mut kinds = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
         for root in roots {
-            let releases = root.releases();
-            with_modules.extend(releases.with_modules);
-            boot_only.extend(releases.boot_only);
+            let Releases { with_modules, extra_only, boot_only } = root.releases();
+            for (all, some) in kinds.iter_mut().zip([with_modules, extra_only, boot_only]) {
+                all.extend(some);
+            }
         }
-        let candidates = if with_modules.is_empty() { boot_only } else { with_modules };
+        let candidates = kinds.into_iter().find(|kind| !kind.is_empty()).unwrap_or_default();
         if candidates.len() > 1 {
             return Err(Error::SeveralKernels { releases: candidates.into_iter().collect() });
         }
@@ -87,6 +88,9 @@ impl Tree {
                 }
             }
             None => {
+                let excluded =
+                    |name: &str| name.split('/').any(|part| self.depmod_d.excludes.iter().any(|e| e == part));
+                self.files.retain(|name, _| module_name(name).is_none() || !excluded(name));
                 for folder in self.depmod_d.externals.iter().filter(|folder| folder.starts_with('/')) {
                     for root in roots {
                         let mut found = Found::default();

@@ -160,21 +160,24 @@ fn depmod_d_says_which_file_counts_and_where_others_are() {
         ("extra/c.ko", named("c", "", &[])),
         ("updates/c.ko", named("c", "", &[])),
         ("kernel/a.ko", named("a", "ext", &[])),
+        ("kernel/old/z.ko", named("z", "", &[])),
         ("/lib/modules-external/sub/ext.ko", named("ext", "", &[])),
         ("/lib/modules-external/sub/c.ko", named("c", "", &[])),
         (
             "/etc/depmod.d/x.conf",
-            b"search extra updates built-in external\nexternal * /lib/modules-external\n".to_vec(),
+            b"search extra updates built-in external\nexternal * /lib/modules-external\nexclude old\n"
+                .to_vec(),
         ),
     ];
     let opened = open(&files);
     assert_eq!(opened.kernel.module("c").unwrap().path(), "extra/c.ko");
+    assert!(opened.kernel.module("z").is_none());
     let plan = opened.kernel.load_order(&["a"]).unwrap();
     assert_eq!(order(&plan), ["ext", "a"]);
     assert_eq!(plan.modules[0].module.path(), "/lib/modules-external/sub/ext.ko");
     let opened = open_with(&files, |options| options.config = false);
     assert_eq!(opened.kernel.module("c").unwrap().path(), "updates/c.ko");
-    assert!(opened.kernel.module("ext").is_none());
+    assert!(opened.kernel.module("ext").is_none() && opened.kernel.module("z").is_some());
 }
 
 #[test]

@@ -85,11 +85,14 @@ pub(super) fn walk(
                 continue;
             };
             match inside::resolve(root, &entry.path()) {
-                Some(real) if real.is_dir() => {
-                    // Each once, and none that this one lies in.
-                    if depth < MAX_DEPTH && !folder.starts_with(&real) && linked.insert(real.clone()) {
-                        folders.push((real, key, depth + 1));
-                    }
+                // Each folder once, and none that this one lies in.
+                Some(real)
+                    if real.is_dir()
+                        && depth < MAX_DEPTH
+                        && !folder.starts_with(&real)
+                        && linked.insert(real.clone()) =>
+                {
+                    folders.push((real, key, depth + 1));
                 }
                 Some(real) if wanted => found.add(&key, Some(real)),
                 None if module_name(&file).is_some() => found.remarks.push(format!(
@@ -150,7 +153,7 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let closed = top.path().join("closed");
         fs::create_dir(&closed).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
         if fs::read_dir(&closed).is_ok() {
             return; // Nothing is closed to root.
         }
