@@ -178,13 +178,18 @@ static void take_memory(void)
 static void look_at_module(char *name, size_t most)
 {
 	static char list[1 << 16];
-	char folder[512];
+	char folder[512], *end;
 	size_t length = take("/proc/modules", list, sizeof(list) - 1);
 
 	list[length] = 0;
 	list[strcspn(list, "\n")] = 0;
 	fprintf(answers, "line %s\n", list);
-	length = strcspn(list, " ");
+	/* Names may have spaces: before the state are the name, a size, a count and users. */
+	end = strstr(list, " Live 0x");
+	for (int field = 0; end && field < 3; field++)
+		for (end--; end > list && *end != ' '; end--)
+			;
+	length = end ? (size_t)(end - list) : strcspn(list, " ");
 	if (length >= most)
 		stop("a name that is too long");
 	memcpy(name, list, length);

@@ -39,8 +39,11 @@ fn run(words: &[&str]) -> Result<ExitCode> {
     match words {
         ["conformance", arguments @ ..] => return conformance(arguments),
         ["differential", arguments @ ..] => {
-            let agrees = xtask::differential::run(arguments)?;
-            return Ok(if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(match xtask::differential::run(arguments)? {
+                Some(true) => ExitCode::SUCCESS,
+                Some(false) => ExitCode::FAILURE,
+                None => ExitCode::from(77),
+            });
         }
         ["bench", "index", arguments @ ..] => xtask::bench::index(arguments),
         ["bench", "verify", snapshots @ ..] if !snapshots.is_empty() => xtask::bench_verify::run(snapshots),

@@ -27,7 +27,7 @@ mod guest_module;
 mod machine;
 mod mirrors;
 mod options;
-mod outcome;
+pub(crate) mod outcome;
 pub(crate) mod packages;
 mod programs;
 mod results;

@@ -9,7 +9,7 @@ use super::run::Report;
 
 /// What a machine without network, qemu or apt cannot do. Told loudly, and a failure where nothing may be skipped.
 #[derive(Debug)]
-pub(super) struct NotToBeHad(pub(super) String);
+pub(crate) struct NotToBeHad(pub(super) String);
 
 impl fmt::Display for NotToBeHad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,7 +20,7 @@ impl fmt::Display for NotToBeHad {
 impl std::error::Error for NotToBeHad {}
 
 /// Turns an error into one that skips.
-pub(super) fn not_to_be_had(what: &str) -> impl FnOnce(anyhow::Error) -> anyhow::Error {
+pub(crate) fn not_to_be_had(what: &str) -> impl FnOnce(anyhow::Error) -> anyhow::Error {
     let what = what.to_owned();
     move |error| NotToBeHad(format!("{what}: {error:#}")).into()
 }

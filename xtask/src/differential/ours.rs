@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use modmem::image::{Image, ImageError};
+use anyhow::{Context as _, Result, anyhow};
+use modmem::image::{Image, ImageError, SymbolPlace};
 use modmem::layout::{Layout, LayoutError, MemoryKind};
 use modmem::link::{LinkError, LinkOptions, Reason};
 use modmem::{Linker, LoadError, Modules};
@@ -31,42 +32,77 @@ pub(super) enum Verdict {
 pub(super) struct Loaded {
     pub(super) name: String,
     pub(super) layout: Layout,
+    /// Whether something refers to a section that is not loaded: in Linux to the copy that the loader had of it.
+    pub(super) is_temporary: bool,
+    /// Bytes of `__ex_table`.
+    pub(super) ex_table: u64,
     pub(super) taints: String,
     /// By memory: the address, and what is there before init runs.
     pub(super) memories: BTreeMap<MemoryKind, (u64, Vec<u8>)>,
 }
 
-/// Loads a module. `answer` tells where the kernel had its sections.
-pub(super) fn load(file: &[u8], uml: &Uml, answer: &Answer) -> Verdict {
-    let image = match Image::parse(file) {
-        Ok(image) => image,
-        Err(error) => return refused(LoadError::Image(error)),
-    };
-    let layout = match Layout::of(&image, &uml.profile) {
-        Ok(layout) => layout,
-        Err(error) => return refused(LoadError::Layout(error)),
-    };
-    let mut modules: Modules<GivenBlock> = Modules::new(&uml.profile, 0);
-    if modules.add_kernel_symbols(uml.exports()).is_err() {
-        return refused(LoadError::OutOfMemory);
+/// modmem's side: a kernel without modules.
+pub(super) struct Ours<'u> {
+    uml: &'u Uml,
+    modules: Modules<GivenBlock>,
+    linker: Linker,
+}
+
+impl<'u> Ours<'u> {
+    pub(super) fn new(uml: &'u Uml) -> Result<Ours<'u>> {
+        let mut modules = Modules::new(&uml.profile, 0);
+        modules.add_kernel_symbols(uml.exports()).map_err(|error| anyhow!("{error}"))?;
+        Ok(Ours { uml, modules, linker: Linker::new() })
     }
-    let mut memory = GivenMemory { addresses: addresses(&image, &layout, answer) };
-    let mut linker = Linker::new();
-    let id = match modules.load(&image, &uml.profile, &mut memory, &mut linker, LinkOptions::default()) {
-        Ok(id) => id,
-        Err(error) => return refused(error),
-    };
-    let Some(module) = modules.get(id) else { return refused(LoadError::OutOfMemory) };
-    let memories = MemoryKind::ALL.into_iter().filter_map(|kind| {
-        let address = module.address(kind)?.0;
-        Some((kind, (address, module.bytes(kind).to_vec())))
-    });
-    Verdict::Loaded(Box::new(Loaded {
-        name: module.name().to_owned(),
-        taints: module.taints().letters(),
-        memories: memories.collect(),
-        layout,
-    }))
+
+    /// Loads a module, and unloads it again. `answer` tells where the kernel had its sections.
+    pub(super) fn ask(&mut self, file: &[u8], answer: &Answer) -> Result<Verdict> {
+        let image = match Image::parse(file) {
+            Ok(image) => image,
+            Err(error) => return Ok(refused(LoadError::Image(error))),
+        };
+        let profile = &self.uml.profile;
+        let layout = match Layout::of(&image, profile) {
+            Ok(layout) => layout,
+            Err(error) => return Ok(refused(LoadError::Layout(error))),
+        };
+        let mut memory = GivenMemory { addresses: addresses(&image, &layout, answer) };
+        let options = LinkOptions::default();
+        let id = match self.modules.load(&image, profile, &mut memory, &mut self.linker, options) {
+            Ok(id) => id,
+            Err(error) => return Ok(refused(error)),
+        };
+        let module = self.modules.get(id).context("a module that was loaded is not there")?;
+        let memories = MemoryKind::ALL.into_iter().filter_map(|kind| {
+            let address = module.address(kind)?.0;
+            Some((kind, (address, module.bytes(kind).to_vec())))
+        });
+        let loaded = Loaded {
+            name: module.name().to_owned(),
+            taints: module.taints().letters(),
+            memories: memories.collect(),
+            is_temporary: refers_to_a_copy(&image, &layout),
+            ex_table: image.section("__ex_table").map_or(0, |section| section.size()),
+            layout,
+        };
+        let gone = self.modules.start(id, |_| 0).is_ok() && self.modules.unload(id, |_| ()).is_ok();
+        if !gone {
+            *self = Ours::new(self.uml)?;
+        }
+        Ok(Verdict::Loaded(Box::new(loaded)))
+    }
+}
+
+fn refers_to_a_copy(image: &Image<'_>, layout: &Layout) -> bool {
+    let tables = image.relocations().filter(|table| layout.place(table.target().index()).is_some());
+    let mut relocations = tables.flat_map(|table| table.iter());
+    relocations.any(|relocation| {
+        let symbol = image.symbols().get(relocation.symbol as usize);
+        symbol.is_some_and(|symbol| match symbol.place {
+            SymbolPlace::Section(section) => layout.place(section).is_none(),
+            _ => false,
+        })
+    })
 }
 
 /// Where the kernel had each block, by the sections in it; made up where it tells nothing.

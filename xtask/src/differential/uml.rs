@@ -15,6 +15,7 @@ use super::answers::Answers;
 use super::generate::Case;
 use super::model::Model;
 use crate::command::{is_there, succeed};
+use crate::conformance::outcome::not_to_be_had;
 use crate::conformance::packages::{self, Apt};
 
 /// The guest's program.
@@ -44,7 +45,6 @@ impl Uml {
         let apt = Apt::of_suite(suite, work)?;
         let names: Vec<String> = PACKAGES.iter().map(|name| format!("{name}/{suite}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        // What cannot be had of these: the base of another compiler is none of this suite.
         let root = packages::unpacked(&work.join(format!("uml-{suite}")), &[(&apt, &names)])?;
         for name in ["proc", "dev", "sys", "tmp"] {
             std::fs::create_dir_all(root.join(name))?;
@@ -182,7 +182,9 @@ impl Mounted {
         let mut mounted = Mounted(Vec::new());
         for name in ["proc", "dev"] {
             let folder = root.join(name);
-            succeed(Command::new("mount").arg("--bind").arg(Path::new("/").join(name)).arg(&folder))?;
+            let bound =
+                succeed(Command::new("mount").arg("--bind").arg(Path::new("/").join(name)).arg(&folder));
+            bound.map_err(not_to_be_had("binding /proc and /dev into a root, which takes root's rights"))?;
             mounted.0.push(folder);
         }
         Ok(mounted)

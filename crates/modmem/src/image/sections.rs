@@ -294,7 +294,10 @@ impl Finder {
         {
             return duplicate("SHT_SYMTAB", first);
         }
-        if matches!(section.kind(), section_type::RELA | section_type::REL | section_type::NULL) {
+        // Linux counts these two by name, whatever else they are (main.c:elf_validity_cache_copy).
+        let is_counted = matches!(section.name.bytes(), b".modinfo" | b".gnu.linkonce.this_module");
+        let is_table = matches!(section.kind(), section_type::RELA | section_type::REL);
+        if section.kind() == section_type::NULL || is_table && !is_counted {
             return Ok(());
         }
         let known = &mut self.known;

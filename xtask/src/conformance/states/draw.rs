@@ -270,6 +270,10 @@ pub(in crate::conformance) fn draw(seed: u64) -> State {
         cpus: random.one(&[1, 1, 2, 2, 2, 4]),
         ..State::default()
     };
+    // Only the emulator's own CPU has pages of 16 KiB.
+    if state.kernel.contains("16k") {
+        CPUS_ARM64[0].clone_into(&mut state.cpu);
+    }
     let count = random.one(&[0, 1, 1, 2, 2, 3, 4]);
     for group in random.some(if arm64 { APPEND_ARM64 } else { APPEND }, count) {
         state.append.push(random.one(group).to_owned());
