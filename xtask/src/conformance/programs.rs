@@ -106,6 +106,8 @@ fn modmem(target: &Path) -> Result<Vec<u8>> {
         // Cargo tells these to whoever it runs, and they would go before what is said here.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        // It is built for one boot: what it computes is the same, and optimising takes longer than it saves.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     command::succeed(&mut build)?;

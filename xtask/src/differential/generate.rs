@@ -528,3 +528,37 @@ fn header(model: &mut Model, random: &mut Random) -> Option<String> {
     model.header[at] = value;
     Some(format!("byte {at} from {before} to {value}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use modmem::Image;
+
+    use super::*;
+
+    const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../samples/root/lib/modules/6.12.0-sample/kernel/fs/sample/sample_fs.ko");
+
+    #[test]
+    fn a_module_is_written_as_it_was_read_and_a_seed_is_one_module() {
+        let file = std::fs::read(SAMPLE).unwrap();
+        let model = Model::read(&file).unwrap();
+        let written = model.write();
+        let names = |file: &[u8]| -> Vec<(String, u64, Vec<u8>)> {
+            let image = Image::parse(file).unwrap();
+            let sections = image.sections().iter().filter(|section| section.name().to_text() != ".shstrtab");
+            sections.map(|one| (one.name().to_text(), one.size(), one.data().to_vec())).collect()
+        };
+        assert_eq!(names(&written), names(&file));
+        let bases = [("sample".to_owned(), model.without_entries())];
+        let [init, exit] = Image::parse(&bases[0].1.write()).unwrap().entry_offsets();
+        assert_eq!((init, exit), (None, None));
+        let mut files: Vec<Vec<u8>> = Vec::new();
+        for seed in 0..200 {
+            let (one, again) = (case(seed, &bases, true), case(seed, &bases, true));
+            assert_eq!((&one.file, &one.changes), (&again.file, &again.changes), "{seed}");
+            files.push(one.file);
+        }
+        files.sort();
+        files.dedup();
+        assert!(files.len() > 150, "{} of 200 are different", files.len());
+    }
+}
