@@ -535,7 +535,10 @@ mod tests {
 
     use super::*;
 
-    const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../samples/root/lib/modules/6.12.0-sample/kernel/fs/sample/sample_fs.ko");
+    const SAMPLE: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../samples/root/lib/modules/6.12.0-sample/kernel/fs/sample/sample_fs.ko"
+    );
 
     #[test]
     fn a_module_is_written_as_it_was_read_and_a_seed_is_one_module() {
