@@ -36,6 +36,7 @@ impl Architecture for X86_64 {
         KernelVersion::new(5, 10),
         KernelVersion::new(6, 1),
         KernelVersion::new(6, 12),
+        KernelVersion::new(6, 16),
         KernelVersion::new(6, 17),
         KernelVersion::new(7, 2),
         KernelVersion::new(7, 3),
