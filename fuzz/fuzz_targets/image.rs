@@ -30,7 +30,9 @@ fuzz_target!(|file: &[u8]| {
                 let memory = layout.memories()[place.kind];
                 let shape = layout.shape(section);
                 assert!(place.offset + shape.size <= memory.used);
-                assert!(profile.model == MemoryModel::ModuleLayout || place.offset % shape.alignment == 0);
+                // Linux rounds up by a mask: what is no power of two aligns to nothing that can be said.
+                let aligned = !shape.alignment.is_power_of_two() || place.offset % shape.alignment == 0;
+                assert!(profile.model == MemoryModel::ModuleLayout || aligned);
                 assert!(memory.used <= memory.allocated || !strict);
             }
         }

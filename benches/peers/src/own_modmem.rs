@@ -64,7 +64,7 @@ impl Modmem {
             .map(|&name| KernelSymbol {
                 name: name.to_vec(),
                 address: names.get(name).unwrap_or(0),
-                crc: crcs.get(name).copied(),
+                crc: crcs.get(name).and_then(|crc| u32::try_from(*crc).ok()),
             })
             .collect();
         let undefined = undefined.into_iter().map(<[u8]>::to_vec).collect();
