@@ -46,6 +46,7 @@ mod image;
 mod index;
 mod inside;
 mod kernel;
+mod kernel_list;
 mod ksymtab;
 mod lookup;
 mod modinfo;
@@ -69,8 +70,9 @@ pub use crate::{
     cache::default_cache_folder,
     error::Error,
     fields::{Field, module_fields},
-    image::{ImageFacts, KernelImage, image_facts, kernel_symbols},
+    image::{ImageFacts, KernelImage, ListedSymbol, image_facts, kernel_symbols},
     kernel::Kernel,
+    kernel_list::{KernelList, OwnSymbol},
     lookup::Wanted,
     module_file::{ModuleFile, Origin, read_module_file},
     plan::{LoadPlan, MissingDependency, PlannedModule, Why},

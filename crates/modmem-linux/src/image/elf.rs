@@ -8,7 +8,13 @@ use object::{
     read::elf::{ElfFile, FileHeader},
 };
 
-use super::{ImageFacts, bytes::Bytes, flat::Map, relative::Relative};
+use super::{
+    ImageFacts,
+    bytes::Bytes,
+    flat::Map,
+    listed::{self, ListedSymbol},
+    relative::Relative,
+};
 use crate::{
     Error, KernelSymbol,
     ksymtab::{self, Section, Tables},
@@ -37,6 +43,14 @@ pub fn kernel_symbols(file: &str, elf: &[u8]) -> Result<Vec<KernelSymbol>, Error
         Ok(FileKind::Elf32) => Vmlinux::<Elf32>::parse(file, elf)?.symbols(),
         _ => Vmlinux::<Elf64>::parse(file, elf)?.symbols(),
     }
+}
+
+/// All symbols that the kernel lists of itself; `None` if there is no list in the file.
+pub(super) fn listed(file: &str, elf: &[u8]) -> Result<Option<Vec<ListedSymbol>>, Error> {
+    Ok(match FileKind::parse(elf) {
+        Ok(FileKind::Elf32) => Vmlinux::<Elf32>::parse(file, elf)?.listed(),
+        _ => Vmlinux::<Elf64>::parse(file, elf)?.listed(),
+    })
 }
 
 /// Where the kernel's parts are, from its ELF file.
@@ -148,6 +162,10 @@ impl<'d, H: FileHeader<Endian = Endianness>> Vmlinux<'d, H> {
         }
         facts.start = facts.text;
         Ok(facts)
+    }
+
+    fn listed(&self) -> Option<Vec<ListedSymbol>> {
+        listed::symbols(self.bytes(self.data), &self.relative(), |at| self.base_at(at))
     }
 
     /// How far the addresses of what is at a place of the file are from its place.

@@ -8,6 +8,7 @@ use super::{
     ImageFacts,
     bytes::Bytes,
     kallsyms::{Base, Kallsyms},
+    listed::{self, ListedSymbol},
     relative::Relative,
 };
 use crate::{
@@ -69,6 +70,8 @@ pub(super) struct Flat {
 #[derive(Debug)]
 pub(super) struct Map {
     addresses: HashMap<&'static str, u64>,
+    /// What the symbols' offsets count from.
+    base: u64,
     /// The address of the image's first byte.
     first: u64,
     /// Whether a symbol of something that was found says so. Otherwise the image is taken to begin with the first symbol.
@@ -99,11 +102,16 @@ impl Map {
         for offset in offsets.values_mut() {
             *offset = offset.wrapping_add(base);
         }
-        Some(Map { certain: first.is_some(), first: first.unwrap_or(base), addresses: offsets })
+        Some(Map { certain: first.is_some(), first: first.unwrap_or(base), base, addresses: offsets })
     }
 
     pub(super) fn address(&self, name: &str) -> Option<u64> {
         self.addresses.get(name).copied()
+    }
+
+    /// What the symbols' offsets count from.
+    pub(super) fn base(&self) -> u64 {
+        self.base
     }
 
     fn range(&self, start: &str, end: &str) -> Option<Range<u64>> {
@@ -204,6 +212,12 @@ impl Flat {
         let firsts = (0..FARTHEST_FIRST / PAGE).map(|page| map.first.wrapping_sub(page * PAGE));
         let first = firsts.into_iter().find(|first| is_first(*first))?;
         Some(Map { first, certain: true, ..map })
+    }
+
+    /// All symbols that the kernel lists of itself.
+    pub(super) fn listed(&self) -> Option<Vec<ListedSymbol>> {
+        let relative = Relative::find(self.bytes(), self.machine);
+        listed::symbols(self.bytes(), &relative, |_| self.base)
     }
 
     /// What the kernel exports to modules.

@@ -38,6 +38,27 @@ pub(super) struct Kallsyms<'d> {
     count: usize,
     offsets: usize,
     base: Base,
+    /// Whether only negative offsets count from the base, backwards, and others are addresses: of percpu data
+    /// (CONFIG_KALLSYMS_ABSOLUTE_PERCPU, until Linux 6.14).
+    percpu: bool,
+}
+
+/// One symbol of the tables.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'n> {
+    /// The character that `/proc/kallsyms` shows for its kind.
+    pub(super) letter: u8,
+    pub(super) name: &'n [u8],
+    pub(super) value: Value,
+}
+
+/// Where a symbol is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// From the base, or from the image's start.
+    Offset(u64),
+    /// It does not move with the kernel.
+    Absolute(u64),
 }
 
 /// What offsets count from.
@@ -76,16 +97,15 @@ impl<'d> Kallsyms<'d> {
         let before = count_at.checked_sub(word);
         let before =
             before.and_then(|base| Some((base, base.checked_sub((4 * count).next_multiple_of(word))?)));
-        let (offsets, base) = if sorted(bytes, behind, count, false) {
-            (behind, Base::Word((behind + 4 * count).next_multiple_of(word)))
-        } else if let Some((base, offsets)) = before.filter(|(_, at)| sorted(bytes, *at, count, false)) {
-            (offsets, Base::Word(base))
-        } else if sorted(bytes, behind, count, true) {
-            (behind, Base::Place)
-        } else {
-            return None;
-        };
-        Some(Kallsyms { bytes, tokens, names, count, offsets, base })
+        let base_behind = Base::Word((behind + 4 * count).next_multiple_of(word));
+        let mut places = vec![(behind, base_behind, Order::FromBase), (behind, base_behind, Order::Percpu)];
+        places.extend(before.iter().flat_map(|&(base, offsets)| {
+            [Order::FromBase, Order::Percpu].map(|order| (offsets, Base::Word(base), order))
+        }));
+        places.push((behind, Base::Place, Order::FromPlace));
+        let is_table = |(offsets, _, order): &(usize, Base, Order)| sorted(bytes, *offsets, count, *order);
+        let (offsets, base, order) = places.into_iter().find(is_table)?;
+        Some(Kallsyms { bytes, tokens, names, count, offsets, base, percpu: order == Order::Percpu })
     }
 
     /// What the symbols' offsets count from.
@@ -102,6 +122,18 @@ impl<'d> Kallsyms<'d> {
     /// where several have one name.
     pub(super) fn offsets_of(&self, wanted: &[&'static str]) -> HashMap<&'static str, u64> {
         let mut found = HashMap::new();
+        self.each(|Entry { name, value, .. }| {
+            if let Some(&wanted) = wanted.iter().find(|wanted| wanted.as_bytes() == name)
+                && let Value::Offset(offset) = value
+            {
+                found.entry(wanted).or_insert(offset);
+            }
+        });
+        found
+    }
+
+    /// All symbols, in the order in which the kernel lists them.
+    pub(super) fn each(&self, mut take: impl FnMut(Entry<'_>)) {
         let mut at = self.names;
         let mut name = Vec::with_capacity(MAX_NAME);
         for number in 0..self.count {
@@ -115,23 +147,22 @@ impl<'d> Kallsyms<'d> {
                 }
             }
             // The first character is the type.
-            let Some((_, name)) = name.split_first() else { continue };
-            if let Some(&wanted) = wanted.iter().find(|wanted| wanted.as_bytes() == name)
-                && let Some(offset) = self.offset(number)
-            {
-                found.entry(wanted).or_insert(offset);
+            let Some((&letter, name)) = name.split_first() else { continue };
+            if let Some(value) = self.value(number) {
+                take(Entry { letter, name, value });
             }
         }
-        found
     }
 
-    fn offset(&self, number: usize) -> Option<u64> {
+    fn value(&self, number: usize) -> Option<Value> {
         let place = self.offsets + 4 * number;
         let value = self.bytes.u32(place)?;
-        match self.base {
-            Base::Word(_) => Some(u64::from(value)),
-            Base::Place => (place as u64).checked_add_signed(i64::from(value as i32)),
-        }
+        Some(match self.base {
+            Base::Word(_) if !self.percpu => Value::Offset(u64::from(value)),
+            Base::Word(_) if (value as i32) < 0 => Value::Offset(u64::from(!value)),
+            Base::Word(_) => Value::Absolute(u64::from(value)),
+            Base::Place => Value::Offset((place as u64).checked_add_signed(i64::from(value as i32))?),
+        })
     }
 }
 
@@ -272,23 +303,38 @@ fn entry(bytes: Bytes<'_>, at: usize) -> Option<(&[u8], usize)> {
     (!codes.is_empty()).then_some((codes, from + length))
 }
 
+/// What the numbers of a table of offsets say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// How far behind the base.
+    FromBase,
+    /// The same with its bits turned, so that it is negative; and before those percpu data, by address.
+    Percpu,
+    /// How far from its own place.
+    FromPlace,
+}
+
 /// Are these offsets, which grow? Numbers that are all the same are none, by place either.
-fn sorted(bytes: Bytes<'_>, offsets: usize, count: usize, by_place: bool) -> bool {
+fn sorted(bytes: Bytes<'_>, offsets: usize, count: usize, order: Order) -> bool {
     let values = (0..count).map(|number| bytes.u32(offsets + 4 * number));
     if values.clone().all(|value| value == bytes.u32(offsets)) {
         return false;
     }
     let mut before = 0;
-    values.enumerate().all(|(number, value)| {
+    let grows = values.enumerate().all(|(number, value)| {
         let Some(value) = value else { return false };
-        let offset = match by_place {
-            true => (offsets + 4 * number) as i64 + i64::from(value as i32),
-            false => i64::from(value),
+        let offset = match order {
+            Order::FromPlace => (offsets + 4 * number) as i64 + i64::from(value as i32),
+            Order::FromBase => i64::from(value),
+            Order::Percpu if (value as i32) < 0 => i64::from(!value) + (1 << 31),
+            Order::Percpu => i64::from(value),
         };
         let grows = offset >= before;
         before = offset;
         grows
-    })
+    });
+    // Some symbol is of no percpu data.
+    grows && (order != Order::Percpu || before >= 1 << 31)
 }
 
 fn find(haystack: &[u8], needle: &[u8; 20]) -> Option<usize> {

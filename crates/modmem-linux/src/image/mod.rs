@@ -15,6 +15,7 @@ mod bzimage;
 mod elf;
 mod flat;
 mod kallsyms;
+mod listed;
 mod packed;
 pub(crate) mod relative;
 
@@ -28,6 +29,7 @@ use modmem::{
 use crate::{Error, KernelSymbol, compress};
 
 pub use elf::{image_facts, kernel_symbols};
+pub use listed::ListedSymbol;
 
 /// What a kernel's image says about the kernel's own place in memory, where it was not moved (KASLR).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +127,18 @@ impl KernelImage {
         };
         for address in symbols.iter_mut().filter_map(|symbol| symbol.address.as_mut()) {
             *address = address.wrapping_add(self.moved);
+        }
+        Ok(symbols)
+    }
+
+    /// What the kernel lists of itself, in its order; `None` if its image has no list that can be found.
+    pub fn listed(&self) -> Result<Option<Vec<ListedSymbol>>, Error> {
+        let mut symbols = match &self.form {
+            Form::Elf(elf) => elf::listed(&self.file, elf)?,
+            Form::Flat(flat) => flat.listed(),
+        };
+        for symbol in symbols.iter_mut().flatten().filter(|symbol| symbol.moves) {
+            symbol.address = symbol.address.wrapping_add(self.moved);
         }
         Ok(symbols)
     }

@@ -8,6 +8,7 @@ mod given;
 mod guest;
 mod machine;
 mod own_files;
+mod own_symbols;
 mod strays;
 
 use std::ops::Range;
@@ -20,6 +21,7 @@ pub use self::exports::KernelExports;
 pub use self::given::{Choice, GivenFiles};
 pub use self::guest::SnapshotGuest;
 pub use self::own_files::OwnFiles;
+pub use self::own_symbols::{Difference, Differences, OwnSymbols};
 pub use self::strays::{Stray, StrayKind};
 use crate::Error;
 use crate::snapshot::{ModuleRecord, ModuleState, Snapshot};
