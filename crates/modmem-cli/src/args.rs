@@ -226,6 +226,9 @@ pub(crate) struct VerifyArgs {
     /// Verify this machine as it is now, with its files under /lib/modules or those of --kernel; as root
     #[arg(long, conflicts_with = "snapshot")]
     pub(crate) live: bool,
+    /// Believe nothing that whoever owns the machine could have written: what is not proven is not verified
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Expect the kprobes that the snapshot lists
     #[arg(long)]
     pub(crate) kprobes: bool,

@@ -52,7 +52,6 @@ use modmem::{
 
 pub use self::{
     areas::Area,
-    capture::{KernelWord, kernel_words},
     files::ModuleFiles,
     kinds::kind_of_section,
     kprobes::Kprobe,

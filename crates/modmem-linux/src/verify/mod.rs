@@ -3,10 +3,13 @@
 //! [`verify`] takes the modules in the order of their loading, lets a [`Verifier`] compare each, and checks those again
 //! that went by another machine state than the rest. Then it looks for what should not be there at all.
 
+mod beliefs;
+mod contradictions;
 mod exports;
 mod given;
 mod guest;
 mod machine;
+mod own_config;
 mod own_files;
 mod own_symbols;
 mod strays;
@@ -17,12 +20,13 @@ use modmem::profile::Profile;
 use modmem::verify::{GuestModule, ModuleReport, NotCompared, Tally, Variable, Verifier, VerifyError};
 use modmem::{Image, Name, RunAddr};
 
+pub use self::beliefs::Belief;
 pub use self::exports::KernelExports;
 pub use self::given::{Choice, GivenFiles};
 pub use self::guest::SnapshotGuest;
 pub use self::own_files::OwnFiles;
 pub use self::own_symbols::{Difference, Differences, OwnSymbols};
-pub use self::strays::{Stray, StrayKind};
+pub use self::strays::{Sign, Stray, StrayKind};
 use crate::Error;
 use crate::snapshot::{ModuleRecord, ModuleState, Snapshot};
 
@@ -38,6 +42,10 @@ pub struct Options {
     pub kprobes: Vec<u64>,
     /// What the kernel exports by its files: needed where its own list has functions alone.
     pub exports: Option<KernelExports>,
+    /// What speaks for the kernel's own symbols in the snapshot, see [`Snapshot::check_own_symbols`].
+    pub own_symbols: OwnSymbols,
+    /// What was found before that cannot all be true, see [`Snapshot::check_config`].
+    pub contradictions: Vec<String>,
 }
 
 /// What became of one module.
@@ -86,6 +94,12 @@ pub struct Verification {
     pub strays: Vec<Stray>,
     /// The one machine state that everything had to fit.
     pub state: Vec<StateFact>,
+    /// What speaks for the kernel's own symbols.
+    pub own_symbols: OwnSymbols,
+    /// What the machine says of itself that cannot all be true.
+    pub contradictions: Vec<String>,
+    /// What was believed, without support by anything but the machine's own word.
+    pub beliefs: Vec<Belief>,
     /// What the reader should know about how far this can be trusted.
     pub remarks: Vec<String>,
 }
@@ -110,6 +124,13 @@ impl Verification {
         missing == 0
             && self.modules.iter().all(clean)
             && self.strays.iter().all(|stray| !stray.kind.is_unexplained())
+            && matches!(self.own_symbols, OwnSymbols::Believed | OwnSymbols::AsImage { .. })
+            && self.contradictions.is_empty()
+    }
+
+    /// Whether that is so, and nothing was believed that whoever owns the machine could have written.
+    pub fn is_proven(&self) -> bool {
+        self.is_clean() && self.beliefs.is_empty()
     }
 }
 
@@ -128,10 +149,12 @@ pub fn verify(
     let profile = machine::of(snapshot.profile()?, &records, files)?;
     let guest = SnapshotGuest::new(snapshot).with_exports(options.exports.as_ref());
     let mut kprobes: Vec<RunAddr> = options.kprobes.iter().map(|&address| RunAddr(address)).collect();
+    let named = kprobes.len();
     if options.listed_kprobes {
         let listed = snapshot.kprobes.iter().flatten().filter(|probe| !probe.gone);
         kprobes.extend(listed.map(|probe| RunAddr(probe.address)));
     }
+    let listed_kprobes = kprobes.len() - named;
     let wrong = |error: VerifyError| Error::malformed("the snapshot", error.to_string());
     let mut verifier = Verifier::new(&guest, profile.clone(), kprobes).map_err(wrong)?;
     let mut modules = Vec::new();
@@ -150,6 +173,7 @@ pub fn verify(
     let mut state: Vec<StateFact> = state.collect();
     state.sort_by_key(|fact| fact.variable);
     let remarks = remarks(snapshot, &profile, &verifier);
+    let unlisted = verifier.unlisted_symbols();
     // As if its init still ran, its init memory is compared.
     let mut is_still_init = |index: usize, range: &Range<u64>| {
         let Some(record) = records.get(index) else { return Ok(false) };
@@ -157,7 +181,21 @@ pub fn verify(
         Ok(matches!(outcome, Outcome::Compared(report) if is_as_loaded(&report, range)))
     };
     let strays = strays::find(snapshot, &profile, &modules, &records, &mut is_still_init)?;
-    Ok(Verification { release: snapshot.release.clone(), profile, modules, strays, state, remarks })
+    let mut contradictions = options.contradictions.clone();
+    contradictions.extend(contradictions::of(snapshot, &modules, &records, &state));
+    let mut verification = Verification {
+        release: snapshot.release.clone(),
+        profile,
+        modules,
+        strays,
+        state,
+        own_symbols: options.own_symbols.clone(),
+        contradictions,
+        beliefs: Vec::new(),
+        remarks,
+    };
+    verification.beliefs = beliefs::of(&verification, listed_kprobes, unlisted.1);
+    Ok(verification)
 }
 
 /// Whether a module's init is over, so that its init memory is gone.

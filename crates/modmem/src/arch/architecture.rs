@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use core::ops::Range;
 
+use super::words::KernelWord;
 use crate::address::RunAddr;
 use crate::image::Image;
 use crate::image::elf::{Encoding, Format};
@@ -61,6 +62,9 @@ pub(crate) trait Architecture {
     /// The versions of which running kernels were compared with, all bytes of text and read-only data (docs/verify.md
     /// has the boots), the oldest first.
     const PROVEN: &'static [KernelVersion];
+
+    /// The kernel's variables that decide how code is patched.
+    const WORDS: &'static [KernelWord];
 
     /// What Debian's kernels are configured to be, where nothing else tells.
     fn switches(version: KernelVersion) -> Switches;

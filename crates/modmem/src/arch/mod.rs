@@ -12,11 +12,13 @@ pub mod ppc32;
 pub mod s390x;
 #[cfg(feature = "x86_64")]
 pub mod x86_64;
+mod words;
 
 use core::fmt;
 
 pub use architecture::KernelPlace;
 pub(crate) use architecture::{Architecture, Setup};
+pub use words::KernelWord;
 
 use crate::image::elf::Format;
 use crate::link::relocation::Relocations;
@@ -113,6 +115,12 @@ impl Machine {
     pub fn made_symbol(self, name: Name<'_>) -> Option<(&'static str, u64)> {
         let made: &[(&str, &str, u64)] = with_machine!(self, A => A::MADE_SYMBOLS).ok()?;
         made.iter().find(|(known, ..)| name == *known).map(|&(_, other, offset)| (other, offset))
+    }
+
+    /// The kernel's own variables that decide how code of modules is patched; none where this build does not know the
+    /// machine. Those that a kernel does not have are to be passed over.
+    pub fn kernel_words(self) -> &'static [KernelWord] {
+        with_machine!(self, A => A::WORDS).unwrap_or_default()
     }
 
     /// The name of relocation type `kind`, where this build knows the machine.

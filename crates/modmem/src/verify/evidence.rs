@@ -129,6 +129,11 @@ impl Evidence {
         if self.out_of_memory { Err(VerifyError::OutOfMemory) } else { Ok(()) }
     }
 
+    /// Says that something could not be kept.
+    pub(crate) fn lack_memory(&mut self) {
+        self.out_of_memory = true;
+    }
+
     fn claim(&self, variable: Variable) -> Option<&Claim> {
         self.claims.get(&variable)
     }

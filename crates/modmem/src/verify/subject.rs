@@ -78,8 +78,10 @@ impl<'s, 'g, K> Subject<'s, 'g, K> {
     pub(crate) fn outside(&mut self, address: RunAddr, expected: &[u8], found: &[u8], why: Why) {
         let kind = MemoryKind::Text;
         let (expected, found) = (expected.into(), found.into());
-        if self.outside.try_reserve(1).is_ok() {
-            self.outside.push(Unexplained { kind, address, expected, found, why });
+        match self.outside.try_reserve(1) {
+            Ok(()) => self.outside.push(Unexplained { kind, address, expected, found, why }),
+            // A finding that is lost would be a verdict that is wrong.
+            Err(_) => self.evidence.lack_memory(),
         }
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use modmem::profile::KernelConfig;
 use modmem_linux::snapshot::{ModuleRecord, Snapshot};
 use modmem_linux::verify::{Choice, GivenFiles, KernelExports, OwnFiles};
-use modmem_linux::{Error, Kernel, ModuleFile, Origin, read_module_file};
+use modmem_linux::{Error, Kernel, KernelList, ModuleFile, Origin, read_module_file};
 use serde::Serialize;
 
 /// The files of modules: of a kernel or of the snapshot, and those that were given by hand beside them.
@@ -92,6 +92,20 @@ impl Files {
         }
         // Without an image, what modules show must do.
         KernelExports::of(&snapshot.symbols, &kernel.symbols(None).ok()?.symbols)
+    }
+
+    /// What the kernel lists of itself, where these are its files and its image is among them.
+    pub(super) fn list(&self) -> Result<Option<KernelList>, Error> {
+        match &self.base {
+            Base::Kernel(kernel) => kernel.list(),
+            Base::None | Base::Own(..) => Ok(None),
+        }
+    }
+
+    /// The kernel's configuration, where these are its files.
+    pub(super) fn config(&self) -> Option<String> {
+        let Base::Kernel(kernel) = &self.base else { return None };
+        Some(String::from_utf8_lossy(&kernel.config()?).into_owned())
     }
 
     /// In words, where they come from.

@@ -1,9 +1,9 @@
 //! What a verification starts from: a snapshot, the files of its modules, the probes that are expected.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use modmem_linux::Error;
 use modmem_linux::snapshot::Snapshot;
-use modmem_linux::verify::{Options, OwnFiles};
+use modmem_linux::verify::{Options, OwnFiles, OwnSymbols};
 
 use super::files::{Base, FileReport, Files};
 use crate::args::{VerifyArgs, parse_address};
@@ -23,7 +23,7 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn open(arguments: &VerifyArgs) -> Result<Input> {
-        let (snapshot, shown) = match &arguments.snapshot {
+        let (mut snapshot, shown) = match &arguments.snapshot {
             Some(path) => (Snapshot::open(path)?, path.display().to_string()),
             None => (Snapshot::capture("/")?, "this machine".to_owned()),
         };
@@ -33,6 +33,11 @@ impl Input {
             bail!("{shown} has no {}, so nothing can be compared{missing}", lacks.join(" and no "));
         }
         let files = Files::new(open(arguments, &snapshot, &shown)?, &arguments.files, &snapshot)?;
+        let contradictions = files.config().and_then(|config| snapshot.check_config(&config));
+        let own_symbols = match files.list()? {
+            Some(list) => snapshot.check_own_symbols(&list).map_err(|problem| anyhow!("{shown}: {problem}"))?,
+            None => OwnSymbols::Believed,
+        };
         let options = Options {
             listed_kprobes: arguments.kprobes,
             kprobes: arguments
@@ -41,6 +46,8 @@ impl Input {
                 .map(|place| kprobe_address(&snapshot, place))
                 .collect::<Result<_>>()?,
             exports: files.exports(&snapshot),
+            own_symbols,
+            contradictions: contradictions.into_iter().collect(),
         };
         if arguments.kprobes && snapshot.kprobes.is_none() {
             bail!("{shown} has no list of kprobes that --kprobes could accept; name them with --kprobe");

@@ -1,8 +1,10 @@
 //! `modmem verify`: is the module memory of a machine what the modules' files say?
 
 mod atlas;
+mod belief;
 mod code;
 mod data;
+mod doubt;
 mod features;
 mod file_map;
 mod files;
@@ -36,7 +38,7 @@ pub(crate) fn run(arguments: &VerifyArgs) -> Result<ExitCode> {
     let input = Input::open(arguments)?;
     let verification =
         modmem_linux::verify::verify(&input.snapshot, &input.options, &mut |name| input.file(name))?;
-    let report = Report::of(&input, &verification, &arguments.modules)?;
+    let report = Report::of(&input, &verification, arguments)?;
     let printed = match arguments.json {
         true => json::print("verify", &report),
         false => {

@@ -6,12 +6,15 @@ use modmem_linux::verify::{Checked, Outcome, Stray, StrayKind, Verification};
 use serde::Serialize;
 
 use super::atlas::Atlas;
+use super::belief::BeliefReport;
+use super::doubt;
 use super::file_map::FileMap;
 use super::files::FileReport;
 use super::finding::{self, Finding};
 use super::input::Input;
 use super::state::State;
 use super::stray::StrayReport;
+use crate::args::VerifyArgs;
 use crate::output::json::{Address, Kind};
 use crate::session::{doubts, profile_name};
 
@@ -31,6 +34,10 @@ pub(super) struct Report {
     /// In the order of their loading.
     pub(super) modules: Vec<ModuleReport>,
     pub(super) strays: Vec<StrayReport>,
+    /// What the machine says of itself that is not so, or cannot all be so.
+    pub(super) contradictions: Vec<String>,
+    /// What was believed without support.
+    pub(super) beliefs: Vec<BeliefReport>,
     pub(super) state: State,
     pub(super) remarks: Vec<String>,
 }
@@ -45,8 +52,12 @@ pub(super) struct KernelReport {
 /// What it comes to.
 #[derive(Debug, Serialize)]
 pub(super) struct Verdict {
-    /// Everything was compared and nothing is unexplained.
+    /// Everything was compared and nothing is unexplained; if so asked for, nothing was believed either.
     pub(super) clean: bool,
+    /// The same, and nothing was believed that whoever owns the machine could have written.
+    pub(super) proven: bool,
+    /// Whether that was asked for.
+    pub(super) strict: bool,
     pub(super) modules: usize,
     pub(super) modules_with_unexplained: usize,
     pub(super) unexplained: u64,
@@ -111,9 +122,10 @@ impl Report {
     pub(super) fn of(
         input: &Input,
         verification: &Verification,
-        only: &[String],
+        arguments: &VerifyArgs,
     ) -> Result<Report, modmem_linux::Error> {
         let atlas = Atlas::new(&input.snapshot, verification);
+        let only = &arguments.modules;
         let profile = &verification.profile;
         let kernel = KernelReport {
             release: verification.release.clone(),
@@ -128,10 +140,12 @@ impl Report {
             kernel,
             files: input.files.describe(),
             live: input.live,
-            verdict: Verdict::of(verification),
+            verdict: Verdict::of(verification, arguments.strict),
             total: TallyReport::of(&verification.total()),
             modules: modules?,
             strays: StrayReport::all(&verification.strays, &input.snapshot),
+            contradictions: doubt::all(verification),
+            beliefs: BeliefReport::all(&atlas, verification),
             state: State::of(&atlas, verification),
             remarks: doubts(profile)
                 .chain(verification.remarks.iter().cloned())
@@ -227,14 +241,16 @@ impl TallyReport {
 }
 
 impl Verdict {
-    fn of(verification: &Verification) -> Verdict {
+    fn of(verification: &Verification, strict: bool) -> Verdict {
         let modules = &verification.modules;
         let total = verification.total();
         let missing = total.not_compared_for(NotCompared::Unreadable);
         let count = |is: fn(&Outcome) -> bool| modules.iter().filter(|m| is(&m.outcome)).count();
         Verdict {
             // Memory that nobody recorded proves nothing.
-            clean: verification.is_clean() && missing == 0,
+            clean: verification.is_clean() && missing == 0 && (!strict || verification.is_proven()),
+            proven: verification.is_proven() && missing == 0,
+            strict,
             modules: modules.len(),
             modules_with_unexplained: count(
                 |outcome| matches!(outcome, Outcome::Compared(report) if !report.is_clean()),

@@ -43,7 +43,7 @@ impl StrayReport {
 
     fn of(stray: &Stray) -> StrayReport {
         let (kind, owner) = match &stray.kind {
-            StrayKind::Known(owner) => ("known", Some((*owner).to_owned())),
+            StrayKind::Known(owner, _) => ("known", Some((*owner).to_owned())),
             StrayKind::LateInit(module) => ("late-init", Some(module.clone())),
             StrayKind::NotCompared(module) => ("not-compared", Some(module.clone())),
             StrayKind::NoOwner => ("no-owner", None),

@@ -8,7 +8,6 @@ mod exports;
 mod facts;
 mod guess;
 mod kcore;
-mod kernel_words;
 mod lists;
 mod plan;
 mod rights;
@@ -17,7 +16,6 @@ mod torn;
 mod tracers;
 mod words;
 
-pub use kernel_words::{KernelWord, kernel_words};
 
 use std::{
     fs::File,

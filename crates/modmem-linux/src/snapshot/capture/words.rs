@@ -6,13 +6,15 @@
 //! |---|---|
 //! | every `__SCK__*` symbol of the kernel | where calls through static calls go |
 //! | keys in the kernel that a module's `__jump_table` names | whether each branch is a jump or a nop |
-//! | the symbols of [`kernel_words`] | see there |
+//! | the machine's [`KernelWord`](modmem::arch::KernelWord)s | see there |
 //! | what functions of modules are marked with on arm64 | see [`tracers`] |
 
 use std::ops::Range;
 
-use super::{kcore::Kcore, kernel_words::kernel_words, tracers};
-use crate::snapshot::{MemoryRecords, ModuleRecord, Snapshot};
+use modmem::arch::Machine;
+
+use super::{kcore::Kcore, tracers};
+use crate::snapshot::{MemoryRecords, ModuleRecord, Snapshot, members::elf_machine};
 
 /// Bytes that no kernel has.
 const LARGEST: u64 = 1 << 30;
@@ -30,7 +32,8 @@ pub(super) fn ranges(snapshot: &Snapshot, memory: &MemoryRecords, kcore: &Kcore)
             ranges.push(address..end);
         }
     };
-    for word in kernel_words(&snapshot.machine) {
+    let machine = elf_machine(&snapshot.machine).unwrap_or(Machine::X86_64);
+    for word in machine.kernel_words() {
         if let Some(address) = symbols.kernel(word.symbol) {
             let size = symbols.nearest(address, None).and_then(|nearest| nearest.size).unwrap_or(word.most);
             take(address, size.min(word.most));

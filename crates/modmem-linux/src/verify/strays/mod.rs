@@ -21,13 +21,13 @@ use self::places::{KNOWN_LISTS, Places};
 use self::survey::{Piece, Survey};
 use super::Checked;
 use crate::Error;
-use crate::snapshot::{ModuleRecord, Snapshot};
+use crate::snapshot::{ModuleRecord, Snapshot, Symbol};
 
 /// What a stray is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StrayKind {
-    /// Code that the kernel makes at run time, by this owner.
-    Known(&'static str),
+    /// Code that the kernel makes at run time, by this owner, and what says that it is that.
+    Known(&'static str, Sign),
     /// Init memory of a module, not yet given back.
     LateInit(String),
     /// Memory of a listed module that could not be compared.
@@ -40,6 +40,19 @@ pub enum StrayKind {
     Unlisted(String),
     /// Where modules may lie, and nobody looked: the snapshot neither has it nor lists what is there.
     Unseen,
+}
+
+/// What says whose memory is that no module owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sign {
+    /// Every byte of it: nothing is believed.
+    Contents,
+    /// It begins as such code does. What follows is in no file that it could be compared with.
+    Form,
+    /// The kernel's list of symbols, whatever the bytes are.
+    Listed,
+    /// Who asked for it, as the list of areas says: its bytes were not read.
+    Caller,
 }
 
 impl StrayKind {
@@ -131,14 +144,15 @@ fn contents(
     }
     let Some(bytes) = bytes(snapshot, gap) else {
         // What was not read can be anything: nothing speaks for it but who asked for it.
-        let listed = places.listed_in(gap).first().map(|listed| listed.owner);
-        let known = piece.by_caller().or(listed).filter(|_| !is_shared);
-        return vec![(gap.clone(), known.map_or_else(nobodys, StrayKind::Known))];
+        let listed = places.listed_in(gap).first().map(|listed| (listed.owner, Sign::Listed));
+        let known = piece.by_caller().map(|owner| (owner, Sign::Caller)).or(listed);
+        let known = known.filter(|_| !is_shared);
+        return vec![(gap.clone(), known.map_or_else(nobodys, |(owner, sign)| StrayKind::Known(owner, sign)))];
     };
     if profile.machine == Machine::X86_64 {
         let extents = x86_64::extents(gap.start, &bytes, places, profile.text_pack.is_some());
         let found = |extent: x86_64::Extent| match extent.owner {
-            Some(owner) => (extent.range, StrayKind::Known(owner)),
+            Some((owner, sign)) => (extent.range, StrayKind::Known(owner, sign)),
             None => (whole(extent.range), nobodys()),
         };
         return extents.into_iter().map(found).collect();
@@ -151,12 +165,13 @@ fn contents(
         let is_s390 = profile.machine == Machine::S390 && asked;
         let shared = is_s390_page && s390::is_shared_part(&bytes);
         let own = || is_s390 && s390::are_trampolines(snapshot, gap, &bytes, places);
-        (shared || own()).then_some("ftrace trampolines")
+        (shared || own()).then_some(("ftrace trampolines", Sign::Contents))
     };
-    let listed = places.listed_in(gap).first().map(|listed| listed.owner);
-    let known = listed.or_else(|| piece.by_caller()).or_else(trampolines);
+    let listed = || places.listed_in(gap).first().map(|listed| (listed.owner, Sign::Listed));
+    let by_caller = || piece.by_caller().map(|owner| (owner, Sign::Caller));
+    let known = trampolines().or_else(listed).or_else(by_caller);
     match known {
-        Some(owner) => vec![(gap.clone(), StrayKind::Known(owner))],
+        Some((owner, sign)) => vec![(gap.clone(), StrayKind::Known(owner, sign))],
         None => vec![(whole(gap.start + first as u64..gap.start + last as u64 + 1), nobodys())],
     }
 }
@@ -178,15 +193,21 @@ fn bytes<'s>(snapshot: &'s Snapshot, range: &Range<u64>) -> Option<Cow<'s, [u8]>
     Some(Cow::Owned(buffer))
 }
 
+/// Whether a symbol is one that the kernel gives to code that it made at run time: it has a few names for each kind, and
+/// they are all of code.
+fn is_of_kernel(list: &str, symbol: &Symbol<'_>) -> bool {
+    let is_code = matches!(symbol.letter, 't' | 'T');
+    let names = KNOWN_LISTS.iter().find(|known| known.list == list).map(|known| known.names);
+    is_code && names.is_some_and(|names| names.iter().any(|start| symbol.name.starts_with(start)))
+}
+
 /// Modules that have symbols and are not listed.
 fn unlisted(snapshot: &Snapshot) -> Vec<Stray> {
     let listed: HashSet<&str> = snapshot.modules.iter().map(|module| module.name.as_str()).collect();
     let mut unlisted: BTreeMap<&str, Range<u64>> = BTreeMap::new();
     for symbol in snapshot.symbols.iter() {
         let Some(module) = symbol.module else { continue };
-        let of_kernel =
-            KNOWN_LISTS.iter().any(|(list, _)| *list == module) || module.starts_with("__builtin__");
-        if of_kernel || listed.contains(module) {
+        if is_of_kernel(module, &symbol) || listed.contains(module) {
             continue;
         }
         let end = symbol.address.saturating_add(1);

@@ -8,11 +8,26 @@ use super::StrayKind;
 use crate::snapshot::{ModuleRecord, Snapshot, merged};
 use crate::verify::{Checked, Outcome};
 
-/// Names under which the kernel lists code that it made at run time.
-pub(super) const KNOWN_LISTS: &[(&str, &str)] = &[
-    ("bpf", "BPF programs"),
-    ("__builtin__ftrace", "ftrace trampolines"),
-    ("__builtin__kprobes", "kprobes"),
+/// A name under which the kernel lists code that it made at run time, as if it were a module.
+#[derive(Debug)]
+pub(super) struct KnownList {
+    pub(super) list: &'static str,
+    /// What the symbols in it begin with.
+    pub(super) names: &'static [&'static str],
+    /// What it is.
+    owner: &'static str,
+}
+
+/// All of them (kernel/bpf/core.c:bpf_get_kallsym, kernel/trace/ftrace.c:ftrace_get_trampoline_kallsym,
+/// kernel/kprobes.c:kprobe_cache_get_kallsym).
+pub(super) const KNOWN_LISTS: &[KnownList] = &[
+    KnownList { list: "bpf", names: &["bpf_"], owner: "BPF programs" },
+    KnownList { list: "__builtin__ftrace", names: &["ftrace_trampoline"], owner: "ftrace trampolines" },
+    KnownList {
+        list: "__builtin__kprobes",
+        names: &["kprobe_insn_page", "kprobe_optinsn_page"],
+        owner: "kprobes",
+    },
 ];
 
 /// More modules that had their init memory at one place are not asked for.
@@ -59,10 +74,10 @@ impl Places {
         }
         let owned = merged(all);
         let given = merged(given_back.iter().map(|(start, end, _)| *start..*end).collect());
-        let of_kernel = |module: &str| KNOWN_LISTS.iter().find(|(list, _)| *list == module);
+        let of_kernel = |module: &str| KNOWN_LISTS.iter().find(|known| known.list == module);
         let listed = snapshot.symbols.iter();
         let listed = listed.filter_map(|symbol| {
-            Some(Listed { address: symbol.address, owner: of_kernel(symbol.module?)?.1 })
+            Some(Listed { address: symbol.address, owner: of_kernel(symbol.module?)?.owner })
         });
         let mut listed: Vec<Listed> = listed.collect();
         listed.sort_unstable();

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::bpf::{self, CHUNK};
+use super::Sign;
 use super::places::{Listed, Places};
 
 /// Bytes of a page.
@@ -16,8 +17,8 @@ const INT3: u8 = 0xcc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) range: Range<u64>,
-    /// What it is; `None` for what nothing explains.
-    pub(super) owner: Option<&'static str>,
+    /// What it is, and what says so; `None` for what nothing explains.
+    pub(super) owner: Option<(&'static str, Sign)>,
 }
 
 /// What there is in `bytes`, which lie at `start` and belong to no module. `packed`: code of different owners shares
@@ -52,7 +53,7 @@ pub(super) fn extents(start: u64, bytes: &[u8], places: &Places, packed: bool) -
 }
 
 /// Whether an extent goes on with what is found next.
-fn belongs(last: &Extent, next: &Range<u64>, owner: Option<&str>) -> bool {
+fn belongs(last: &Extent, next: &Range<u64>, owner: Option<(&str, Sign)>) -> bool {
     owner.is_some() || next.start - last.range.end < PAGE
 }
 
@@ -68,16 +69,22 @@ fn trimmed(start: u64, bytes: &[u8]) -> Range<u64> {
 }
 
 /// Whose what begins in the chunk at `begin` is, and how long it is. `first` is its first byte that is no filler.
-fn known(begin: u64, first: u64, rest: &[u8], places: &Places, packed: bool) -> Option<(&'static str, u64)> {
+fn known(
+    begin: u64,
+    first: u64,
+    rest: &[u8],
+    places: &Places,
+    packed: bool,
+) -> Option<((&'static str, Sign), u64)> {
     let page = begin / PAGE * PAGE;
     let to_page_end = page + PAGE - begin;
     let listed =
         |range: Range<u64>, owner: &str| places.listed_in(&range).iter().any(|listed| listed.owner == owner);
     if listed(page..page + 1, "kprobes") {
-        return Some(("kprobes", to_page_end));
+        return Some((("kprobes", Sign::Listed), to_page_end));
     }
     if let Some(length) = bpf::program(rest) {
-        return Some(("BPF programs", length as u64));
+        return Some((("BPF programs", Sign::Form), length as u64));
     }
     let here = begin..first + 1;
     if listed(here.clone(), "BPF programs") {
@@ -85,16 +92,16 @@ fn known(begin: u64, first: u64, rest: &[u8], places: &Places, packed: bool) -> 
             let at = begin + offset as u64;
             places.listed_in(&(at..at + CHUNK as u64)).iter().any(|Listed { address, .. }| *address == at)
         };
-        return Some(("BPF programs", bpf::image(rest, is_other) as u64));
+        return Some((("BPF programs", Sign::Listed), bpf::image(rest, is_other) as u64));
     }
     if listed(here, "ftrace trampolines") {
         // A trampoline is smaller than a page; where pages are its own, so is the rest of the page.
         let used = rest.chunks(CHUNK).take_while(|chunk| !chunk.iter().all(|byte| is_filler(*byte))).count();
         let length = if packed { ((used * CHUNK) as u64).min(PAGE) } else { to_page_end };
-        return Some(("ftrace trampolines", length));
+        return Some((("ftrace trampolines", Sign::Listed), length));
     }
     let page = rest.get(..PAGE as usize).filter(|_| begin.is_multiple_of(PAGE))?;
-    is_page_of_thunks(page).then_some(("ITS thunks", PAGE))
+    is_page_of_thunks(page).then_some((("ITS thunks", Sign::Contents), PAGE))
 }
 
 /// A page of nothing but breakpoints and `jmp *reg; int3`.
@@ -135,7 +142,8 @@ mod tests {
 
     fn found(memory: &[u8], places: &Places, packed: bool) -> Vec<(u64, u64, Option<&'static str>)> {
         let extents = extents(START, memory, places, packed);
-        extents.iter().map(|e| (e.range.start - START, e.range.end - START, e.owner)).collect()
+        let owner = |extent: &Extent| extent.owner.map(|(owner, _)| owner);
+        extents.iter().map(|e| (e.range.start - START, e.range.end - START, owner(e))).collect()
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod ranges;
 mod relocations;
 mod shapes;
 mod stubs;
+mod words;
 
 #[cfg(feature = "verify")]
 use alloc::boxed::Box;
@@ -36,6 +37,8 @@ impl Architecture for Arm64 {
 
     const PROVEN: &'static [KernelVersion] =
         &[KernelVersion::new(6, 1), KernelVersion::new(6, 12), KernelVersion::new(7, 3)];
+
+    const WORDS: &'static [super::words::KernelWord] = words::WORDS;
 
     fn switches(_: KernelVersion) -> Switches {
         Switches { livepatch: false, ..Switches::debian() }

@@ -6,6 +6,7 @@ mod ranges;
 mod relocations;
 mod shapes;
 mod stubs;
+mod words;
 
 #[cfg(feature = "verify")]
 use alloc::boxed::Box;
@@ -33,6 +34,8 @@ impl Architecture for Ppc32 {
     type Stubs = stubs::Plt;
 
     const PROVEN: &'static [KernelVersion] = &[KernelVersion::new(6, 12)];
+
+    const WORDS: &'static [super::words::KernelWord] = words::WORDS;
 
     /// What arch/powerpc/Kconfig selects for Book III-S, with Debian's settings otherwise.
     fn switches(_: KernelVersion) -> Switches {

@@ -6,6 +6,7 @@ mod ranges;
 mod relocations;
 mod shapes;
 mod stubs;
+mod words;
 
 #[cfg(feature = "verify")]
 use alloc::boxed::Box;
@@ -39,6 +40,8 @@ impl Architecture for S390x {
 
     const PROVEN: &'static [KernelVersion] =
         &[KernelVersion::new(6, 1), KernelVersion::new(6, 12), KernelVersion::new(7, 2)];
+
+    const WORDS: &'static [super::words::KernelWord] = words::WORDS;
 
     fn switches(_: KernelVersion) -> Switches {
         Switches { prel32: false, livepatch: false, ..Switches::debian() }

@@ -4,6 +4,7 @@
 mod patching;
 mod ranges;
 mod relocations;
+mod words;
 
 #[cfg(feature = "verify")]
 use alloc::boxed::Box;
@@ -41,6 +42,8 @@ impl Architecture for X86_64 {
         KernelVersion::new(7, 2),
         KernelVersion::new(7, 3),
     ];
+
+    const WORDS: &'static [super::words::KernelWord] = words::WORDS;
 
     /// What Debian sets in 6.1 and 6.12; 7.2 compares no CRCs.
     fn switches(version: KernelVersion) -> Switches {

@@ -1,5 +1,6 @@
 //! The report for people: what stands out first, the verdict last.
 
+mod beliefs;
 mod files;
 mod modules;
 mod page;
@@ -26,10 +27,12 @@ pub(super) fn page(report: &Report, verbose: bool) -> String {
     files::show(&mut page, report, verbose);
     places::unexplained(&mut page, &report.modules, verbose);
     places::strays(&mut page, &report.strays);
+    beliefs::contradictions(&mut page, report);
     modules::totals(&mut page, &report.total);
     state::show(&mut page, &report.state, verbose);
+    beliefs::believed(&mut page, report, verbose);
     remarks(&mut page, report);
-    verdict::show(&mut page, &report.verdict, &report.total);
+    verdict::show(&mut page, report);
     page.text
 }
 

@@ -2,11 +2,12 @@
 
 use super::counted;
 use super::page::Page;
-use crate::commands::verify::report::{TallyReport, Verdict};
+use crate::commands::verify::report::{Report, Verdict};
 use crate::output::{BAD, GOOD, grouped};
 
 /// What it comes to.
-pub(super) fn show(page: &mut Page, verdict: &Verdict, total: &TallyReport) {
+pub(super) fn show(page: &mut Page, report: &Report) {
+    let Report { verdict, total, .. } = report;
     page.line("");
     let Verdict { modules, .. } = *verdict;
     if verdict.clean {
@@ -40,6 +41,10 @@ pub(super) fn show(page: &mut Page, verdict: &Verdict, total: &TallyReport) {
     part(verdict.modules_without_file, "module", "without a file");
     part(verdict.modules_not_comparable, "module", "not comparable");
     part(verdict.missing as usize, "byte", "of modules not in the snapshot");
+    part(report.contradictions.len(), "statement", "of the machine that is not so");
+    if verdict.strict && !verdict.proven {
+        part(report.beliefs.len(), "thing", "believed without support, which --strict does not accept");
+    }
     if verdict.unseen > 0 {
         parts.push(
             "where modules may lie was not looked at, so others may be there (take a new snapshot)".into(),

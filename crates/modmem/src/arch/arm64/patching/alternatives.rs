@@ -95,6 +95,7 @@ fn apply_group(subject: &mut Subject<'_, '_>, site: RunAddr, group: &[Entry]) {
     let mut known = 0;
     let mut forms: Vec<(usize, Option<Code>)> = Vec::new();
     if forms.try_reserve_exact(group.len()).is_err() {
+        subject.evidence.lack_memory();
         return;
     }
     for entry in group {

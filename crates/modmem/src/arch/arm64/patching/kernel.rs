@@ -1,6 +1,7 @@
 //! What the rules must know of the guest's kernel, looked up once.
 
 use crate::address::RunAddr;
+use crate::arch::arm64::words::{CPU_HWCAPS, SYSTEM_CPUCAPS};
 use crate::name::Name;
 use crate::verify::Guest;
 
@@ -40,8 +41,7 @@ pub(crate) struct Kernel {
 impl Kernel {
     pub(in crate::arch::arm64) fn read(guest: &dyn Guest) -> Kernel {
         let symbol = |name: &[u8]| guest.kernel_symbol(Name(name));
-        // Its name from 6.4 on, and before.
-        let capabilities = symbol(b"system_cpucaps").or_else(|| symbol(b"cpu_hwcaps")).map(RunAddr);
+        let capabilities = [SYSTEM_CPUCAPS, CPU_HWCAPS].iter().find_map(|word| word.address(guest));
         Kernel {
             capabilities,
             has_capabilities: capabilities.is_some_and(|address| guest.bytes(address, 8).is_some()),

@@ -1,6 +1,6 @@
 //! What the rules must know of the guest's kernel, looked up once.
 
-use crate::address::RunAddr;
+use crate::arch::ppc32::words::{CUR_CPU_SPEC, THE_CPU_SPEC};
 use crate::name::Name;
 use crate::verify::Guest;
 
@@ -48,9 +48,11 @@ impl CpuWords {
         const NAME: usize = 2;
         const CPU: usize = 3;
         const MMU: usize = 6;
-        let pointer = guest.bytes(RunAddr(guest.kernel_symbol(Name(b"cur_cpu_spec"))?), 4)?;
-        let spec = u32::from_be_bytes(*pointer.first_chunk()?);
-        let bytes = guest.bytes(RunAddr(spec.into()), LENGTH)?;
+        let pointer = CUR_CPU_SPEC.bytes(guest, 4)?;
+        let spec = u64::from(u32::from_be_bytes(*pointer.first_chunk()?));
+        // It leads nowhere else (cputable.c:setup_cpu_spec).
+        THE_CPU_SPEC.address(guest).filter(|own| own.0 == spec)?;
+        let bytes = THE_CPU_SPEC.bytes(guest, LENGTH)?;
         let word = |index: usize| Some(u32::from_be_bytes(*bytes.get(index * 4..)?.first_chunk()?));
         // The mask covers the version, and cache lines are of 16 to 128 bytes: elsewhere is better nothing than nonsense.
         let (mask, version, line) = (word(0)?, word(1)?, word(7)?);

@@ -1,6 +1,9 @@
 //! What the rules must know of the guest's kernel, looked up once.
 
-use crate::address::RunAddr;
+use crate::arch::s390x::words::{
+    ALT_STFLE_FAC_LIST, FTRACE_PLT, MACHINE_FEATURES, MACHINE_FLAGS, NOBP, RELOCATE_LOWCORE, STFLE_FAC_LIST,
+};
+use crate::arch::words::KernelWord;
 use crate::name::Name;
 use crate::profile::Profile;
 use crate::verify::Guest;
@@ -8,7 +11,7 @@ use crate::verify::Guest;
 /// The kernel's own entries of tracing (arch/s390/kernel/mcount.S).
 const TRACERS: [&[u8]; 2] = [b"ftrace_caller", b"ftrace_regs_caller"];
 /// Where the kernel keeps the CPU's facilities: the list that alternatives go by (before 6.11 one of their own).
-const FACILITIES: [&[u8]; 2] = [b"alt_stfle_fac_list", b"stfle_fac_list"];
+const FACILITIES: [KernelWord; 2] = [ALT_STFLE_FAC_LIST, STFLE_FAC_LIST];
 /// Bytes of such a list (MAX_FACILITY_BIT).
 const FACILITY_BYTES: usize = 128;
 /// The facility "z/Architecture is active", without which Linux does not run.
@@ -45,9 +48,8 @@ pub(super) struct Facilities([u8; FACILITY_BYTES]);
 
 impl Facilities {
     fn read(guest: &dyn Guest) -> Option<Facilities> {
-        let address = FACILITIES.iter().find_map(|name| guest.kernel_symbol(Name(name)))?;
-        let mut bytes = [0; FACILITY_BYTES];
-        let list = guest.read(RunAddr(address), &mut bytes).then_some(Facilities(bytes))?;
+        let list = FACILITIES.iter().find(|word| word.address(guest).is_some())?;
+        let list = Facilities(*list.bytes(guest, FACILITY_BYTES)?.first_chunk()?);
         // Not what we think it is: better nothing than nonsense.
         list.has(ACTIVE).then_some(list)
     }
@@ -65,18 +67,12 @@ impl Kernel {
         /// The facility of the same name.
         const SEQUENTIAL_FACILITY: u32 = 85;
         let symbol = |name: &[u8]| guest.kernel_symbol(Name(name));
-        let word = |name: &[u8]| {
-            let mut bytes = [0; 8];
-            guest.read(RunAddr(symbol(name)?), &mut bytes).then(|| u64::from_be_bytes(bytes))
-        };
-        let is_set = |name: &[u8]| {
-            let mut bytes = [0; 4];
-            guest.read(RunAddr(symbol(name)?), &mut bytes).then_some(bytes != [0; 4])
-        };
+        let word = |word: KernelWord| Some(u64::from_be_bytes(*word.bytes(guest, 8)?.first_chunk()?));
+        let is_set = |word: KernelWord| word.bytes(guest, 4).map(|bytes| *bytes != [0; 4]);
         let facilities = Facilities::read(guest);
         let expolines = profile.machine_state.expolines;
         let has = |facility| facilities.map(|list| list.has(facility));
-        let machine_features = word(b"machine_features");
+        let machine_features = word(MACHINE_FEATURES);
         let shared: &[u8] = match expolines {
             true => b"ftrace_shared_hotpatch_trampoline_exrl",
             false => b"ftrace_shared_hotpatch_trampoline_br",
@@ -86,16 +82,16 @@ impl Kernel {
             tracers: TRACERS.map(symbol),
             // Before 6.4 a copy of it, in a page of its own (arch/s390/kernel/ftrace.c:ftrace_plt_init).
             shared_trampoline: match (symbol(b"ftrace_plt"), symbol(b"ftrace_plt_init")) {
-                (Some(_), _) => word(b"ftrace_plt"),
+                (Some(_), _) => word(FTRACE_PLT),
                 (None, Some(_)) => None,
                 (None, None) => symbol(shared),
             },
             copies_trampoline: symbol(b"ftrace_plt").is_none() && symbol(b"ftrace_plt_init").is_some(),
             reverts_expolines: symbol(b"nospec_disable").is_some() && !expolines,
-            nobp: is_set(b"nobp"),
-            relocated_lowcore: is_set(b"relocate_lowcore"),
+            nobp: is_set(NOBP),
+            relocated_lowcore: is_set(RELOCATE_LOWCORE),
             machine_features,
-            sequential: match (word(b"machine_flags"), has(SEQUENTIAL_FACILITY)) {
+            sequential: match (word(MACHINE_FLAGS), has(SEQUENTIAL_FACILITY)) {
                 (Some(flags), _) => Some(flags & SEQUENTIAL != 0),
                 // Older kernels make nothing of the facility.
                 (None, Some(true)) if symbol(b"machine_features").is_none() => None,

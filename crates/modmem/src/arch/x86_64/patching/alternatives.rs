@@ -91,9 +91,14 @@ fn apply_group(subject: &mut Subject<'_, '_>, site: RunAddr, group: &[Entry], st
     let Some(original) = subject.twin.ours(site, usize::from(length)).map(Code::of) else { return };
     let mut features: Vec<u16> = Vec::new();
     for entry in group {
-        if !features.contains(&entry.feature) && features.try_reserve(1).is_ok() {
-            features.push(entry.feature);
+        if features.contains(&entry.feature) {
+            continue;
         }
+        if features.try_reserve(1).is_err() {
+            subject.evidence.lack_memory();
+            return;
+        }
+        features.push(entry.feature);
     }
     // What paravirt calls call is asked for before, as it needs the evidence too.
     let target = group
@@ -105,6 +110,7 @@ fn apply_group(subject: &mut Subject<'_, '_>, site: RunAddr, group: &[Entry], st
     let (nop_style, table) = (subject.profile.patching.nops, subject.kernel.nops);
     let mut replacements: Vec<Code> = Vec::new();
     if replacements.try_reserve_exact(group.len()).is_err() {
+        subject.evidence.lack_memory();
         return;
     }
     for entry in group {

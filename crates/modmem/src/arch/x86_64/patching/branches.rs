@@ -120,7 +120,9 @@ fn trampolines(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
 fn transform(subject: &mut Subject<'_, '_>, site: RunAddr, key: RunAddr, tail: bool) {
     let variable = Variable::StaticCall(key);
     if !subject.evidence.knows(variable) {
+        // What is no function is nothing that the kernel calls.
         let word = subject.guest_word(key);
+        let word = word.filter(|&word| word == 0 || subject.is_function(RunAddr(word)));
         subject.evidence.pin(variable, word);
     }
     let original = Code::of(subject.twin.ours_up_to(site, 6));

@@ -19,6 +19,11 @@ const COUNT: [u8; 5] = [0x65, 0x48, 0xc1, 0x3d, 0];
 /// Its bytes.
 pub(super) const COUNT_LENGTH: u64 = 9;
 
+/// Whether the kernel's template of that code is what it must be, whatever it counts in.
+pub(super) fn counts(template: &[u8]) -> bool {
+    template.len() == COUNT_LENGTH as usize && template.starts_with(&COUNT[..4]) && template.ends_with(&[5])
+}
+
 /// Patches the calls, and the padding before this module's functions.
 pub(super) fn apply(subject: &mut Subject<'_, '_>, alternative_sites: &[RunAddr]) -> Result<(), VerifyError> {
     let sites = subject.sites(".call_sites")?;

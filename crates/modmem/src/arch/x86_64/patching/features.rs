@@ -5,7 +5,7 @@ use super::insn::Code;
 use super::looks_like;
 use super::nops::{self, Nops};
 use crate::address::RunAddr;
-use crate::name::Name;
+use crate::arch::x86_64::words::BOOT_CPU_DATA;
 use crate::verify::Guest;
 use crate::verify::choice;
 use crate::verify::evidence::{Evidence, Variable};
@@ -46,8 +46,7 @@ impl CpuWords {
     /// Reads them from the guest, if its memory has them.
     pub(crate) fn read(guest: &dyn Guest) -> Option<CpuWords> {
         const LENGTH: usize = 192;
-        let address = RunAddr(guest.kernel_symbol(Name(b"boot_cpu_data"))?);
-        let bytes = guest.bytes(address, LENGTH)?;
+        let bytes = BOOT_CPU_DATA.bytes(guest, LENGTH)?;
         let is_vendor = |at: &usize| {
             bytes.get(*at..*at + 12).is_some_and(|text| VENDORS.iter().any(|vendor| text == *vendor))
         };

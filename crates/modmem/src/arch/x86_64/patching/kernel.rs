@@ -1,12 +1,16 @@
 //! What the rules must know of the guest's kernel, looked up once.
 
+use alloc::borrow::Cow;
+
+use super::call_thunks;
 use super::features::CpuWords;
 use super::insn::Code;
 use super::nops::{self, Nops};
 use super::paravirt::ParavirtCode;
+use crate::arch::x86_64::words::{COUNTING_CODE, PV_OPS, RETURN_THUNK, UNIPROC_PATCHED};
 use crate::address::RunAddr;
 use crate::name::Name;
-use crate::verify::Guest;
+use crate::verify::{Guest, GuestSymbol};
 
 /// What returns may jump to (arch/x86/lib/retpoline.S, by the mitigation in force).
 const RETURN_THUNKS: [&[u8]; 6] = [
@@ -29,6 +33,11 @@ const UNCOUNTED: [&[u8]; 6] = [
 /// The kernel's own entries of tracing (arch/x86/kernel/ftrace_64.S).
 const TRACERS: [&[u8]; 2] = [b"ftrace_caller", b"ftrace_regs_caller"];
 
+/// A word of 64 bits.
+fn word(bytes: Cow<'_, [u8]>) -> Option<u64> {
+    bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
 /// Landmarks of the guest's kernel.
 #[derive(Debug)]
 pub(crate) struct Kernel {
@@ -39,8 +48,10 @@ pub(crate) struct Kernel {
     tracers: [Option<u64>; TRACERS.len()],
     /// The thunk of returns that are unsafe in the lower half of a cache line.
     pub(super) its_return_thunk: Option<u64>,
-    /// The variable that holds the return thunk in force.
-    pub(super) return_thunk: Option<RunAddr>,
+    /// The return thunk in force, as the kernel's variable has it.
+    pub(super) return_thunk: Option<u64>,
+    /// Whether lock prefixes were taken out, as the kernel's variable has it.
+    pub(super) one_cpu: Option<bool>,
     /// The array of retpolines, one a register, and those that count calls.
     pub(super) retpolines: Option<u64>,
     pub(super) counting_calls: Option<u64>,
@@ -74,14 +85,15 @@ impl Kernel {
             uncounted: UNCOUNTED.map(symbol),
             tracers: TRACERS.map(symbol),
             its_return_thunk: symbol(b"its_return_thunk"),
-            return_thunk: symbol(b"x86_return_thunk").map(RunAddr),
+            return_thunk: RETURN_THUNK.bytes(guest, 8).and_then(word),
+            one_cpu: UNIPROC_PATCHED.bytes(guest, 1).map(|bytes| *bytes != [0]),
             retpolines: symbol(b"__x86_indirect_thunk_array"),
             counting_calls: symbol(b"__x86_indirect_call_thunk_array"),
             counting_jumps: symbol(b"__x86_indirect_jump_thunk_array"),
             // Its name in 6.4 and later, and before.
             nop_function: symbol(b"nop_func").or_else(|| symbol(b"_paravirt_nop")),
             bug_function: symbol(b"BUG_func").or_else(|| symbol(b"paravirt_BUG")),
-            pv_ops: symbol(b"pv_ops").map(RunAddr),
+            pv_ops: PV_OPS.address(guest),
             paravirt_code: ParavirtCode::read(guest),
             // Only kernels that choose them have the variable.
             nops: match symbol(b"ideal_nops").and(words) {
@@ -93,10 +105,21 @@ impl Kernel {
             unlock: symbol(b"__raw_callee_save___native_queued_spin_unlock"),
             static_return: symbol(b"__static_call_return"),
             count: count.map(|(start, end)| {
-                let bytes = guest.bytes(RunAddr(start), (end - start) as usize);
+                let bytes = COUNTING_CODE.bytes(guest, (end - start) as usize);
+                // What does not count calls is not copied because a variable says so.
+                let bytes = bytes.filter(|bytes| call_thunks::counts(bytes));
                 (RunAddr(start), bytes.map(|bytes| Code::of(&bytes)))
             }),
         }
+    }
+
+    /// Whether the kernel could have chosen that address for returns to jump to.
+    pub(super) fn may_be_return_thunk(&self, guest: &dyn Guest, target: u64) -> bool {
+        // One of a mitigation that is younger than this list has such a name too.
+        let is_named = |symbol: &GuestSymbol<'_>| {
+            symbol.offset == 0 && symbol.module.is_none() && symbol.name.ends_with("return_thunk")
+        };
+        self.is_return_thunk(target) || guest.symbol_at(RunAddr(target)).is_some_and(|at| is_named(&at))
     }
 
     pub(super) fn is_return_thunk(&self, target: u64) -> bool {

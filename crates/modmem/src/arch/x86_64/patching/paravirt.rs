@@ -4,6 +4,7 @@ use super::Subject;
 use super::call_thunks::COUNT_LENGTH;
 use super::insn::{CALL, Code, branch, branch_target, signed};
 use crate::address::RunAddr;
+use crate::arch::x86_64::words::PV_OPS;
 use crate::name::Name;
 use crate::verify::Guest;
 use crate::verify::Rule;
@@ -48,7 +49,7 @@ impl ParavirtCode {
             return ParavirtCode::default();
         }
         // Its first word is the function that patches: on a Xen guest another one, which makes calls of all.
-        let patches = symbol(b"pv_ops").and_then(|pv_ops| guest.bytes(RunAddr(pv_ops), 8));
+        let patches = PV_OPS.bytes(guest, 8);
         let patches = patches.and_then(|bytes| Some(u64::from_le_bytes(*bytes.first_chunk()?)));
         let is_native = patches.is_some() && patches == symbol(b"native_patch");
         ParavirtCode { inlines: true, is_native }
@@ -85,7 +86,9 @@ pub(super) fn direct_call(
 fn slot(subject: &mut Subject<'_, '_>, site: RunAddr, slot: RunAddr) -> (Option<u64>, Standing) {
     let variable = Variable::ParavirtCall(slot);
     if !subject.evidence.knows(variable) {
+        // What is no function of the kernel itself is nothing that the kernel put there.
         let word = subject.guest_word(slot);
+        let word = word.filter(|&word| word == 0 || is_own_function(subject, word));
         subject.evidence.pin(variable, word);
     }
     let nop = subject.kernel.nop_function;
@@ -95,7 +98,6 @@ fn slot(subject: &mut Subject<'_, '_>, site: RunAddr, slot: RunAddr) -> (Option<
     let counted = called.map(|called| called.wrapping_add(COUNT_LENGTH));
     let empty = found.is_some_and(|found| found[0] == 0x66 || found[0] == 0x0f);
     let certain = subject.evidence.certain(variable);
-    // What is no function of the kernel itself cannot be what the slot holds.
     let shown = [called, counted].into_iter().flatten().find(|&target| is_own_function(subject, target));
     let shown = shown.or(if empty { nop } else { None });
     let target = certain.or(shown).or(subject.evidence.leaning(variable));

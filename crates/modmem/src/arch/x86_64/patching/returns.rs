@@ -35,7 +35,8 @@ fn patch(subject: &mut Subject<'_, '_>, address: RunAddr) {
 /// The thunk that returns jump to, as far as is known, where they jump to one.
 pub(super) fn thunk(subject: &mut Subject<'_, '_>) -> Option<u64> {
     if !subject.evidence.knows(Variable::ReturnThunk) {
-        let word = subject.kernel.return_thunk.and_then(|address| subject.guest_word(address));
+        let word = subject.kernel.return_thunk;
+        let word = word.filter(|&word| subject.kernel.may_be_return_thunk(subject.guest, word));
         subject.evidence.pin(Variable::ReturnThunk, word);
     }
     subject.evidence.leaning(Variable::ReturnThunk)

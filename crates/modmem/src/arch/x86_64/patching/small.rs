@@ -36,7 +36,11 @@ pub(super) fn locks(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
             continue;
         }
         let Some(&[found]) = subject.twin.found(address, 1) else { continue };
+        let one_cpu = subject.kernel.one_cpu.map(u64::from);
         let evidence = &mut *subject.evidence;
+        if !evidence.knows(Variable::OneCpu) {
+            evidence.pin(Variable::OneCpu, one_cpu);
+        }
         let unlocked = match evidence.certain(Variable::OneCpu) {
             Some(one) => one == 1,
             None => {
