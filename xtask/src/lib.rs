@@ -1,5 +1,6 @@
 //! Chores of the modmem repository, as a library that its tests use too.
 
+pub mod adversary;
 pub mod bench;
 pub mod bench_machines;
 pub mod bench_verify;

@@ -19,6 +19,7 @@ usage: cargo xtask CHORE
   kmod KERNEL...         compare loading orders, aliases and module files with kmod's own tools (debian:6.12)
   conformance [OPTION]   boot real kernels under emulation and compare them with modmem (--help for the options)
   differential [OPTION]  ask a running Linux about modules made by random (--help for the options)
+  adversary SNAPSHOT...  try ways to hide on recorded machines that bring their module files along; fails if one is missed
   freestanding           build and run the library in a program without std
   machines               check builds of the library with one machine each
   loom                   explore what readers and writers of the index share with the model checker";
@@ -50,6 +51,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "verify-one", snapshot] => xtask::bench_verify::one(snapshot),
         ["bench", "machines", kernels @ ..] if !kernels.is_empty() => xtask::bench_machines::run(kernels),
         ["bench", "machine", kernel] => xtask::bench_machines::one(kernel),
+        ["adversary", recordings @ ..] if !recordings.is_empty() => xtask::adversary::run(recordings),
         ["freestanding"] => xtask::freestanding::run(),
         ["machines"] => xtask::machines::run(),
         ["loom"] => xtask::loom::run(),

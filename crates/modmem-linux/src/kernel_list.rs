@@ -133,12 +133,8 @@ mod tests {
 
     #[test]
     fn a_list_comes_back_whole_or_not_at_all() {
-        let symbol = |name: &str, letter, address, moves| ListedSymbol {
-            name: name.into(),
-            letter,
-            address,
-            moves,
-        };
+        let symbol =
+            |name: &str, letter, address, moves| ListedSymbol { name: name.into(), letter, address, moves };
         let symbols = [symbol("fixed", 'A', 0x40, false), symbol("_text", 'T', 0xffff_ffff_8100_0000, true)];
         let list = KernelList::new(&symbols);
         let kept = list.to_be_kept();

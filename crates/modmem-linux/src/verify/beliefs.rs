@@ -46,6 +46,11 @@ pub enum Belief {
         /// What says so.
         sign: Sign,
     },
+    /// That nothing else is mapped where modules may lie: not all of it was read, and the machine's own list of areas is
+    /// all that tells.
+    Areas,
+    /// The kernel's configuration, by which it is told which rules hold: no files of the kernel have it.
+    Configuration,
     /// Probes that the machine lists itself.
     Kprobes {
         /// How many.
@@ -53,12 +58,30 @@ pub enum Belief {
     },
 }
 
-/// All that was believed: of probes, so many came from the machine's own list; of variables in no list, so many are
-/// referred to by one place.
-pub(super) fn of(verification: &Verification, listed_kprobes: usize, single: usize) -> Vec<Belief> {
+/// What supports the parts of a verdict, besides what the verification has itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Support {
+    /// Whether the configuration is that of the kernel's files.
+    pub(super) configuration: bool,
+    /// Whether the list of areas is all that tells what is mapped.
+    pub(super) goes_by_list: bool,
+    /// Probes that are expected because the machine lists them.
+    pub(super) listed_kprobes: usize,
+    /// Variables in no list to which one place alone refers.
+    pub(super) single: usize,
+}
+
+/// All that was believed.
+pub(super) fn of(verification: &Verification, support: Support) -> Vec<Belief> {
     let mut beliefs = Vec::new();
     if verification.own_symbols == OwnSymbols::Believed {
         beliefs.push(Belief::KernelSymbols);
+    }
+    if !support.configuration {
+        beliefs.push(Belief::Configuration);
+    }
+    if support.goes_by_list {
+        beliefs.push(Belief::Areas);
     }
     let unsupported = verification.state.iter().filter(|fact| !fact.proven && fact.sites > 0);
     let (mut variables, mut places) = (0, 0);
@@ -78,8 +101,8 @@ pub(super) fn of(verification: &Verification, listed_kprobes: usize, single: usi
     };
     let bytes = verification.total().unproven_bytes();
     some(usize::try_from(bytes).unwrap_or(usize::MAX), |bytes| Belief::EitherState { bytes });
-    some(single, |count| Belief::UnlistedSymbols { count });
-    some(listed_kprobes, |count| Belief::Kprobes { count });
+    some(support.single, |count| Belief::UnlistedSymbols { count });
+    some(support.listed_kprobes, |count| Belief::Kprobes { count });
     beliefs.extend(verification.strays.iter().filter_map(|stray| match stray.kind {
         StrayKind::Known(owner, sign) if sign != Sign::Contents => {
             Some(Belief::Memory { range: stray.range.clone(), owner, sign })

@@ -80,13 +80,15 @@ fn planted<'m>(
     let memories = modules.filter(|(_, record)| is_live(record)).map(|(report, record)| {
         let memories = report.memories.iter().filter(|(kind, _)| is_text(*kind));
         let ranges = memories.filter_map(|(_, memory)| memory.as_ref());
-        let ranges = ranges.map(|memory| memory.address.0..memory.address.0.saturating_add(memory.tally.total));
+        let ranges =
+            ranges.map(|memory| memory.address.0..memory.address.0.saturating_add(memory.tally.total));
         (record.name.as_str(), ranges.collect::<Vec<Range<u64>>>())
     });
     let memories: HashMap<&str, Vec<Range<u64>>> = memories.collect();
     let mut found = Vec::new();
     for symbol in symbols.iter().filter(|symbol| matches!(symbol.letter, 't' | 'T')) {
-        let Some((module, ranges)) = symbol.module.and_then(|module| Some((module, memories.get(module)?))) else {
+        let Some((module, ranges)) = symbol.module.and_then(|module| Some((module, memories.get(module)?)))
+        else {
             continue;
         };
         // A label may end a memory.

@@ -21,6 +21,7 @@ use modmem::verify::{GuestModule, ModuleReport, NotCompared, Tally, Variable, Ve
 use modmem::{Image, Name, RunAddr};
 
 pub use self::beliefs::Belief;
+use self::beliefs::Support;
 pub use self::exports::KernelExports;
 pub use self::given::{Choice, GivenFiles};
 pub use self::guest::SnapshotGuest;
@@ -44,6 +45,8 @@ pub struct Options {
     pub exports: Option<KernelExports>,
     /// What speaks for the kernel's own symbols in the snapshot, see [`Snapshot::check_own_symbols`].
     pub own_symbols: OwnSymbols,
+    /// Whether the snapshot's configuration is that of the kernel's files, see [`Snapshot::check_config`].
+    pub own_config: bool,
     /// What was found before that cannot all be true, see [`Snapshot::check_config`].
     pub contradictions: Vec<String>,
 }
@@ -173,7 +176,7 @@ pub fn verify(
     let mut state: Vec<StateFact> = state.collect();
     state.sort_by_key(|fact| fact.variable);
     let remarks = remarks(snapshot, &profile, &verifier);
-    let unlisted = verifier.unlisted_symbols();
+    let (_, single) = verifier.unlisted_symbols();
     // As if its init still ran, its init memory is compared.
     let mut is_still_init = |index: usize, range: &Range<u64>| {
         let Some(record) = records.get(index) else { return Ok(false) };
@@ -194,7 +197,13 @@ pub fn verify(
         beliefs: Vec::new(),
         remarks,
     };
-    verification.beliefs = beliefs::of(&verification, listed_kprobes, unlisted.1);
+    let support = Support {
+        configuration: options.own_config,
+        goes_by_list: strays::goes_by_list(snapshot, &verification.profile),
+        listed_kprobes,
+        single,
+    };
+    verification.beliefs = beliefs::of(&verification, support);
     Ok(verification)
 }
 

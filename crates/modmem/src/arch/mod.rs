@@ -10,9 +10,9 @@ pub mod arm64;
 pub mod ppc32;
 #[cfg(feature = "s390x")]
 pub mod s390x;
+mod words;
 #[cfg(feature = "x86_64")]
 pub mod x86_64;
-mod words;
 
 use core::fmt;
 

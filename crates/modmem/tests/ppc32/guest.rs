@@ -65,6 +65,11 @@ impl Guest {
         verifier.check(0, &image, &guest).unwrap()
     }
 
+    /// Whether a verifier believes what the kernel says of the CPU.
+    pub(crate) fn has_cpu_words(&self) -> bool {
+        Verifier::new(self, self.kernel.profile.clone(), Vec::new()).unwrap().has_cpu_words()
+    }
+
     /// Nothing is unexplained.
     #[track_caller]
     pub(crate) fn is_clean(&self) {

@@ -95,7 +95,10 @@ fn cpu(guest: &mut Guest, cpu: u32, mmu: u32) {
 }
 
 fn guest_with(module: &Module) -> Guest {
-    let mut guest = Guest::new(module, &[TRACERS[0], TRACERS[1], ("cur_cpu_spec", 0xc080_0000)]);
+    let mut guest = Guest::new(
+        module,
+        &[TRACERS[0], TRACERS[1], ("cur_cpu_spec", 0xc080_0000), ("the_cpu_spec", 0xc080_1000)],
+    );
     with_tracer_stubs(&mut guest, 0);
     guest
 }
@@ -231,4 +234,15 @@ fn init_code_that_is_gone_is_not_asked_for() {
     module.relocate(".rela__patchable_function_entries", table, &[(0, INIT_TEXT, ADDR32, 0)]);
     let guest = guest_with(&module);
     guest.is_clean();
+}
+
+#[test]
+fn a_description_of_the_cpu_elsewhere_than_where_the_kernel_keeps_it_is_not_believed() {
+    let mut guest = guest_with(&with_section("__ftr_fixup", 0x80, 0x80));
+    cpu(&mut guest, 0x80, 0);
+    // Somebody's own, which says the same.
+    guest.map(0xc090_1000, &[0xffff_0000, 0x000c_0000, 0xc070_0000, 0x80, 0, 0, 0, 32, 32]);
+    assert!(guest.has_cpu_words());
+    guest.map(0xc080_0000, &[0xc090_1000]);
+    assert!(!guest.has_cpu_words());
 }

@@ -193,3 +193,12 @@ fn calls_in_alternatives_are_counted_too_where_these_are_applied_before() {
     guest.code(loaded.at(text, 0), "e8 f3 f0 ff c0");
     assert!(!guest.verify(&loaded).is_clean());
 }
+
+#[test]
+fn code_that_does_not_count_calls_is_not_copied_because_the_kernel_s_template_has_it() {
+    let (mut guest, loaded) = counting(true);
+    let other = "48 c7 c0 00 00 00 00 eb fe";
+    guest.code(TEMPLATE, other);
+    guest.code(loaded.at(0, FUNCTION - 9), other);
+    assert!(!guest.verify(&loaded).is_clean());
+}

@@ -119,3 +119,9 @@ fn calls_through_a_table_of_6_1_become_direct_too() {
         assert!(bytes > 0 || !clean, "{bytes}");
     }
 }
+
+#[test]
+fn a_slot_that_holds_no_function_of_the_kernel_is_not_believed() {
+    let (guest, loaded) = paravirt(Some(FUNCTION + 0x300), "e8 fb f3 ff c0 90");
+    assert_wrong_target(&guest.verify(&loaded), Rule::Alternative, FUNCTION + 0x300);
+}

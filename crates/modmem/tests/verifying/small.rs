@@ -145,3 +145,16 @@ fn a_probe_that_nobody_declared_is_found() {
         assert!(!guest.verify(&loaded).is_clean());
     }
 }
+
+#[test]
+fn the_kernel_s_word_says_whether_lock_prefixes_are_out() {
+    for (word, unlocked, clean) in [(0, true, false), (1, true, true), (0, false, true), (1, false, false)] {
+        let (mut guest, loaded) = locked("6.12");
+        guest.variable("uniproc_patched", 0xffff_ffff_8300_0000, Some(&[word]));
+        for at in [0, 3, 6, 9].into_iter().filter(|_| unlocked) {
+            guest.write(loaded.at(0, at), &[0x3e]);
+        }
+        let report = guest.verify(&loaded);
+        assert_eq!(report.is_clean(), clean, "{word} {unlocked}: {:#?}", report.unexplained);
+    }
+}

@@ -255,3 +255,10 @@ fn a_trampoline_jumps_to_the_function_of_its_key_or_is_as_built() {
 }
 
 const JUMP_FROM_START: &str = "e9 fb f0 ff c0";
+
+#[test]
+fn a_key_that_holds_no_function_is_not_believed() {
+    let (mut guest, loaded) = machine("6.12", &[], Some(FUNCTION + 0x40));
+    sites(&mut guest, &loaded, ["e8 3b f1 ff c0", "e9 33 f1 ff c0", "0f 85 2a f1 ff c0"]);
+    assert!(!guest.verify(&loaded).is_clean());
+}

@@ -13,7 +13,8 @@ use crate::output::json::Address;
 /// One thing that nothing supports.
 #[derive(Debug, Serialize)]
 pub(super) struct BeliefReport {
-    /// `kernel-symbols`, `one-place`, `places`, `either-state`, `unlisted-symbols`, `memory` or `kprobes`.
+    /// `kernel-symbols`, `one-place`, `places`, `either-state`, `unlisted-symbols`, `areas`, `configuration`,
+    /// `memory` or `kprobes`.
     pub(super) kind: &'static str,
     /// Where it is, if it is memory.
     pub(super) start: Option<Address>,
@@ -62,6 +63,18 @@ impl BeliefReport {
                 );
                 ("unlisted-symbols", text)
             }
+            Belief::Areas => (
+                "areas",
+                "that nothing else is mapped where modules may lie: not all of it was read, and /proc/vmallocinfo is \
+                 all that tells"
+                    .to_owned(),
+            ),
+            Belief::Configuration => (
+                "configuration",
+                "the kernel's configuration, by which it is told what it does: give the kernel's package by --kernel, \
+                 which has it"
+                    .to_owned(),
+            ),
             Belief::Kprobes { count } => {
                 let text = format!("{} probes, by the machine's own list of them", grouped(*count as u64));
                 ("kprobes", text)
@@ -94,12 +107,16 @@ fn shown(variable: Variable, value: u64, atlas: &Atlas<'_>, verification: &Verif
     match variable {
         Variable::Key(key) => format!("the static key {} is {switch}", named(key)),
         Variable::StaticCall(key) if value == 0 => format!("the static call {} calls nothing", named(key)),
-        Variable::StaticCall(key) => format!("the static call {} calls {}", named(key), named(RunAddr(value))),
+        Variable::StaticCall(key) => {
+            format!("the static call {} calls {}", named(key), named(RunAddr(value)))
+        }
         Variable::ParavirtCall(slot) => {
             format!("the paravirt call {} calls {}", named(slot), named(RunAddr(value)))
         }
         Variable::ReturnThunk => format!("returns jump to {}", named(RunAddr(value))),
-        Variable::CountedCall(function) if value == 0 => format!("calls of {} are not counted", named(function)),
+        Variable::CountedCall(function) if value == 0 => {
+            format!("calls of {} are not counted", named(function))
+        }
         Variable::CountedCall(function) => format!("calls of {} are counted", named(function)),
         Variable::CallDepth => format!("the depth of calls is counted at {value:#x}"),
         Variable::OneCpu => format!("running on one CPU is {switch}"),

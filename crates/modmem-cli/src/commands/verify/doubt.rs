@@ -35,7 +35,9 @@ fn difference(difference: &Difference) -> String {
             format!("the kernel's {name} is listed at {listed:#x} and lies at {image:#x} by its image")
         }
         Difference::Added { name, listed } => {
-            format!("{name} is listed at {listed:#x} as the kernel's own, and its image has no such symbol there")
+            format!(
+                "{name} is listed at {listed:#x} as the kernel's own, and its image has no such symbol there"
+            )
         }
         Difference::Missing { name, image } => {
             format!("the kernel's {name} at {image:#x} by its image is not listed")

@@ -33,9 +33,12 @@ impl Input {
             bail!("{shown} has no {}, so nothing can be compared{missing}", lacks.join(" and no "));
         }
         let files = Files::new(open(arguments, &snapshot, &shown)?, &arguments.files, &snapshot)?;
-        let contradictions = files.config().and_then(|config| snapshot.check_config(&config));
+        let config = files.config();
+        let contradictions = config.as_ref().and_then(|config| snapshot.check_config(config));
         let own_symbols = match files.list()? {
-            Some(list) => snapshot.check_own_symbols(&list).map_err(|problem| anyhow!("{shown}: {problem}"))?,
+            Some(list) => {
+                snapshot.check_own_symbols(&list).map_err(|problem| anyhow!("{shown}: {problem}"))?
+            }
             None => OwnSymbols::Believed,
         };
         let options = Options {
@@ -47,6 +50,7 @@ impl Input {
                 .collect::<Result<_>>()?,
             exports: files.exports(&snapshot),
             own_symbols,
+            own_config: config.is_some(),
             contradictions: contradictions.into_iter().collect(),
         };
         if arguments.kprobes && snapshot.kprobes.is_none() {

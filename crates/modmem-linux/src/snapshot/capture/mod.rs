@@ -16,7 +16,6 @@ mod torn;
 mod tracers;
 mod words;
 
-
 use std::{
     fs::File,
     io::{BufRead, BufReader, ErrorKind},

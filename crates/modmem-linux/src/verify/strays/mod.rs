@@ -18,6 +18,7 @@ use modmem::arch::Machine;
 use modmem::profile::Profile;
 
 use self::places::{KNOWN_LISTS, Places};
+pub(super) use self::survey::goes_by_list;
 use self::survey::{Piece, Survey};
 use super::Checked;
 use crate::Error;
@@ -147,7 +148,10 @@ fn contents(
         let listed = places.listed_in(gap).first().map(|listed| (listed.owner, Sign::Listed));
         let known = piece.by_caller().map(|owner| (owner, Sign::Caller)).or(listed);
         let known = known.filter(|_| !is_shared);
-        return vec![(gap.clone(), known.map_or_else(nobodys, |(owner, sign)| StrayKind::Known(owner, sign)))];
+        return vec![(
+            gap.clone(),
+            known.map_or_else(nobodys, |(owner, sign)| StrayKind::Known(owner, sign)),
+        )];
     };
     if profile.machine == Machine::X86_64 {
         let extents = x86_64::extents(gap.start, &bytes, places, profile.text_pack.is_some());

@@ -90,7 +90,14 @@ impl Survey {
     }
 }
 
-/// Pages in a row of what was read throughout, cut where one area ends and another begins.
+/// Whether the machine's list of areas is all that says where modules may lie unseen.
+pub(in crate::verify) fn goes_by_list(snapshot: &Snapshot, profile: &Profile) -> bool {
+    let ranges = snapshot.exclusive_module_ranges(profile);
+    !snapshot.areas.is_empty() && !uncovered(&ranges, snapshot.memory.scanned()).is_empty()
+}
+
+/// Pages in a row of what was read throughout, cut where one area ends and another begins; and what else was read and
+/// lies in no area.
 fn scanned_pieces(snapshot: &Snapshot, profile: &Profile, ranges: &[Range<u64>]) -> Vec<Piece> {
     let scanned = snapshot.memory.scanned();
     let inside = |record: Range<u64>| {
@@ -103,7 +110,7 @@ fn scanned_pieces(snapshot: &Snapshot, profile: &Profile, ranges: &[Range<u64>])
         let behind = scanned.partition_point(|range| range.end <= part.start);
         scanned.get(behind).is_some_and(|range| range.start <= part.start)
     };
-    let parts = merged(records.flat_map(inside).filter(is_scanned).collect());
+    let parts = merged(records.flat_map(inside).collect());
     let mut pieces = Vec::new();
     for mut part in parts {
         while part.start < part.end {
@@ -119,9 +126,14 @@ fn scanned_pieces(snapshot: &Snapshot, profile: &Profile, ranges: &[Range<u64>])
                 None => next,
             };
             let end = end.min(part.end);
-            let caller = area.map(|area| area.caller.clone()).unwrap_or_default();
-            pieces.push(Piece { range: part.start..end, caller });
+            let here = part.start..end;
             part.start = end;
+            // Of an area, the list knows.
+            if area.is_some() && !is_scanned(&here) {
+                continue;
+            }
+            let caller = area.map(|area| area.caller.clone()).unwrap_or_default();
+            pieces.push(Piece { range: here, caller });
         }
     }
     pieces
@@ -186,9 +198,10 @@ mod tests {
         assert_eq!(survey.unseen, []);
         let survey =
             Survey::of(&snapshot(Vec::new(), std::slice::from_ref(&(START..START + 0x5000))), &profile);
+        assert_eq!(pieces(&survey), [(0, 0x2000, ""), (0x4000, 0x7000, "")]);
         assert_eq!(survey.unseen, std::slice::from_ref(&(START + 0x5000..END)));
         let survey = Survey::of(&snapshot(Vec::new(), &[]), &profile);
-        assert_eq!(survey.pieces, []);
+        assert_eq!(pieces(&survey), [(0, 0x2000, ""), (0x4000, 0x7000, "")]);
         assert_eq!(survey.unseen, std::slice::from_ref(&(START..END)));
     }
 
@@ -204,9 +217,9 @@ mod tests {
             (0x6000, 0x7000, "load_module"),
         ];
         assert_eq!(pieces(&survey), expected);
-        // Where nothing was read throughout, the list is all there is.
+        // Where nothing was read throughout, there is what the list has, and what was read all the same.
         let survey = Survey::of(&snapshot(areas, &[]), &profile);
-        assert_eq!(pieces(&survey), [(0x5000, 0x6000, "load_module")]);
+        assert_eq!(pieces(&survey), [(0, 0x2000, ""), (0x4000, 0x5000, ""), (0x5000, 0x6000, "load_module")]);
         assert_eq!(survey.unseen, []);
     }
 }

@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use super::bpf::{self, CHUNK};
 use super::Sign;
+use super::bpf::{self, CHUNK};
 use super::places::{Listed, Places};
 
 /// Bytes of a page.

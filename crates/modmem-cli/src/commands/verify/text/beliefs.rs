@@ -25,7 +25,9 @@ pub(super) fn believed(page: &mut Page, report: &Report, verbose: bool) {
     if report.beliefs.is_empty() {
         return;
     }
-    page.title("Believed, as nothing but the machine's own word supports it (--strict takes it for unverified)");
+    page.title(
+        "Believed, as nothing but the machine's own word supports it (--strict takes it for unverified)",
+    );
     let mut rest = report.beliefs.as_slice();
     while let Some(first) = rest.first() {
         let alike = |belief: &BeliefReport| belief.kind == first.kind && belief.owner == first.owner;

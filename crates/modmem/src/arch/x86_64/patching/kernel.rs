@@ -7,8 +7,8 @@ use super::features::CpuWords;
 use super::insn::Code;
 use super::nops::{self, Nops};
 use super::paravirt::ParavirtCode;
-use crate::arch::x86_64::words::{COUNTING_CODE, PV_OPS, RETURN_THUNK, UNIPROC_PATCHED};
 use crate::address::RunAddr;
+use crate::arch::x86_64::words::{COUNTING_CODE, PV_OPS, RETURN_THUNK, UNIPROC_PATCHED};
 use crate::name::Name;
 use crate::verify::{Guest, GuestSymbol};
 
