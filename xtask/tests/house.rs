@@ -52,3 +52,37 @@ fn what_is_in_no_machine_s_folder_does_not_ask_which_machine_it_is() {
     let found = lines_with(&machines, &["arch/", "profile/config.rs", "profile/mod.rs"]);
     assert!(found.is_empty(), "{found:#?}");
 }
+
+#[test]
+fn every_word_of_the_kernel_s_is_captured_and_read_by_a_rule() {
+    let folders = sources(Path::new(LIBRARY)).into_iter().filter(|file| {
+        file.ends_with("words.rs") && file.parent().is_some_and(|folder| !folder.ends_with("arch"))
+    });
+    let mut machines = 0;
+    for file in folders {
+        machines += 1;
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (declared, captured) = text.split_once("const WORDS").unwrap();
+        let names =
+            declared.lines().filter_map(|line| line.strip_prefix("pub(super) const ")?.split_once(':'));
+        let names: Vec<&str> = names.map(|(name, _)| name).collect();
+        assert!(!names.is_empty(), "{}", file.display());
+        let rules: String = sources(&file.parent().unwrap().join("patching"))
+            .iter()
+            .map(|file| std::fs::read_to_string(file).unwrap())
+            .collect();
+        for name in names {
+            assert!(captured.contains(name), "{name} of {} is not captured", file.display());
+            // Once where it is brought in, and once where it is read.
+            assert!(rules.matches(name).count() > 1, "no rule reads {name} of {}", file.display());
+        }
+    }
+    assert_eq!(machines, 4);
+}
+
+#[test]
+fn rules_read_the_kernel_s_variables_as_words_that_are_captured() {
+    let of_kernel =
+        ["guest.read(RunAddr(symbol(", "guest.bytes(RunAddr(symbol(", "RunAddr(guest.kernel_symbol("];
+    assert_eq!(lines_with(&of_kernel, &["arch/words.rs"]), [""; 0]);
+}

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use modmem::profile::KernelConfig;
 use modmem::verify::NotCompared;
 use modmem_linux::Kernel;
 use modmem_linux::snapshot::Snapshot;
-use modmem_linux::verify::{self, KernelExports, Outcome};
+use modmem_linux::verify::{self, KernelExports, Outcome, OwnSymbols};
 
 use super::boots::Boot;
 use crate::compare::{Differences, Held, layouts, views};
@@ -86,12 +86,13 @@ pub(super) fn check(
         ensure!(status == "0", "modmem snapshot in the guest: status {status}: {words}");
     }
     let oracle = Oracle::of(folder, files.clone(), config.to_owned())?;
-    let snapshot = snapshot(folder).with_context(|| folder.display().to_string())?;
+    let mut snapshot = snapshot(folder).with_context(|| folder.display().to_string())?;
     let mut findings = Findings::default();
     // One that cannot be made at all is a difference, and the others are still worth having.
     let compared = layout(&oracle, &mut findings);
     findings.attempted("layout", compared);
-    let compared = bytes(&snapshot, files, exports(kernel, config, &snapshot), &mut findings);
+    let exports = exports(kernel, config, &snapshot);
+    let compared = bytes(&mut snapshot, files, kernel, exports, &mut findings);
     findings.attempted("bytes", compared);
     // Percpu data begins behind the kernel's own, and modules refer to its variables.
     if !oracle.symbols.contains_key("__per_cpu_end") {
@@ -146,14 +147,29 @@ fn exports(kernel: &Kernel, config: &str, snapshot: &Snapshot) -> Option<KernelE
     KernelExports::of(&snapshot.symbols, &kernel.symbols(None).ok()?.symbols)
 }
 
-/// Verifies a snapshot: whatever is not explained is a difference.
+/// Verifies a snapshot: whatever is not explained is a difference. So is what the machine says of its kernel and the
+/// kernel's files do not.
 pub(super) fn bytes(
-    snapshot: &Snapshot,
+    snapshot: &mut Snapshot,
     files: &BTreeMap<String, Vec<u8>>,
+    kernel: &Kernel,
     exports: Option<KernelExports>,
     findings: &mut Findings,
 ) -> Result<()> {
-    let options = verify::Options { listed_kprobes: true, exports, ..verify::Options::default() };
+    let config = kernel.config().map(|config| String::from_utf8_lossy(&config).into_owned());
+    let contradiction = config.as_ref().and_then(|config| snapshot.check_config(config));
+    let own_symbols = match kernel.list()? {
+        Some(list) => snapshot.check_own_symbols(&list).map_err(|problem| anyhow!("{problem}"))?,
+        None => OwnSymbols::Believed,
+    };
+    let options = verify::Options {
+        listed_kprobes: true,
+        exports,
+        own_symbols,
+        own_config: config.is_some(),
+        contradictions: contradiction.into_iter().collect(),
+        ..verify::Options::default()
+    };
     let verification = verify::verify(snapshot, &options, &mut |name| Ok(files.get(name).cloned()))?;
     let total = verification.total();
     let mut differences = Differences::default();
@@ -173,6 +189,16 @@ pub(super) fn bytes(
     }
     for stray in verification.strays.iter().filter(|stray| stray.kind.is_unexplained()) {
         differences.push(format!("{:#x?} belongs to nobody: {:?}", stray.range, stray.kind));
+    }
+    verification.contradictions.iter().for_each(|line| differences.push(line.clone()));
+    match &verification.own_symbols {
+        OwnSymbols::Believed => {
+            findings.compared.push("own symbols: no image to compare them with".to_owned())
+        }
+        OwnSymbols::AsImage { count } => {
+            findings.compared.push(format!("own symbols: {count}, all as the image has them"));
+        }
+        other => differences.push(format!("the kernel's own symbols are not those of its image: {other:x?}")),
     }
     if !verification.is_clean() && differences.is_empty() {
         differences.push("the verification is not clean and does not say why".to_owned());

@@ -196,7 +196,7 @@ fn judge(attempt: &Attempt, folder: &Path, findings: &mut Findings) {
 fn on_host(boot: &Boot, folder: &Path, kernel: &Kernel) -> Result<Findings> {
     let mut findings = Findings::default();
     let path = folder.join("live").join(checks::SNAPSHOT);
-    let snapshot = Snapshot::open(&path)?;
+    let mut snapshot = Snapshot::open(&path)?;
     ensure!(
         snapshot.release == kernel.release(),
         "the guest ran {}, not {}",
@@ -212,6 +212,6 @@ fn on_host(boot: &Boot, folder: &Path, kernel: &Kernel) -> Result<Findings> {
             files.insert(module.name.clone(), file.read()?);
         }
     }
-    checks::bytes(&snapshot, &files, None, &mut findings)?;
+    checks::bytes(&mut snapshot, &files, kernel, None, &mut findings)?;
     Ok(findings)
 }
