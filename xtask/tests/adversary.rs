@@ -28,12 +28,10 @@ fn nobody_hides_on_linux_6_12() {
 #[cfg_attr(not(alarms), ignore = "there are no recordings of false alarms beside MODMEM_ORACLE")]
 fn nobody_hides_where_the_kernel_s_own_words_are_at_hand() {
     assert!(nobody_hides_on("../fresh/stufffull-6.12") > 40);
-    assert!(nobody_hides_on("../fresh/bpf-rox-7.3") > 25);
 }
 
 #[test]
 #[cfg_attr(not(recordings), ignore = "MODMEM_ORACLE is not set")]
-fn nobody_hides_on_other_machines() {
+fn nobody_hides_on_linux_6_12_on_arm64() {
     assert!(nobody_hides_on("arm64-6.12") > 15);
-    assert!(nobody_hides_on("s390x-6.12") > 10);
 }

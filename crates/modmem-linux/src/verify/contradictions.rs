@@ -2,10 +2,6 @@
 //!
 //! Its texts are its own word. Where two of them, or one of them and the files, disagree, somebody wrote one.
 
-use std::collections::HashMap;
-use std::ops::Range;
-
-use modmem::layout::MemoryKind;
 use modmem::verify::{ModuleReport, NotCompared, Variable};
 
 use super::{Checked, Outcome, StateFact, is_live};
@@ -30,7 +26,6 @@ pub(super) fn of(
         })
     };
     found.extend(compared().filter_map(|(report, record)| size(report, record)));
-    found.extend(planted(&snapshot.symbols, compared()));
     found.truncate(KEPT);
     found
 }
@@ -68,39 +63,4 @@ fn size(report: &ModuleReport, record: &ModuleRecord) -> Option<String> {
             record.name, record.size
         )
     })
-}
-
-/// Code that a module's symbols name lies in the module, or did while its init ran.
-fn planted<'m>(
-    symbols: &SymbolTable,
-    modules: impl Iterator<Item = (&'m ModuleReport, &'m ModuleRecord)>,
-) -> Vec<String> {
-    let is_text = |kind: MemoryKind| matches!(kind, MemoryKind::Text | MemoryKind::InitText);
-    // What init's own table says is of the whole file.
-    let memories = modules.filter(|(_, record)| is_live(record)).map(|(report, record)| {
-        let memories = report.memories.iter().filter(|(kind, _)| is_text(*kind));
-        let ranges = memories.filter_map(|(_, memory)| memory.as_ref());
-        let ranges =
-            ranges.map(|memory| memory.address.0..memory.address.0.saturating_add(memory.tally.total));
-        (record.name.as_str(), ranges.collect::<Vec<Range<u64>>>())
-    });
-    let memories: HashMap<&str, Vec<Range<u64>>> = memories.collect();
-    let mut found = Vec::new();
-    for symbol in symbols.iter().filter(|symbol| matches!(symbol.letter, 't' | 'T')) {
-        let Some((module, ranges)) = symbol.module.and_then(|module| Some((module, memories.get(module)?)))
-        else {
-            continue;
-        };
-        // A label may end a memory.
-        if !ranges.iter().any(|range| (range.start..=range.end).contains(&symbol.address)) {
-            found.push(format!(
-                "{} is listed as code of {module} at {:#x}, where that module has none",
-                symbol.name, symbol.address
-            ));
-        }
-        if found.len() == KEPT {
-            break;
-        }
-    }
-    found
 }

@@ -9,6 +9,7 @@ mod exports;
 mod given;
 mod guest;
 mod machine;
+mod module_symbols;
 mod own_config;
 mod own_files;
 mod own_symbols;
@@ -25,6 +26,7 @@ use self::beliefs::Support;
 pub use self::exports::KernelExports;
 pub use self::given::{Choice, GivenFiles};
 pub use self::guest::SnapshotGuest;
+use self::module_symbols::ModuleSymbols;
 pub use self::own_files::OwnFiles;
 pub use self::own_symbols::{Difference, Differences, OwnSymbols};
 pub use self::strays::{Sign, Stray, StrayKind};
@@ -161,15 +163,18 @@ pub fn verify(
     let wrong = |error: VerifyError| Error::malformed("the snapshot", error.to_string());
     let mut verifier = Verifier::new(&guest, profile.clone(), kprobes).map_err(wrong)?;
     let mut modules = Vec::new();
+    let symbols = ModuleSymbols::of(snapshot);
+    let mut contradictions = options.contradictions.clone();
     for (index, record) in (0..).zip(&records) {
-        let outcome = check(&mut verifier, index, record, is_live(record), files)?;
+        let planted = &mut |image: &Image<'_>| contradictions.extend(symbols.planted(record, image));
+        let outcome = check(&mut verifier, index, record, is_live(record), files, planted)?;
         modules.push(Checked { name: record.name.clone(), outcome });
     }
     for index in verifier.settle().map_err(wrong)? {
         let Some((record, checked)) = records.get(index as usize).zip(modules.get_mut(index as usize)) else {
             continue;
         };
-        checked.outcome = check(&mut verifier, index, record, is_live(record), files)?;
+        checked.outcome = check(&mut verifier, index, record, is_live(record), files, &mut |_| ())?;
     }
     let state = verifier.machine_state();
     let state = state.map(|(variable, value, proven, sites)| StateFact { variable, value, proven, sites });
@@ -180,11 +185,10 @@ pub fn verify(
     // As if its init still ran, its init memory is compared.
     let mut is_still_init = |index: usize, range: &Range<u64>| {
         let Some(record) = records.get(index) else { return Ok(false) };
-        let outcome = check(&mut verifier, index as u32, record, false, files)?;
+        let outcome = check(&mut verifier, index as u32, record, false, files, &mut |_| ())?;
         Ok(matches!(outcome, Outcome::Compared(report) if is_as_loaded(&report, range)))
     };
     let strays = strays::find(snapshot, &profile, &modules, &records, &mut is_still_init)?;
-    let mut contradictions = options.contradictions.clone();
     contradictions.extend(contradictions::of(snapshot, &modules, &records, &state));
     let mut verification = Verification {
         release: snapshot.release.clone(),
@@ -247,6 +251,7 @@ fn check(
     record: &ModuleRecord,
     live: bool,
     files: &mut FileSource<'_>,
+    compared: &mut dyn FnMut(&Image<'_>),
 ) -> Result<Outcome, Error> {
     let Some(file) = files(&record.name)? else { return Ok(Outcome::NoFile) };
     let image = match Image::parse(&file) {
@@ -256,7 +261,10 @@ fn check(
     let sections = sections(record);
     let module = guest_module(record, &sections, live);
     match verifier.check(index, &image, &module) {
-        Ok(report) => Ok(Outcome::Compared(Box::new(report))),
+        Ok(report) => {
+            compared(&image);
+            Ok(Outcome::Compared(Box::new(report)))
+        }
         Err(error) => Ok(Outcome::NotComparable(error.to_string())),
     }
 }

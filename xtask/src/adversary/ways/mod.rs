@@ -119,6 +119,11 @@ pub const WAYS: &[Way] = &[
         words::static_call_module,
     ),
     way(
+        "static-call-middle",
+        "a key and its sites lead into the middle of a module's function, which is listed as one",
+        words::static_call_middle,
+    ),
+    way(
         "static-call-unread",
         "a site calls another function of the kernel, and the key was not read",
         words::static_call_unread,

@@ -38,10 +38,9 @@ pub(super) fn locks_unread(intruder: &mut Intruder<'_>) -> Option<()> {
 pub(super) fn locks_word(intruder: &mut Intruder<'_>) -> Option<()> {
     intruder.cpus = Some(2);
     let sites = intruder.machine.sites(".smp_locks");
-    let is_in = |site: &u64| intruder.machine.bytes(*site, 1) == Some(&[LOCK]);
-    if !sites.iter().any(is_in) {
-        // They are out already, and more than one CPU is online: a lie as well.
-        return (!sites.is_empty()).then_some(());
+    if sites.iter().any(|site| intruder.machine.bytes(*site, 1) == Some(&[NO_LOCK])) {
+        // They are out already, as one CPU was online.
+        return Some(());
     }
     if let Some(word) = intruder.machine.kernel("uniproc_patched") {
         let _ = intruder.write(word, &[1]);
@@ -124,6 +123,16 @@ pub(super) fn static_call_module(intruder: &mut Intruder<'_>) -> Option<()> {
     let own = static_call_own(intruder)?;
     let (module, _) = intruder.machine.largest()?;
     intruder.list("a_function_of_the_module", own, 't', Some(module));
+    Some(())
+}
+
+pub(super) fn static_call_middle(intruder: &mut Intruder<'_>) -> Option<()> {
+    let (_, key) = a_static_call(intruder, true)?;
+    let (module, text) = intruder.machine.largest()?;
+    let middle = text.start + (text.end - text.start) / 2 + 3;
+    intruder.write(key, &middle.to_le_bytes())?;
+    turn(intruder, key, middle)?;
+    intruder.list("a_function_of_the_module", middle, 't', Some(module));
     Some(())
 }
 

@@ -30,6 +30,8 @@ pub(super) const KNOWN_LISTS: &[KnownList] = &[
     },
 ];
 
+/// More sections before an address are not asked whose they are.
+const MOST_SECTIONS: usize = 64;
 /// More modules that had their init memory at one place are not asked for.
 const MOST_FORMER_OWNERS: usize = 64;
 
@@ -52,8 +54,8 @@ pub(super) struct Places {
     pub(super) given: Vec<Range<u64>>,
     /// Code that the kernel lists under a name of its own, by address.
     pub(super) listed: Vec<Listed>,
-    /// Sections of listed modules that could not be compared.
-    pub(super) uncompared: Vec<(u64, String)>,
+    /// Sections of listed modules that could not be compared: where they begin, how large the module is, and its name.
+    pub(super) uncompared: Vec<(u64, u64, String)>,
 }
 
 impl Places {
@@ -61,7 +63,9 @@ impl Places {
         let (mut all, mut given_back, mut uncompared) = (Vec::new(), Vec::new(), Vec::new());
         for (index, (checked, record)) in modules.iter().zip(records).enumerate() {
             let Outcome::Compared(report) = &checked.outcome else {
-                uncompared.extend(record.sections.iter().map(|s| (s.address, record.name.clone())));
+                let sections = record.sections.iter();
+                uncompared
+                    .extend(sections.map(|section| (section.address, record.size, record.name.clone())));
                 continue;
             };
             all.extend(memories(report, false));
@@ -122,10 +126,17 @@ impl Places {
     /// Whether an address is in a listed module, or was while its init ran.
     pub(super) fn is_of_module(&self, address: u64) -> bool {
         let here = address..address.saturating_add(1);
-        // Of modules that could not be compared only the places of sections are known.
         !within(&self.owned, &here).is_empty()
             || !within(&self.given, &here).is_empty()
-            || !self.uncompared.is_empty()
+            || self.may_be_of_uncompared(address)
+    }
+
+    /// Whether an address may be in a module that could not be compared: behind one of its sections, no farther than the
+    /// module is large.
+    fn may_be_of_uncompared(&self, address: u64) -> bool {
+        let after = self.uncompared.partition_point(|(start, ..)| *start <= address);
+        let before = self.uncompared.get(..after).unwrap_or_default().iter().rev().take(MOST_SECTIONS);
+        before.into_iter().any(|(start, size, _)| address - start < *size)
     }
 
     /// What the kernel lists at these addresses.
@@ -137,8 +148,8 @@ impl Places {
 
     /// A module that could not be compared and has a section at these addresses.
     pub(super) fn uncompared_in(&self, range: &Range<u64>) -> Option<StrayKind> {
-        let first = self.uncompared.partition_point(|(address, _)| *address < range.start);
-        let (_, module) = self.uncompared.get(first).filter(|(address, _)| range.contains(address))?;
+        let first = self.uncompared.partition_point(|(address, ..)| *address < range.start);
+        let (.., module) = self.uncompared.get(first).filter(|(address, ..)| range.contains(address))?;
         Some(StrayKind::NotCompared(module.clone()))
     }
 }

@@ -63,7 +63,9 @@ pub(super) fn apply(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError> {
 fn decide(subject: &mut Subject<'_, '_>, key: RunAddr, shown: Option<u64>) -> (Option<u64>, Standing) {
     let variable = Variable::StaticCall(key);
     if !subject.evidence.knows(variable) {
+        // What is no function is nothing that the kernel calls.
         let word = subject.guest_word(key);
+        let word = word.filter(|&word| word == 0 || subject.is_function(RunAddr(word)));
         subject.evidence.pin(variable, word);
     }
     let known =
