@@ -43,6 +43,8 @@ pub(super) struct Kcore {
 struct Segment {
     range: Range<u64>,
     offset: u64,
+    /// Where it is in physical memory; all ones where it is in no one place there.
+    physical: u64,
 }
 
 impl Kcore {
@@ -134,6 +136,22 @@ impl Kcore {
         Some(segment.range.clone())
     }
 
+    /// Where an address is in physical memory, if all of its segment is in one place there.
+    pub(super) fn physical(&self, address: u64) -> Option<u64> {
+        let holds = |segment: &&Segment| segment.is_in_one_place() && segment.range.contains(&address);
+        let segment = self.segments.iter().find(holds)?;
+        segment.physical.checked_add(address - segment.range.start)
+    }
+
+    /// An address at which a place of physical memory can be read.
+    pub(super) fn mapped_at(&self, physical: u64) -> Option<u64> {
+        let mut segments = self.segments.iter().filter(|segment| segment.is_in_one_place());
+        segments.find_map(|segment| {
+            let offset = physical.checked_sub(segment.physical)?;
+            (offset < segment.range.end - segment.range.start).then(|| segment.range.start + offset)
+        })
+    }
+
     pub(super) fn take_holes(&mut self) -> Vec<String> {
         let mut holes = std::mem::take(&mut self.holes);
         if self.more_holes > 0 {
@@ -199,6 +217,13 @@ impl Kcore {
     }
 }
 
+impl Segment {
+    /// Memory itself, and the kernel's image, have one (fs/proc/kcore.c:kcore_read: others have -1, and 0 before 4.16).
+    fn is_in_one_place(&self) -> bool {
+        self.physical != u64::MAX && self.physical != 0
+    }
+}
+
 impl Source for Kcore {
     fn read(&mut self, address: u64, to: &mut [u8]) -> io::Result<()> {
         let offset = self.offset(&(address..address.saturating_add(to.len() as u64)));
@@ -224,7 +249,11 @@ fn segments<H: FileHeader<Endian = Endianness>>(head: &[u8]) -> Result<(Vec<Segm
     let segment = |segment: &H::ProgramHeader| {
         let start: u64 = segment.p_vaddr(endian).into();
         let size: u64 = segment.p_memsz(endian).into();
-        Segment { range: start..start.saturating_add(size), offset: segment.p_offset(endian).into() }
+        Segment {
+            range: start..start.saturating_add(size),
+            offset: segment.p_offset(endian).into(),
+            physical: segment.p_paddr(endian).into(),
+        }
     };
     Ok((loads.map(segment).collect(), endian == Endianness::Little))
 }

@@ -9,6 +9,7 @@ mod facts;
 mod guess;
 mod kcore;
 mod lists;
+mod page_tables;
 mod plan;
 mod rights;
 mod scan;
@@ -142,7 +143,9 @@ fn memory(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<bool, Er
     let ranges = profile.as_ref().map(|profile| snapshot.module_ranges(profile)).unwrap_or_default();
     let exclusive = profile.as_ref().map(|profile| snapshot.exclusive_module_ranges(profile));
     let text = snapshot.symbols.kernel("_stext").or_else(|| snapshot.symbols.kernel("_text"));
-    let (mut records, scanned) = kcore.scan(&exclusive.unwrap_or_default(), text);
+    let exclusive = exclusive.unwrap_or_default();
+    let (mut records, scanned) = kcore.scan(&exclusive, text);
+    let unseen = page_tables::unseen(snapshot, &mut kcore, &exclusive, &records);
     let is_whole = !ranges.is_empty() && uncovered(&ranges, &scanned).is_empty();
     let page = facts::page_size(machine);
     let elsewhere = match snapshot.areas.is_empty() {
@@ -161,6 +164,8 @@ fn memory(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<bool, Er
         changed.iter().all(|range| word.end() <= range.start || range.end <= word.address)
     };
     records.extend(words.into_iter().filter(is_of_one_moment));
+    // Read where it lies in physical memory: under its own address kcore does not show it.
+    records.extend(unseen);
     snapshot.torn.extend(changed);
     for hole in kcore.take_holes() {
         machine.miss("mem", &hole, "these bytes are not in the snapshot");
