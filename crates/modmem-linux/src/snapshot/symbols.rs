@@ -105,6 +105,24 @@ impl SymbolTable {
         self.entries.iter().map(|entry| self.symbol(entry))
     }
 
+    /// Those of modules, and of what is listed like one.
+    pub(crate) fn of_modules(&self) -> impl Iterator<Item = Symbol<'_>> {
+        self.entries.iter().filter(|entry| entry.module != 0).map(|entry| self.symbol(entry))
+    }
+
+    /// The first of the kernel's own that is at a higher address than the next one, with that.
+    pub(crate) fn out_of_order(&self) -> Option<(Symbol<'_>, Symbol<'_>)> {
+        let mut own = self.entries.iter().filter(|entry| entry.module == 0);
+        let mut before = own.next()?;
+        for entry in own {
+            if entry.address < before.address {
+                return Some((self.symbol(before), self.symbol(entry)));
+            }
+            before = entry;
+        }
+        None
+    }
+
     /// All symbols of a name, in the order of the file.
     pub fn named<'t>(&'t self, name: &'t str) -> impl Iterator<Item = Symbol<'t>> {
         let hash = self.hash(name);

@@ -33,8 +33,7 @@ pub(super) fn of(
 /// The kernel lists its own symbols by address: one that is out of order was moved, or put there
 /// (scripts/kallsyms.c:sort_symbols).
 fn out_of_order(symbols: &SymbolTable) -> Option<String> {
-    let own = || symbols.iter().filter(|symbol| symbol.module.is_none());
-    let (first, second) = own().zip(own().skip(1)).find(|(first, second)| first.address > second.address)?;
+    let (first, second) = symbols.out_of_order()?;
     Some(format!(
         "the kernel lists its own symbols by address, and {} at {:#x} comes before {} at {:#x}: one of them was moved \
          or added",

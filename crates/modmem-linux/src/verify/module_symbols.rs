@@ -10,6 +10,8 @@ use modmem::image::SymbolPlace;
 use super::is_live;
 use crate::snapshot::{ModuleRecord, Snapshot};
 
+/// SHF_EXECINSTR
+const EXECINSTR: u64 = 4;
 /// Most that are told of one module.
 const KEPT: usize = 8;
 
@@ -23,7 +25,7 @@ pub(super) struct ModuleSymbols<'s> {
 impl<'s> ModuleSymbols<'s> {
     pub(super) fn of(snapshot: &'s Snapshot) -> ModuleSymbols<'s> {
         let mut code: HashMap<&str, Vec<u64>> = HashMap::new();
-        for symbol in snapshot.symbols.iter().filter(|symbol| matches!(symbol.letter, 't' | 'T')) {
+        for symbol in snapshot.symbols.of_modules().filter(|symbol| matches!(symbol.letter, 't' | 'T')) {
             if let Some(module) = symbol.module {
                 code.entry(module).or_default().push(symbol.address);
             }
@@ -42,7 +44,12 @@ impl<'s> ModuleSymbols<'s> {
         let sections: Vec<Option<u64>> = image
             .sections()
             .iter()
-            .map(|section| starts.get(section.name().bytes()).copied().filter(|_| section.is_alloc()))
+            .map(|section| {
+                starts
+                    .get(section.name().bytes())
+                    .copied()
+                    .filter(|_| section.is_alloc() && section.flags() & EXECINSTR != 0)
+            })
             .collect();
         let address = |place: SymbolPlace, value: u64| match place {
             SymbolPlace::Section(index) => Some(sections.get(index).copied()??.wrapping_add(value)),

@@ -209,7 +209,7 @@ fn is_of_kernel(list: &str, symbol: &Symbol<'_>) -> bool {
 fn unlisted(snapshot: &Snapshot) -> Vec<Stray> {
     let listed: HashSet<&str> = snapshot.modules.iter().map(|module| module.name.as_str()).collect();
     let mut unlisted: BTreeMap<&str, Range<u64>> = BTreeMap::new();
-    for symbol in snapshot.symbols.iter() {
+    for symbol in snapshot.symbols.of_modules() {
         let Some(module) = symbol.module else { continue };
         if is_of_kernel(module, &symbol) || listed.contains(module) {
             continue;

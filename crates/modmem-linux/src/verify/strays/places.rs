@@ -79,7 +79,7 @@ impl Places {
         let owned = merged(all);
         let given = merged(given_back.iter().map(|(start, end, _)| *start..*end).collect());
         let of_kernel = |module: &str| KNOWN_LISTS.iter().find(|known| known.list == module);
-        let listed = snapshot.symbols.iter();
+        let listed = snapshot.symbols.of_modules();
         let listed = listed.filter_map(|symbol| {
             Some(Listed { address: symbol.address, owner: of_kernel(symbol.module?)?.owner })
         });
