@@ -13,7 +13,11 @@ use super::packages::{self, Apt};
 /// The module's name.
 pub(super) const NAME: &str = "modmem_waits";
 /// A livepatch, for kernels that take one.
-pub(super) const LIVEPATCH: &str = "modmem_livepatch";
+const LIVEPATCH: &str = "modmem_livepatch";
+/// One that hooks another module in every way that the kernel offers.
+const HOOKS: &str = "modmem_hooks";
+/// Those that a boot asks for by name, beside the kernel's own.
+pub(super) const ASKED_FOR: [&str; 2] = [LIVEPATCH, HOOKS];
 /// Their sources.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/module");
 
@@ -26,7 +30,7 @@ pub(super) fn build(arch: &Arch, release: &str, headers: &Path, work: &Path) -> 
     packages::need("cc", &["gcc", "libc6-dev"])?;
     let folder = work.join(format!("{NAME}-{release}"));
     std::fs::create_dir_all(&folder)?;
-    for name in ["Kbuild", &format!("{NAME}.c"), &format!("{LIVEPATCH}.c")] {
+    for name in ["Kbuild", &format!("{NAME}.c"), &format!("{LIVEPATCH}.c"), &format!("{HOOKS}.c")] {
         let (from, to) = (Path::new(SOURCES).join(name), folder.join(name));
         let contents = std::fs::read(&from).with_context(|| from.display().to_string())?;
         // make goes by times: a source that has not changed keeps its own.

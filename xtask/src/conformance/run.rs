@@ -159,9 +159,14 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
         }
         Err(error) => return Err(error),
     };
-    if asked(boot, options).contains(&guest_module::LIVEPATCH) {
-        let file = guest_module::built(guest_module::LIVEPATCH, kernel.release(), &work)?;
-        modules.push((guest_module::LIVEPATCH.to_owned(), file));
+    for name in asked(boot, options).into_iter().filter(|name| guest_module::ASKED_FOR.contains(name)) {
+        let file = guest_module::built(name, kernel.release(), &work);
+        // What cannot be built here cannot be booted.
+        let file = match (&waits, file) {
+            (None, Err(error)) => return Err(NotToBeHad(format!("{error:#}")).into()),
+            (_, file) => file?,
+        };
+        modules.push((name.to_owned(), file));
     }
     let folder = bench.recording(boot, options)?;
 
@@ -250,7 +255,7 @@ fn modules(kernel: &Kernel, boot: &'static Boot, options: &Options) -> Result<Ve
             Err(error) => return Err(error.into()),
         }
     }
-    for name in asked(boot, options).into_iter().filter(|&name| name != guest_module::LIVEPATCH) {
+    for name in asked(boot, options).into_iter().filter(|name| !guest_module::ASKED_FOR.contains(name)) {
         match kernel.find(name) {
             Ok(found) => wanted.extend(found),
             // What was a module once may be part of a newer kernel, or gone.

@@ -8,6 +8,7 @@ mod ppc32;
 mod s390x;
 mod scene;
 mod state;
+mod table;
 mod tables;
 
 use scene::Scene;

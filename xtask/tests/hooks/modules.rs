@@ -36,6 +36,13 @@ pub(crate) fn hidden(scene: &mut Scene) {
                 && matches!(stray.kind, StrayKind::NoOwner | StrayKind::Between)
         })
     });
+    // Its own memory tells what it is.
+    let told = verification.hidden.iter().find(|hidden| hidden.name == module.name);
+    let told = told.unwrap_or_else(|| panic!("{} is not told: {:?}", module.name, verification.hidden.len()));
+    assert!(told.contains(module.address), "{told:?}");
+    let own = all.iter().filter(|symbol| symbol.module == Some(&module.name)).count();
+    assert!(told.symbols.len() * 10 >= own * 9, "{} of {own} symbols", told.symbols.len());
+    assert!(told.imports.iter().any(|import| import.module.is_none()), "{:?}", told.imports);
     scene.victim.snapshot.symbols = all;
     scene.victim.snapshot.modules.insert(at, module);
     assert!(scene.victim.verify().is_clean(), "all is as it was");

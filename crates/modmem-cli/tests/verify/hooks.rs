@@ -130,7 +130,12 @@ fn a_breakpoint_is_a_kprobe_only_if_it_is_declared() {
         &[&format!("int3, a breakpoint: a kprobe, if it is yours (--kprobe {address:#x} accepts it)")],
     );
     for place in [&format!("{address:#x}"), "sample_lib_crc32+5", "sample_lib:sample_lib_crc32+0x5"] {
-        verify(&machine, "kprobe", &["--kprobe", place], 0);
+        let text = verify(&machine, "kprobe", &["--kprobe", place], 0);
+        // By the book, and a hook all the same.
+        assert_lines(
+            &text,
+            &["Who hooks what", "kprobe, by somebody unknown", "sample_lib_crc32+0x5 [sample_lib]"],
+        );
     }
     verify(&machine, "kprobe", &["--kprobe", "sample_lib_crc32+6"], 1);
 }
@@ -187,6 +192,7 @@ fn programs_get_the_same_as_people() {
     assert_eq!(marks, ["expected", "found", "same", "same"]);
     let clean = json(&Machine::new(), "json_clean", 0);
     assert_eq!(clean["verdict"]["clean"], true);
+    assert_eq!((&clean["hooks"], &clean["hidden"]), (&serde_json::json!([]), &serde_json::json!([])));
     let total = &clean["total"];
     let not_compared = total["not_compared"].as_array().unwrap().iter().map(|r| r["bytes"].as_u64().unwrap());
     assert_eq!(

@@ -136,6 +136,17 @@ impl MemoryRecords {
         &ZEROS[..length as usize]
     }
 
+    /// The parts of a range that are in records, by address.
+    pub(crate) fn parts(&self, range: Range<u64>) -> impl Iterator<Item = (u64, &[u8])> {
+        let first = self.records.partition_point(|record| record.end() <= range.start);
+        let records = self.records[first..].iter().take_while(move |record| record.address < range.end);
+        records.filter_map(move |record| {
+            let (start, end) = (record.address.max(range.start), record.end().min(range.end));
+            let inside = (start - record.address) as usize..end.checked_sub(record.address)? as usize;
+            Some((start, record.bytes.get(inside)?))
+        })
+    }
+
     /// Copies the bytes at `address`, from several records if they follow each other; `None` if any is not there.
     pub fn copy(&self, mut address: u64, mut to: &mut [u8]) -> Option<()> {
         while !to.is_empty() {

@@ -60,7 +60,7 @@ pub use self::{
     modules::{ModuleRecord, ModuleState, SectionAddress},
     symbols::{Nearest, Symbol, SymbolTable},
 };
-pub(crate) use self::{memory::merged, module_ranges::uncovered};
+pub(crate) use self::{memory::merged, module_ranges::uncovered, modules::is_module_name};
 use crate::{Error, compress::Format, image};
 
 /// One machine's module memory and what the machine says about it.

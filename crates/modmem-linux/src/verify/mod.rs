@@ -8,6 +8,8 @@ mod contradictions;
 mod exports;
 mod given;
 mod guest;
+mod hidden;
+mod hooks;
 mod machine;
 mod module_symbols;
 mod own_config;
@@ -26,6 +28,8 @@ use self::beliefs::Support;
 pub use self::exports::KernelExports;
 pub use self::given::{Choice, GivenFiles};
 pub use self::guest::SnapshotGuest;
+pub use self::hidden::{HiddenModule, HiddenSymbol, Import};
+pub use self::hooks::{HookRow, HookSite, HookWay, Hooker, Owner};
 use self::module_symbols::ModuleSymbols;
 pub use self::own_files::OwnFiles;
 pub use self::own_symbols::{Difference, Differences, OwnSymbols};
@@ -97,6 +101,10 @@ pub struct Verification {
     pub modules: Vec<Checked>,
     /// What belongs to no module.
     pub strays: Vec<Stray>,
+    /// Modules that are in no list, as their own memory describes them: their memories are among `strays`.
+    pub hidden: Vec<HiddenModule>,
+    /// Who hooks what: functions that are traced, probed, patched or attached to.
+    pub hooks: Vec<HookRow>,
     /// The one machine state that everything had to fit.
     pub state: Vec<StateFact>,
     /// What speaks for the kernel's own symbols.
@@ -189,12 +197,16 @@ pub fn verify(
         Ok(matches!(outcome, Outcome::Compared(report) if is_as_loaded(&report, range)))
     };
     let strays = strays::find(snapshot, &profile, &modules, &records, &mut is_still_init)?;
+    let hidden = hidden::find(snapshot, &profile, &strays);
+    let hooks = hooks::find(snapshot, &profile, &modules, (&strays, &hidden), &state);
     contradictions.extend(contradictions::of(snapshot, &modules, &records, &state));
     let mut verification = Verification {
         release: snapshot.release.clone(),
         profile,
         modules,
         strays,
+        hidden,
+        hooks,
         state,
         own_symbols: options.own_symbols.clone(),
         contradictions,

@@ -21,6 +21,7 @@ mod error;
 pub(crate) mod evidence;
 mod given;
 mod guest;
+mod hook;
 pub(crate) mod kernel_sort;
 mod livepatch;
 mod report;
@@ -38,6 +39,7 @@ use alloc::vec::Vec;
 pub use error::VerifyError;
 pub use evidence::Variable;
 pub use guest::{Guest, GuestMemory, GuestModule, GuestSymbol};
+pub use hook::{Hook, HookKind};
 pub use report::{MemoryReport, ModuleReport, NotCompared, Rule, Tally, Unexplained, Why};
 
 use crate::address::RunAddr;
@@ -143,6 +145,7 @@ impl<'g> Verifier<'g> {
             kprobes: &self.kprobes,
             outside: Vec::new(),
             areas: Vec::new(),
+            hooks: Vec::new(),
         };
         self.scope.unlisted.mark(&mut subject)?;
         unloaded::symbols(&mut subject)?;
@@ -150,11 +153,11 @@ impl<'g> Verifier<'g> {
         let mut subject = self.rules.apply(subject)?;
         livepatch::apply(&mut subject, Objects::Modules)?;
         data::bug_flags(&mut subject)?;
-        let (mut twin, outside, areas) = (subject.twin, subject.outside, subject.areas);
+        let Subject { mut twin, outside, areas, hooks, .. } = subject;
         twin.check()?;
         self.evidence.check()?;
         let mut report = self.report(image, module, &mut twin, outside)?;
-        report.areas = areas;
+        (report.areas, report.hooks) = (areas, hooks);
         Ok(report)
     }
 
@@ -184,6 +187,7 @@ impl<'g> Verifier<'g> {
             unexplained: spans.kept,
             more_unexplained: spans.more,
             areas: Vec::new(),
+            hooks: Vec::new(),
         })
     }
 

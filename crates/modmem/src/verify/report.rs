@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+use super::Hook;
 use crate::address::RunAddr;
 use crate::layout::{MemoryKind, PerKind};
 
@@ -262,6 +263,8 @@ pub struct ModuleReport {
     /// Memory that the kernel made for the module beside its seven: on s390x the trampolines of functions that can be
     /// traced. They were compared where the guest's memory has them.
     pub areas: Vec<Range<RunAddr>>,
+    /// What is traced and probed in it, in the order in which the rules came by.
+    pub hooks: Vec<Hook>,
 }
 
 impl ModuleReport {

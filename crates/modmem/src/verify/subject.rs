@@ -6,6 +6,7 @@ use core::ops::Range;
 use super::VerifyError;
 use super::evidence::Evidence;
 use super::guest::Guest;
+use super::hook::{Hook, HookKind};
 use super::report::{Unexplained, Why};
 use super::twin::Twin;
 use crate::address::RunAddr;
@@ -26,13 +27,16 @@ pub(crate) struct Subject<'s, 'g, K = ()> {
     pub(crate) outside: Vec<Unexplained>,
     /// That memory: the kernel made it for the module.
     pub(crate) areas: Vec<Range<RunAddr>>,
+    /// What is traced and probed.
+    pub(crate) hooks: Vec<Hook>,
 }
 
 impl<'s, 'g, K> Subject<'s, 'g, K> {
     /// The same for rules that know something else of the kernel.
     pub(crate) fn knowing<L>(self, kernel: &'s L) -> Subject<'s, 'g, L> {
-        let Subject { image, profile, guest, twin, evidence, kernel: _, kprobes, outside, areas } = self;
-        Subject { image, profile, guest, twin, evidence, kernel, kprobes, outside, areas }
+        let Subject { image, profile, guest, twin, evidence, kernel: _, kprobes, outside, areas, hooks } =
+            self;
+        Subject { image, profile, guest, twin, evidence, kernel, kprobes, outside, areas, hooks }
     }
 
     /// The address-sized word at `address` in the guest's memory.
@@ -72,6 +76,24 @@ impl<'s, 'g, K> Subject<'s, 'g, K> {
     /// Whether a function of the kernel or of a module begins at `address`, as far as symbols tell.
     pub(crate) fn is_function(&self, address: RunAddr) -> bool {
         self.guest.symbol_at(address).is_some_and(|symbol| symbol.text && symbol.offset == 0)
+    }
+
+    /// Notes that the entry of a function leads to a tracer, or to what passes for one.
+    pub(crate) fn traced(&mut self, site: RunAddr, target: RunAddr, mark: Option<RunAddr>, explained: bool) {
+        self.hooked(Hook { kind: HookKind::Ftrace, site, target: Some(target), mark, explained });
+    }
+
+    /// Notes that a declared probe is where it was declared.
+    pub(crate) fn probed(&mut self, site: RunAddr, target: Option<RunAddr>) {
+        self.hooked(Hook { kind: HookKind::Kprobe, site, target, mark: None, explained: true });
+    }
+
+    fn hooked(&mut self, hook: Hook) {
+        match self.hooks.try_reserve(1) {
+            Ok(()) => self.hooks.push(hook),
+            // A report that leaves out hooks would not be whole.
+            Err(_) => self.twin.out_of_memory(),
+        }
     }
 
     /// Notes what is wrong in a page that belongs to the module and is none of its memories.

@@ -92,6 +92,11 @@ impl<'g> Twin<'g> {
         &mut self.patches[kind]
     }
 
+    /// Something could not be kept: there will be no result.
+    pub(super) fn out_of_memory(&mut self) {
+        self.out_of_memory = true;
+    }
+
     pub(super) fn check(&self) -> Result<(), VerifyError> {
         if self.out_of_memory { Err(VerifyError::OutOfMemory) } else { Ok(()) }
     }

@@ -1,5 +1,6 @@
 //! What an arm64 kernel makes of code, on machines of our own making.
 
+use modmem::RunAddr;
 use modmem::verify::{Rule, Why};
 
 use crate::guest::{Guest, blames, clean, explained};
@@ -149,6 +150,9 @@ fn an_instance_of_tracing_marks_functions_with_what_lies_in_the_heap() {
     let report = verify(heap, traced);
     clean(&report);
     assert_eq!(report.total().unproven_bytes(), 8);
+    let [hook] = report.hooks[..] else { panic!("{:?}", report.hooks) };
+    assert_eq!((hook.site.0, hook.target), (TEXT + 12, Some(RunAddr(NEAR))));
+    assert_eq!((hook.mark, hook.explained), (Some(RunAddr(heap)), true));
     // No address of a structure, none of what is allocated, a function that nobody traces, a call of somebody else.
     for (mark, call, at) in [
         (heap + 4, traced, TEXT),

@@ -65,8 +65,12 @@ fn each_entry_has_its_own_trampoline_traced_or_not() {
     let report = guest.verify(&loaded, &profile("6.12"));
     clean(&report);
     assert_eq!(report.areas, [RunAddr(AREA)..RunAddr(AREA + 0x1000)]);
+    assert_eq!(report.hooks, []);
     guest.put(first, &[0xc0, 0xf4]);
-    clean(&guest.verify(&loaded, &profile("6.12")));
+    let report = guest.verify(&loaded, &profile("6.12"));
+    clean(&report);
+    let [hook] = report.hooks[..] else { panic!("{:?}", report.hooks) };
+    assert_eq!((hook.site.0, hook.target, hook.explained), (first, Some(RunAddr(TRACER)), true));
     guest.put(second, &branch(0xf4, second, AREA));
     let report = guest.verify(&loaded, &profile("6.12"));
     // Half of them is no majority.

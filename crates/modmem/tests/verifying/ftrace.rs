@@ -2,8 +2,8 @@
 //!
 //! The NOP of five bytes is 0f 1f 44 00 00; compilers put a call of `__fentry__` there.
 
-use modmem::MemoryKind;
-use modmem::verify::Rule;
+use modmem::verify::{Hook, HookKind, Rule};
+use modmem::{MemoryKind, RunAddr};
 
 use crate::guest::{Guest, assert_clean, assert_explained, assert_not_as, assert_wrong_target};
 use crate::loader::Loaded;
@@ -72,8 +72,17 @@ fn a_function_that_is_traced_calls_an_entry_of_the_kernel_or_a_trampoline() {
             guest.write(loaded.at(0, 0x10), &branch(0xe8, loaded.at(0, 0x10), target));
             let report = guest.verify(&loaded);
             assert_clean(&report);
+            assert_eq!(report.hooks, [hook(loaded.at(0, 0x10), target, true)]);
         }
+        let (guest, loaded) = machine(version);
+        assert_eq!(guest.verify(&loaded).hooks, []);
     }
+}
+
+/// What the report says of a function that is traced.
+fn hook(site: u64, target: u64, explained: bool) -> Hook {
+    let (site, target) = (RunAddr(site), Some(RunAddr(target)));
+    Hook { kind: HookKind::Ftrace, site, target, mark: None, explained }
 }
 
 #[test]
@@ -91,7 +100,9 @@ fn a_call_of_anything_else_is_a_wrong_target() {
     for target in targets {
         let (mut guest, loaded) = machine("6.12");
         guest.write(loaded.at(0, 0), &branch(0xe8, loaded.at(0, 0), target));
-        assert_wrong_target(&guest.verify(&loaded), Rule::Ftrace, target);
+        let report = guest.verify(&loaded);
+        assert_wrong_target(&report, Rule::Ftrace, target);
+        assert_eq!(report.hooks, [hook(loaded.at(0, 0), target, false)]);
     }
 }
 

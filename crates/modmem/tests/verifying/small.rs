@@ -2,7 +2,7 @@
 //!
 //! Code was assembled with GNU as: `endbr64` is f3 0f 1e fa, `lock incl (%rdi)` f0 ff 07, and a breakpoint cc.
 
-use modmem::verify::Rule;
+use modmem::verify::{HookKind, Rule};
 use modmem::{MemoryKind, RunAddr};
 
 use crate::guest::{
@@ -114,10 +114,15 @@ fn a_declared_probe_is_a_breakpoint_or_a_jump_to_its_slot() {
     let (mut guest, loaded) = probed(&[1]);
     // Declared and not there.
     assert_explained(&guest.verify(&loaded), Rule::Kprobe, 0);
+    assert_eq!(guest.verify(&loaded).hooks, []);
     guest.write(loaded.at(0, 1), &[0xcc]);
-    assert_explained(&guest.verify(&loaded), Rule::Kprobe, 1);
+    let report = guest.verify(&loaded);
+    assert_explained(&report, Rule::Kprobe, 1);
+    assert_eq!((report.hooks[0].kind, report.hooks[0].target), (HookKind::Kprobe, None));
     guest.write(loaded.at(0, 1), &branch(0xe9, loaded.at(0, 1), SLOTS + 0x40));
-    assert_explained(&guest.verify(&loaded), Rule::Kprobe, 5);
+    let report = guest.verify(&loaded);
+    assert_explained(&report, Rule::Kprobe, 5);
+    assert_eq!(report.hooks[0].target, Some(RunAddr(SLOTS + 0x40)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! x86-64: the states of CPUs, mitigations and tracing that change its code.
 
-use super::modules::{FEWER, INSTANCE, MANY, MODULES, PATCHED, PROBED};
+use super::modules::{FEWER, HOOKED, INSTANCE, MANY, MODULES, PATCHED, PROBED};
 use super::{Boot, Expected, KernelFrom};
 use crate::conformance::arch::AMD64;
 
@@ -50,6 +50,21 @@ const fn of(name: &'static str, about: &'static str, kernel: &'static str) -> Bo
 const fn state(name: &'static str, about: &'static str, cpu: &'static str, append: &'static str) -> Boot {
     Boot { name, about, cpu, cpus: 2, append, modules: FEWER, ..DEFAULT }
 }
+
+/// A module of ours that hooks another one by the book.
+const HOOKS: Boot = Boot {
+    name: "6.12-hooks",
+    about: "a module that hooks another by ftrace, probes and a tracepoint: the table of hooks names both",
+    setup: HOOKED,
+    expect: &[
+        Expected { file: "setup.log", line: "modmem_hooks: ftrace 0" },
+        Expected { file: "setup.log", line: "modmem_hooks: kprobe 0" },
+        Expected { file: "setup.log", line: "modmem_hooks: tracepoint 0" },
+    ],
+    modules: &["ext4", "xfs", "bridge", "kvm", "modmem_hooks"],
+    least: 10,
+    ..DEFAULT
+};
 
 pub(super) const BOOTS: &[Boot] = &[
     DEFAULT,
@@ -185,6 +200,14 @@ cd /",
         modules: &["ext4", "xfs", "bridge", "kvm", "modmem_livepatch"],
         least: 10,
         ..DEFAULT
+    },
+    HOOKS,
+    Boot {
+        name: "7.2-hooks",
+        about: "the same for 7.2; only reports",
+        kernel: KernelFrom::Archive("debian:7.2"),
+        gates: false,
+        ..HOOKS
     },
     state("no5lvl", "page tables of four levels", "max", "no5lvl"),
     state("unmitigated", "mitigations=off", "Skylake-Server", "mitigations=off"),

@@ -128,3 +128,8 @@ pub(super) const PATCHED: &str = "for try in 1 2 3 4 5 6 7 8 9 10; do
 	sleep 1
 done
 cat /proc/loadavg";
+
+/// What our module said that hooks another, and what the kernel says of it.
+pub(super) const HOOKED: &str = "dmesg | grep modmem_hooks
+grep . /sys/kernel/tracing/enabled_functions
+cat /sys/kernel/debug/kprobes/list";

@@ -10,6 +10,8 @@ mod file_map;
 mod files;
 mod finding;
 mod foreign;
+mod hidden;
+mod hooks;
 mod input;
 mod looks;
 mod report;

@@ -11,6 +11,8 @@ use super::doubt;
 use super::file_map::FileMap;
 use super::files::FileReport;
 use super::finding::{self, Finding};
+use super::hidden::HiddenReport;
+use super::hooks::HookReport;
 use super::input::Input;
 use super::state::State;
 use super::stray::StrayReport;
@@ -34,6 +36,10 @@ pub(super) struct Report {
     /// In the order of their loading.
     pub(super) modules: Vec<ModuleReport>,
     pub(super) strays: Vec<StrayReport>,
+    /// Modules that are in no list, as they describe themselves.
+    pub(super) hidden: Vec<HiddenReport>,
+    /// Who hooks what.
+    pub(super) hooks: Vec<HookReport>,
     /// What the machine says of itself that is not so, or cannot all be so.
     pub(super) contradictions: Vec<String>,
     /// What was believed without support.
@@ -135,6 +141,7 @@ impl Report {
         let shown = verification.modules.iter().filter(|m| only.is_empty() || only.contains(&m.name));
         let modules: Result<Vec<ModuleReport>, _> =
             shown.map(|checked| module(input, &atlas, verification, checked)).collect();
+        let hooks = HookReport::all(input, verification, arguments.json || arguments.verbose)?;
         Ok(Report {
             snapshot: input.shown.clone(),
             kernel,
@@ -143,7 +150,9 @@ impl Report {
             verdict: Verdict::of(verification, arguments.strict),
             total: TallyReport::of(&verification.total()),
             modules: modules?,
-            strays: StrayReport::all(&verification.strays, &input.snapshot),
+            strays: StrayReport::all(verification, &input.snapshot),
+            hidden: HiddenReport::all(verification, &hooks),
+            hooks,
             contradictions: doubt::all(verification),
             beliefs: BeliefReport::all(&atlas, verification),
             state: State::of(&atlas, verification),

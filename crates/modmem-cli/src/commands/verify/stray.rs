@@ -2,7 +2,7 @@
 
 use modmem::RunAddr;
 use modmem_linux::snapshot::Snapshot;
-use modmem_linux::verify::{Stray, StrayKind};
+use modmem_linux::verify::{Stray, StrayKind, Verification};
 use serde::Serialize;
 
 use crate::output::json::Address;
@@ -14,7 +14,8 @@ pub(super) struct StrayReport {
     /// `known`, `late-init`, `not-compared`, `no-owner`, `between`, `unlisted` or `unseen`.
     pub(super) kind: &'static str,
     pub(super) unexplained: bool,
-    /// Whose it is: the kind of code, or a module's name.
+    /// Whose it is: the kind of code, or a module's name; of memory of nobody, the name of the hidden module that claims
+    /// it.
     pub(super) owner: Option<String>,
     /// The function that asked for the memory.
     pub(super) caller: Option<String>,
@@ -26,8 +27,17 @@ pub(super) struct StrayReport {
 
 impl StrayReport {
     /// Reports of all strays, those that nothing explains first.
-    pub(super) fn all(strays: &[Stray], snapshot: &Snapshot) -> Vec<StrayReport> {
-        let mut reports: Vec<StrayReport> = strays.iter().map(StrayReport::of).collect();
+    pub(super) fn all(verification: &Verification, snapshot: &Snapshot) -> Vec<StrayReport> {
+        let mut reports: Vec<StrayReport> = verification.strays.iter().map(StrayReport::of).collect();
+        for report in reports.iter_mut().filter(|report| matches!(report.kind, "no-owner" | "between")) {
+            let owner = verification.hidden.iter().find(|hidden| {
+                hidden
+                    .memories
+                    .iter()
+                    .any(|(_, own)| own.start < report.end.0.0 && report.start.0.0 < own.end)
+            });
+            report.owner = owner.map(|hidden| hidden.name.clone());
+        }
         reports.sort_by_key(|report| report.start.0);
         for symbol in snapshot.symbols.iter() {
             let after = reports.partition_point(|report| report.start.0.0 <= symbol.address);
@@ -72,6 +82,7 @@ impl StrayReport {
             "not-compared" => format!("memory of {owner}, which could not be compared"),
             "unlisted" => format!("module {owner} has symbols but is not in the list of modules: HIDDEN?"),
             "unseen" => "modules may lie here, and nobody looked: neither listed nor read".to_owned(),
+            "between" | "no-owner" if self.owner.is_some() => format!("memory of {owner}, a HIDDEN MODULE"),
             "between" => "code or data between modules that belongs to none of them".to_owned(),
             _ => "memory for a module that is in no list: a HIDDEN MODULE?".to_owned(),
         }

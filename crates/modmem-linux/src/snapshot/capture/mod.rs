@@ -7,6 +7,7 @@
 mod exports;
 mod facts;
 mod guess;
+mod hookers;
 mod kcore;
 mod lists;
 mod page_tables;
@@ -167,6 +168,9 @@ fn memory(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<bool, Er
     // Read where it lies in physical memory: under its own address kcore does not show it.
     records.extend(unseen);
     snapshot.torn.extend(changed);
+    let read = merged(records.iter().map(|record| record.address..record.end()).collect());
+    let hookers = merged(hookers::ranges(snapshot, &mut kcore));
+    records.extend(kcore.read_all(&uncovered(&hookers, &read)));
     for hole in kcore.take_holes() {
         machine.miss("mem", &hole, "these bytes are not in the snapshot");
     }

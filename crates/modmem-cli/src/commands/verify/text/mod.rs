@@ -2,6 +2,8 @@
 
 mod beliefs;
 mod files;
+mod hidden;
+mod hooks;
 mod modules;
 mod page;
 mod places;
@@ -26,8 +28,10 @@ pub(super) fn page(report: &Report, verbose: bool) -> String {
     modules::not_compared(&mut page, &report.modules);
     files::show(&mut page, report, verbose);
     places::unexplained(&mut page, &report.modules, verbose);
+    hidden::show(&mut page, &report.hidden, &report.hooks, verbose);
     places::strays(&mut page, &report.strays);
     beliefs::contradictions(&mut page, report);
+    hooks::show(&mut page, &report.hooks, verbose);
     modules::totals(&mut page, &report.total);
     state::show(&mut page, &report.state, verbose);
     beliefs::believed(&mut page, report, verbose);

@@ -32,6 +32,7 @@ pub(super) fn jump_labels(subject: &mut Subject<'_, '_>, entries: &[JumpEntry]) 
 pub(super) fn kprobes(subject: &mut Subject<'_, '_>) {
     for &address in subject.kprobes {
         if subject.twin.found(address, 4) == Some(&KPROBE.to_le_bytes()) {
+            subject.probed(address, None);
             subject.twin.write(address, &KPROBE.to_le_bytes(), Rule::Kprobe, Standing::Certain);
         }
     }

@@ -44,6 +44,11 @@ impl Mark {
         Mark { nop_ops, found, worth }
     }
 
+    /// The description that it names.
+    pub(super) fn names(&self) -> RunAddr {
+        RunAddr(self.found)
+    }
+
     /// Whether nothing speaks against it.
     pub(super) fn may_be_of_tracer(&self) -> bool {
         self.worth != Worth::Nothing

@@ -86,6 +86,10 @@ fn call(subject: &mut Subject<'_, '_>, site: RunAddr, mark: Option<&Mark>) -> bo
     };
     let word = traced.unwrap_or(NOP);
     let standing = target.filter(|_| word != found).map_or(Standing::Certain, Standing::WrongTarget);
+    if let Some(target) = target {
+        let explained = standing == Standing::Certain;
+        subject.traced(site, target, mark.map(Mark::names), explained);
+    }
     subject.twin.write(site, &word.to_le_bytes(), Rule::Ftrace, standing);
     traced.is_some()
 }

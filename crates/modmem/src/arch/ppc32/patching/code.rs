@@ -100,9 +100,11 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr], form: Fo
             Some((word, target))
                 if subject.kernel.is_tracer(target) || tracers.stubs.contains(&Some(target)) =>
             {
+                subject.traced(site, RunAddr(target.into()), None, true);
                 write(subject, site, word, Rule::Ftrace, Standing::Certain);
             }
             Some((_, target)) => {
+                subject.traced(site, RunAddr(target.into()), None, false);
                 let standing = Standing::WrongTarget(RunAddr(target.into()));
                 write(subject, site, NOP, Rule::Ftrace, standing);
             }
@@ -133,12 +135,14 @@ pub(super) fn jump_labels(subject: &mut Subject<'_, '_>, entries: &[JumpEntry]) 
 pub(super) fn kprobes(subject: &mut Subject<'_, '_>) {
     for &address in subject.kprobes {
         let (_, Some(found)) = words(subject, address) else { continue };
-        let slot = jump_target(found, address.0 as u32).is_some_and(|target| {
-            let symbol = subject.guest.symbol_at(RunAddr(target.into()));
+        let jump = jump_target(found, address.0 as u32).map(|target| RunAddr(target.into()));
+        let slot = jump.is_some_and(|target| {
+            let symbol = subject.guest.symbol_at(target);
             symbol.is_some_and(|symbol| symbol.module.is_none() && symbol.name == PROBE_SLOTS)
         });
         let in_text = subject.twin.kind_at(address).is_some_and(MemoryKind::is_text);
         if in_text && (found == TRAP || slot) {
+            subject.probed(address, jump);
             write(subject, address, found, Rule::Kprobe, Standing::Certain);
         }
     }

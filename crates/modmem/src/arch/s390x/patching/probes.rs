@@ -11,6 +11,7 @@ const BREAKPOINT: [u8; 2] = [0x00, 0x02];
 pub(super) fn apply(subject: &mut Subject<'_, '_>) {
     for &address in subject.kprobes {
         if subject.twin.found(address, 2) == Some(&BREAKPOINT) {
+            subject.probed(address, None);
             subject.twin.write(address, &BREAKPOINT, Rule::Kprobe, Standing::Certain);
         }
     }

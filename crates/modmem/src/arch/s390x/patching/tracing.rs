@@ -82,9 +82,13 @@ fn call_or_nop(subject: &mut Subject<'_, '_>, address: RunAddr) {
     let Some(found) = subject.twin.found(address, BRANCH) else { return };
     let (code, standing) = match decode(found, address) {
         Some((BRASL_R0, target)) if is_tracer(subject, target) => {
+            subject.traced(address, target, None, true);
             (branch(BRASL_R0, address, target), Standing::Certain)
         }
-        Some((BRASL_R0, target)) => (COMPILED, Standing::WrongTarget(target)),
+        Some((BRASL_R0, target)) => {
+            subject.traced(address, target, None, false);
+            (COMPILED, Standing::WrongTarget(target))
+        }
         Some((BRCL_NEVER | BRCL_ALWAYS, target)) if target != address => {
             (COMPILED, Standing::OutOfStep(Variable::SequentialFetch))
         }
@@ -111,6 +115,15 @@ fn branch_to(subject: &mut Subject<'_, '_>, address: RunAddr, trampoline: Option
         Some((_, target)) if target != trampoline => Standing::WrongTarget(target),
         _ => Standing::Certain,
     };
+    if kind == BRCL_ALWAYS {
+        // Whom the trampoline calls, where its memory is at hand.
+        let called = subject.guest_word(trampoline + trampolines::INTERCEPTOR as u64).map(RunAddr);
+        let (target, is_right) = match standing {
+            Standing::WrongTarget(target) => (target, false),
+            _ => (called.unwrap_or(trampoline), called.is_none_or(|called| is_tracer(subject, called))),
+        };
+        subject.traced(address, target, None, is_right);
+    }
     subject.twin.write(address, &branch(kind, address, trampoline), Rule::Ftrace, standing);
 }
 

@@ -14,7 +14,7 @@ use crate::verify::{Rule, VerifyError, Why};
 pub(super) const TRAMPOLINE: u64 = 24;
 const UNWRITTEN: usize = 6;
 const REST: usize = 8;
-const INTERCEPTOR: usize = 16;
+pub(super) const INTERCEPTOR: usize = 16;
 
 /// What trampolines share (arch/s390/kernel/mcount.S:ftrace_shared_hotpatch_trampoline_br and _exrl): load where the
 /// function goes on and who intercepts it, and go there, by a branch or by one that is executed from elsewhere.

@@ -32,9 +32,11 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
         match called.or_else(|| branch_target(found, JMP32, address.0)) {
             Some(target) if is_tracer(subject, RunAddr(target), called.is_some()) => {
                 let code = Code::of(found);
+                subject.traced(address, RunAddr(target), None, true);
                 subject.twin.write(address, code.bytes(), Rule::Ftrace, Standing::Certain);
             }
             Some(target) => {
+                subject.traced(address, RunAddr(target), None, false);
                 subject.twin.write(address, &nop, Rule::Ftrace, Standing::WrongTarget(RunAddr(target)));
             }
             None => subject.twin.write(address, &nop, Rule::Ftrace, Standing::Certain),

@@ -69,6 +69,7 @@ pub(super) fn kprobes(subject: &mut Subject<'_, '_>) {
             continue;
         };
         if found[0] == INT3 {
+            subject.probed(address, None);
             subject.twin.write(address, &[INT3], Rule::Kprobe, Standing::Certain);
         } else if let Some(target) = branch_target(&found, JMP32, address.0)
             && subject
@@ -76,6 +77,7 @@ pub(super) fn kprobes(subject: &mut Subject<'_, '_>) {
                 .symbol_at(RunAddr(target))
                 .is_some_and(|symbol| symbol.module == Some("__builtin__kprobes"))
         {
+            subject.probed(address, Some(RunAddr(target)));
             subject.twin.write(address, &found, Rule::Kprobe, Standing::Certain);
         }
     }
