@@ -61,8 +61,7 @@ pub fn attempt(way: &Way, machine: &Machine, with_image: bool) -> Fate {
     if !verification.is_clean() {
         return Fate::Found;
     }
-    let names = way.named_by;
-    match verification.beliefs.iter().any(|belief| names(belief)) {
+    match verification.beliefs.iter().any(way.named_by) {
         true => Fate::Named,
         false => Fate::Missed,
     }
