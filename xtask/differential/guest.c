@@ -1,17 +1,30 @@
 /*
- * The guest's only program: has the running kernel load and unload each module of a file, and writes down what it says.
+ * The guest's only program: has the running kernel load and unload the modules of a file, and writes down what it says.
  *
- * Environment: MODULES and ANSWERS name files, FROM is how many modules of the first are passed over. A module is a
- * little-endian number of 32 bits and so many bytes. An answer is lines of text, each a word and what it says:
+ * Environment: CASES and ANSWERS name files, FROM is how many cases of the first are passed over. A case is steps, a step
+ * is two little-endian numbers of 32 bits, what to do and how many bytes follow:
  *
- *   module NUMBER ERRNO                what finit_module returned
+ *   0  load the module that follows
+ *   1  the same, and look at all that can be seen of it
+ *   2  unload the module whose name follows
+ *   3  the case ends: all that is left is unloaded, the newest first
+ *
+ * An answer is lines of text, each a word and what it says:
+ *
+ *   begin NUMBER                       a case
+ *   step ERRNO                         what finit_module or delete_module returned
  *   log BYTES                          new lines of the kernel's log, as /dev/kmsg shows them, follow
- *   line TEXT                          the module's line in /proc/modules
  *   file NAME BYTES                    a file of /sys/module/MODULE follows
  *   section NAME ADDRESS               a file of /sys/module/MODULE/sections, without its line's end
+ *   note NAME BYTES                    a file of /sys/module/MODULE/notes follows
  *   area ADDRESS BYTES                 an area of vmalloc that a section lies in follows, without the guard page
- *   unload ERRNO                       what delete_module returned
+ *   kallsyms BYTES                     lines of modules in /proc/kallsyms follow
+ *   modules BYTES                      /proc/modules after the step follows
+ *   gone ERRNO                         what delete_module returned in the end
  *   done NUMBER
+ *
+ * Each system call of the guest is two switches of processes on the host, so there are few: files that are read again
+ * and again stay open, and a case's answer is written at once.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -29,9 +42,14 @@
 #include <unistd.h>
 
 #define MOST_SECTIONS 4096
+#define LARGEST (16 << 20)
+
+enum { LOAD, LOAD_AND_LOOK, UNLOAD, END };
 
 static FILE *answers;
-static int kmsg = -1, kcore = -1;
+static int kmsg = -1, kcore = -1, modules = -1, areas = -1;
+/* What /proc/modules said last. */
+static char list[1 << 18];
 static Elf64_Phdr *segments;
 static int segment_count;
 static uint64_t addresses[MOST_SECTIONS];
@@ -48,9 +66,20 @@ static void stop(const char *what)
 	exit(1);
 }
 
-static size_t take(const char *path, char *to, size_t most)
+/* What a file has that can be read from its beginning again. */
+static size_t take_again(int file, char *to, size_t most)
 {
-	int file = open(path, O_RDONLY);
+	size_t length = 0;
+	ssize_t got;
+
+	while (length < most && (got = pread(file, to + length, most - length, length)) > 0)
+		length += got;
+	return length;
+}
+
+static size_t take_at(int folder, const char *path, char *to, size_t most)
+{
+	int file = openat(folder, path, O_RDONLY);
 	size_t length = 0;
 	ssize_t got;
 
@@ -64,8 +93,7 @@ static size_t take(const char *path, char *to, size_t most)
 
 static void take_log(int write_it)
 {
-	static char log[1 << 16];
-	char record[8192];
+	static char log[1 << 16], record[8192];
 	size_t length = 0;
 	ssize_t got;
 
@@ -105,154 +133,231 @@ static void open_memory(void)
 		stop("/proc/kcore's program headers");
 }
 
-static void take_file(const char *folder, const char *name)
+static void take_file(int folder, const char *word, const char *name)
 {
 	static char text[1 << 16];
-	char path[512];
-	size_t length;
+	size_t length = take_at(folder, name, text, sizeof(text));
 
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	length = take(path, text, sizeof(text));
-	fprintf(answers, "file %s %zu\n", name, length);
+	fprintf(answers, "%s %s %zu\n", word, name, length);
 	fwrite(text, 1, length, answers);
 }
 
-static void take_sections(const char *folder)
+/* Has something done with each file of a folder in a module's. */
+static void each_file(int module, const char *name, void (*take)(int folder, const char *file))
 {
-	char path[1024], text[64];
+	int folder = openat(module, name, O_RDONLY | O_DIRECTORY);
 	struct dirent *entry;
-	DIR *sections;
+	DIR *files = folder < 0 ? NULL : fdopendir(folder);
 
-	snprintf(path, sizeof(path), "%s/sections", folder);
-	sections = opendir(path);
-	address_count = 0;
-	if (!sections)
-		return;
-	while ((entry = readdir(sections))) {
-		char file[2048];
-		size_t length;
+	while (files && (entry = readdir(files)))
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+			take(folder, entry->d_name);
+	if (files)
+		closedir(files);
+}
 
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
-			continue;
-		snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
-		length = take(file, text, sizeof(text) - 1);
-		text[length] = 0;
-		text[strcspn(text, "\n")] = 0;
-		fprintf(answers, "section %s %s\n", entry->d_name, text);
-		if (address_count < MOST_SECTIONS)
-			addresses[address_count++] = strtoull(text, NULL, 16);
-	}
-	closedir(sections);
+static void take_section(int folder, const char *name)
+{
+	char text[64];
+	/* One read: the file is a line. */
+	int file = openat(folder, name, O_RDONLY);
+	ssize_t length = file < 0 ? 0 : read(file, text, sizeof(text) - 1);
+
+	close(file);
+	text[length < 0 ? 0 : length] = 0;
+	text[strcspn(text, "\n")] = 0;
+	fprintf(answers, "section %s %s\n", name, text);
+	if (address_count < MOST_SECTIONS)
+		addresses[address_count++] = strtoull(text, NULL, 16);
+}
+
+static void take_note(int folder, const char *name)
+{
+	take_file(folder, "note", name);
 }
 
 static void take_memory(void)
 {
-	static char line[1024];
-	FILE *areas = fopen("/proc/vmallocinfo", "r");
+	static char text[1 << 20], bytes[LARGEST];
+	size_t length = take_again(areas, text, sizeof(text) - 1);
 
-	if (!areas)
-		stop("/proc/vmallocinfo");
-	while (fgets(line, sizeof(line), areas)) {
+	text[length] = 0;
+	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
 		unsigned long long start, end;
 		int is_one = 0;
-		void *bytes;
 
 		if (sscanf(line, "0x%llx-0x%llx", &start, &end) != 2 || end - start <= 4096)
 			continue;
 		for (int at = 0; at < address_count; at++)
 			is_one |= addresses[at] >= start && addresses[at] < end;
-		if (!is_one)
-			continue;
 		/* Without the guard page. */
 		end -= 4096;
-		bytes = malloc(end - start);
-		if (bytes && read_memory(start, bytes, end - start)) {
-			fprintf(answers, "area 0x%llx %llu\n", start, end - start);
-			fwrite(bytes, 1, end - start, answers);
-		}
-		free(bytes);
+		if (!is_one || end - start > sizeof(bytes) || !read_memory(start, bytes, end - start))
+			continue;
+		fprintf(answers, "area 0x%llx %llu\n", start, end - start);
+		fwrite(bytes, 1, end - start, answers);
 	}
-	fclose(areas);
 }
 
-static void look_at_module(char *name, size_t most)
+static void take_symbols(void)
 {
-	static char list[1 << 16];
-	char folder[512], *end;
-	size_t length = take("/proc/modules", list, sizeof(list) - 1);
+	static char text[8 << 20], found[1 << 20];
+	size_t length = take_at(AT_FDCWD, "/proc/kallsyms", text, sizeof(text) - 1), kept = 0;
 
-	list[length] = 0;
-	list[strcspn(list, "\n")] = 0;
-	fprintf(answers, "line %s\n", list);
+	text[length] = 0;
+	for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
+		size_t size = end + 1 - line;
+
+		if (end[-1] == ']' && kept + size < sizeof(found)) {
+			memcpy(found + kept, line, size);
+			kept += size;
+		}
+	}
+	fprintf(answers, "kallsyms %zu\n", kept);
+	fwrite(found, 1, kept, answers);
+}
+
+/* The newest module's name; whether there is one. */
+static int newest(char *name, size_t most)
+{
+	char *line_end = strchr(list, '\n'), *end;
+	size_t length;
+
+	if (!line_end)
+		return 0;
 	/* Names may have spaces: before the state are the name, a size, a count and users. */
+	*line_end = 0;
 	end = strstr(list, " Live 0x");
 	for (int field = 0; end && field < 3; field++)
 		for (end--; end > list && *end != ' '; end--)
 			;
 	length = end ? (size_t)(end - list) : strcspn(list, " ");
+	*line_end = '\n';
 	if (length >= most)
 		stop("a name that is too long");
 	memcpy(name, list, length);
 	name[length] = 0;
-	snprintf(folder, sizeof(folder), "/sys/module/%s", name);
-	take_file(folder, "coresize");
-	take_file(folder, "initsize");
-	take_file(folder, "taint");
-	take_sections(folder);
-	take_memory();
+	return 1;
 }
 
-static void ask(unsigned number, const void *bytes, size_t length)
+static void look_at_module(int wholly)
 {
-	int file = memfd_create("module", 0), answer;
-	char name[128];
+	char name[128], path[256];
+	int folder;
 
-	if (file < 0 || write(file, bytes, length) != (ssize_t)length)
-		stop("a file in memory");
-	/* If the kernel dies of it, the host knows of which. */
+	if (!newest(name, sizeof(name)))
+		stop("a module that is not in the list");
+	snprintf(path, sizeof(path), "/sys/module/%s", name);
+	folder = open(path, O_RDONLY | O_DIRECTORY);
+	take_file(folder, "file", "coresize");
+	take_file(folder, "file", "initsize");
+	take_file(folder, "file", "taint");
+	address_count = 0;
+	each_file(folder, "sections", take_section);
+	take_memory();
+	if (wholly) {
+		take_file(folder, "file", "initstate");
+		take_file(folder, "file", "refcnt");
+		each_file(folder, "notes", take_note);
+		take_symbols();
+	}
+	close(folder);
+}
+
+static void take_list(void)
+{
+	list[take_again(modules, list, sizeof(list) - 1)] = 0;
+}
+
+static void step(unsigned what, char *bytes, size_t length)
+{
+	int answer, file;
+
+	if (what == UNLOAD) {
+		bytes[length] = 0;
+		answer = syscall(SYS_delete_module, bytes, O_NONBLOCK) ? errno : 0;
+	} else {
+		file = memfd_create("module", 0);
+		if (file < 0 || write(file, bytes, length) != (ssize_t)length)
+			stop("a file in memory");
+		answer = syscall(SYS_finit_module, file, "", 0) ? errno : 0;
+		close(file);
+	}
+	fprintf(answers, "step %d\n", answer);
+	take_log(1);
+	take_list();
+	fprintf(answers, "modules %zu\n%s", strlen(list), list);
+	if (!answer && what != UNLOAD)
+		look_at_module(what == LOAD_AND_LOOK);
+}
+
+/* If the kernel dies of a case, the host knows of which. */
+static void begin(unsigned number)
+{
 	fprintf(answers, "begin %u\n", number);
 	fflush(answers);
-	answer = syscall(SYS_finit_module, file, "", 0) ? errno : 0;
-	close(file);
-	fprintf(answers, "module %u %d\n", number, answer);
-	take_log(1);
-	if (!answer) {
-		look_at_module(name, sizeof(name));
+}
+
+static void finish(unsigned number)
+{
+	char name[128];
+	int answer = 0;
+
+	while (!answer && newest(name, sizeof(name))) {
 		answer = syscall(SYS_delete_module, name, O_NONBLOCK) ? errno : 0;
-		fprintf(answers, "unload %d\n", answer);
+		fprintf(answers, "gone %d\n", answer);
 		take_log(1);
+		take_list();
 	}
 	fprintf(answers, "done %u\n", number);
+	/* What stays would be in the way of all others. */
+	if (answer) {
+		fflush(answers);
+		reboot(RB_POWER_OFF);
+	}
 }
 
 int main(void)
 {
+	static char bytes[LARGEST];
 	const char *from = getenv("FROM");
 	unsigned number = 0, first = from ? atoi(from) : 0;
-	FILE *modules;
-	uint32_t length;
+	FILE *cases;
+	uint32_t head[2];
 
 	mount("proc", "/proc", "proc", 0, NULL);
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
-	modules = fopen(getenv("MODULES"), "r");
+	cases = fopen(getenv("CASES"), "r");
 	answers = fopen(getenv("ANSWERS"), "w");
-	if (!modules || !answers)
+	if (!cases || !answers)
 		stop("files");
 	setvbuf(answers, NULL, _IOFBF, 1 << 20);
+	setvbuf(cases, NULL, _IOFBF, 1 << 20);
 	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
-	if (kmsg < 0)
-		stop("/dev/kmsg");
+	modules = open("/proc/modules", O_RDONLY);
+	areas = open("/proc/vmallocinfo", O_RDONLY);
+	if (kmsg < 0 || modules < 0 || areas < 0)
+		stop("/dev/kmsg, /proc/modules and /proc/vmallocinfo");
 	open_memory();
 	take_log(0);
-	while (fread(&length, sizeof(length), 1, modules) == 1) {
-		void *bytes = malloc(length + 1);
-
-		if (!bytes || fread(bytes, 1, length, modules) != length)
-			stop("modules cut off");
-		if (number >= first)
-			ask(number, bytes, length);
-		free(bytes);
-		number++;
+	begin(first);
+	while (fread(head, sizeof(head), 1, cases) == 1) {
+		if (head[1] >= LARGEST)
+			stop("a step that is too large");
+		if (number < first) {
+			if (fseek(cases, head[1], SEEK_CUR))
+				stop("cases cut off");
+			number += head[0] == END;
+			continue;
+		}
+		if (head[1] && fread(bytes, head[1], 1, cases) != 1)
+			stop("cases cut off");
+		if (head[0] == END) {
+			finish(number++);
+			begin(number);
+		} else {
+			step(head[0], bytes, head[1]);
+		}
 	}
 	fprintf(answers, "end %u\n", number);
 	fclose(answers);

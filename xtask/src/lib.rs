@@ -13,6 +13,7 @@ pub mod goldens;
 pub mod kmod;
 pub mod loom;
 pub mod machines;
+mod marked;
 pub mod mod_tree;
 pub mod oracle;
 pub mod picture;

@@ -17,6 +17,11 @@ impl Random {
         word ^ word >> 31
     }
 
+    /// Another sequence, which goes on by itself.
+    pub(crate) fn fork(&mut self) -> Random {
+        Random(self.next())
+    }
+
     /// A number below `end`, which is not 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize

@@ -1,19 +1,20 @@
 //! What boots came to, kept: a line for each in a file of the repository, and a table of it in docs/verify.md.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
 use super::run::Report;
+use crate::marked::{Marked, path};
 
 /// Below the repository's root.
 const DATA: &str = "xtask/conformance/results.tsv";
-const DOCUMENT: &str = "docs/verify.md";
-/// Around the table in the document.
-const BEGIN: &str = "<!-- boots: written by `cargo xtask conformance --table` -->\n";
-const END: &str = "<!-- /boots -->\n";
+const PLACE: Marked = Marked {
+    document: "docs/verify.md",
+    begin: "<!-- boots: written by `cargo xtask conformance --table` -->\n",
+    end: "<!-- /boots -->\n",
+};
 
 /// In a line: nothing differs.
 const CLEAN: &str = "clean";
@@ -81,27 +82,12 @@ pub(super) fn keep(report: &Report, machine: &str, what: &str) -> Result<()> {
 
 /// Writes the table into the document.
 pub(super) fn write_table() -> Result<()> {
-    let document = std::fs::read_to_string(path(DOCUMENT)).context(DOCUMENT)?;
-    let document = with_table(&document, &table(&read()?))?;
-    std::fs::write(path(DOCUMENT), document).context(DOCUMENT)
-}
-
-fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
+    PLACE.write(&table(&read()?))
 }
 
 fn read() -> Result<Vec<Row>> {
     let text = std::fs::read_to_string(path(DATA)).context(DATA)?;
     text.lines().map(Row::of).collect()
-}
-
-/// The document, with another table between the two marks.
-fn with_table(document: &str, table: &str) -> Result<String> {
-    let between = || Some((document.split_once(BEGIN)?, document.split_once(END)?));
-    let ((before, _), (_, after)) =
-        between().with_context(|| format!("{DOCUMENT} has no place for the table of boots"))?;
-    ensure!(before.len() < document.len() - after.len(), "{DOCUMENT}: the marks of the table are swapped");
-    Ok(format!("{before}{BEGIN}\n{table}\n{END}{after}"))
 }
 
 /// One line for each kernel, flavour and machine.
@@ -197,9 +183,7 @@ mod tests {
 
     #[test]
     fn the_documents_table_is_what_the_data_give() {
-        let document = std::fs::read_to_string(path(DOCUMENT)).unwrap();
-        let right = with_table(&document, &table(&read().unwrap())).unwrap();
-        assert_eq!(document, right, "run cargo xtask conformance --table");
+        assert!(PLACE.has(&table(&read().unwrap())).unwrap(), "run cargo xtask conformance --table");
     }
 
     #[test]
@@ -237,15 +221,5 @@ mod tests {
         assert_eq!(date(951_782_400), "2000-02-29");
         assert_eq!(date(1_796_083_199), "2026-11-30");
         assert_eq!(date(1_796_083_200), "2026-12-01");
-    }
-
-    #[test]
-    fn a_document_without_a_place_for_the_table_is_told() {
-        assert!(with_table("nothing", "table").is_err());
-        assert!(with_table(&format!("{END}{BEGIN}"), "table").is_err());
-        assert_eq!(
-            with_table(&format!("a\n{BEGIN}old{END}b"), "t").unwrap(),
-            format!("a\n{BEGIN}\nt\n{END}b")
-        );
     }
 }

@@ -1,61 +1,80 @@
 //! A running Linux as second opinion on any module that can be thought of: `cargo xtask differential`.
 //!
 //! User Mode Linux loads modules that are made by random, and says what it makes of each: the error, its log, names,
-//! places and bytes of memory. modmem must say the same.
+//! places and bytes of memory, and what user space sees. modmem must say the same.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `model` | a module that can be changed |
-//! | `generate` | modules by random |
-//! | `uml`, `answers` | the kernel that is asked, and what it answers |
-//! | `ours` | what modmem says |
-//! | `compare` | whether that is the same |
+//! | `generate`, `scripts` | modules by random; several of them, loaded and unloaded in an order |
+//! | `uml`, `guest`, `answers` | the kernel that is asked, how, and what it answers |
+//! | `ours`, `rules` | what modmem says |
+//! | `compare`, `views` | whether that is the same |
+//! | `stricter` | where modmem is stricter on purpose |
+//! | `work`, `totals`, `coverage` | many of them, what they came to, and what they did not reach |
+//! | `shrink` | what differs, made small |
 
 mod answers;
 mod compare;
+mod coverage;
 mod generate;
+mod guest;
 mod model;
 mod ours;
+mod rules;
+mod scripts;
+mod shrink;
+mod stricter;
+mod totals;
 mod uml;
+mod views;
+mod work;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use answers::Answer;
-use compare::{Outcome, STRICTER};
-use generate::Case;
-use ours::Ours;
+use compare::Outcome;
+use generate::{Bases, Case, Step};
+use guest::Mounted;
+use totals::Totals;
 use uml::Uml;
+use work::Asker;
 
 use crate::conformance::outcome::NotToBeHad;
 
 const USAGE: &str = "\
-usage: cargo xtask differential [--suite SUITE] [--modules N] [--seed S] [--keep FOLDER]
+usage: cargo xtask differential [--suite SUITE] [--modules N] [--scripts N] [--seed S] [--only N,N] [--keep FOLDER]
+       cargo xtask differential --table
   --suite SUITE   whose user-mode-linux to ask: bookworm (6.1), trixie (6.12), sid; trixie if nothing is said
-  --modules N     how many modules, 1000 if nothing is said
+  --modules N     how many modules, 1000 if neither modules nor scripts are asked for
+  --scripts N     how many scripts, in each of which several modules are loaded and unloaded
   --seed S        which ones: the first has seed S
-  --keep FOLDER   where to put modules about which Linux and modmem differ";
+  --only N,N      with these of a seed's changes or steps only
+  --keep FOLDER   where to put modules about which Linux and modmem differ, or of which Linux dies
+  --table         write where modmem is stricter into docs/findings.md";
 
-/// Modules that are asked about in one start of the kernel.
-const BATCH: usize = 500;
-/// Differences that are shown.
+/// Differences that are shown, and those that are made small.
 const SHOWN: usize = 400;
+const SHRUNK: usize = 10;
 
 /// What is asked.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Options {
     suite: String,
     modules: u64,
+    scripts: u64,
     seed: u64,
+    only: Option<Vec<usize>>,
     keep: Option<PathBuf>,
+    table: bool,
 }
 
 impl Options {
     fn parse(words: &[&str]) -> Result<Options> {
-        let mut options = Options { suite: "trixie".to_owned(), modules: 1000, seed: 1, keep: None };
+        let mut options = Options { suite: "trixie".to_owned(), seed: 1, ..Options::default() };
         let mut words = words.iter();
         while let Some(&word) = words.next() {
             let mut value =
@@ -63,30 +82,22 @@ impl Options {
             match word {
                 "--suite" => value()?.clone_into(&mut options.suite),
                 "--modules" => options.modules = value()?.parse().context("--modules")?,
+                "--scripts" => options.scripts = value()?.parse().context("--scripts")?,
                 "--seed" => options.seed = value()?.parse().context("--seed")?,
+                "--only" => {
+                    let numbers: Result<Vec<usize>, _> = value()?.split(',').map(str::parse).collect();
+                    options.only = Some(numbers.context("--only")?);
+                }
                 "--keep" => options.keep = Some(PathBuf::from(value()?)),
+                "--table" => options.table = true,
                 _ => bail!("{USAGE}"),
             }
         }
+        if (options.modules, options.scripts) == (0, 0) {
+            options.modules = 1000;
+        }
         Ok(options)
     }
-}
-
-/// What all modules came to.
-#[derive(Debug, Default)]
-struct Totals {
-    loaded: u64,
-    bytes: u64,
-    /// By rule and number.
-    refused: BTreeMap<(String, i32), u64>,
-    otherwise: BTreeMap<(String, i32), u64>,
-    unplaced: u64,
-    stricter: BTreeMap<&'static str, u64>,
-    /// Seeds, by what differs, with numbers left out.
-    differs: BTreeMap<String, Vec<u64>>,
-    died: Vec<u64>,
-    /// Those of which modmem says nothing.
-    deadly: Vec<u64>,
 }
 
 /// Asks, and says what was found: whether nothing differs, or nothing if this machine has no kernel to ask.
@@ -94,7 +105,11 @@ struct Totals {
 /// # Errors
 /// The words are not understood, or the guest's program stops.
 pub fn run(words: &[&str]) -> Result<Option<bool>> {
-    match ask(&Options::parse(words)?) {
+    let options = Options::parse(words)?;
+    if options.table {
+        return stricter::write_table().map(|()| Some(true));
+    }
+    match ask(&options) {
         Ok(agrees) => Ok(Some(agrees)),
         Err(error) if error.is::<NotToBeHad>() => {
             println!("differential: SKIPPED: {error:#}");
@@ -103,6 +118,9 @@ pub fn run(words: &[&str]) -> Result<Option<bool>> {
         Err(error) => Err(error),
     }
 }
+
+/// Modules or scripts.
+type Make = fn(u64, &Bases, bool, Option<&[usize]>) -> Case;
 
 fn ask(options: &Options) -> Result<bool> {
     let work = work_folder()?;
@@ -114,111 +132,73 @@ fn ask(options: &Options) -> Result<bool> {
         options.suite,
         bases.len()
     );
-    let mut ours = Ours::new(&uml)?;
-    let (start, mut totals, mut shown) = (Instant::now(), Totals::default(), 0);
-    let seeds: Vec<u64> = (options.seed..options.seed + options.modules).collect();
-    for batch in seeds.chunks(BATCH) {
-        let cases: Vec<Case> =
-            batch.iter().map(|seed| generate::case(*seed, &bases, uml.profile.switches.prel32)).collect();
-        let mut from = 0;
-        while from < cases.len() {
-            let answers = uml.ask(&cases, from)?;
-            for (&index, answer) in &answers.of {
-                let Some((case, seed)) = cases.get(index).zip(batch.get(index)) else { continue };
-                let verdict = ours.ask(&case.file, answer)?;
-                let outcome = compare::compare(&verdict, answer);
-                if let Outcome::Differs(what) = &outcome
-                    && shown < SHOWN
-                {
-                    shown += 1;
-                    println!("seed {seed}: {} with {}: {what}", case.base, case.changes.join("; "));
-                    keep(options, *seed, case)?;
-                }
-                totals.add(*seed, outcome);
-            }
-            from = match (answers.complete, answers.died_of) {
-                (true, _) => cases.len(),
-                (false, Some(index)) => {
-                    if let Some((case, seed)) = cases.get(index).zip(batch.get(index)) {
-                        let verdict = ours.ask(&case.file, &Answer::default())?;
-                        let outcome = compare::deadly(&verdict);
-                        if let Outcome::Differs(what) = &outcome {
-                            println!("seed {seed}: {} with {}: {what}", case.base, case.changes.join("; "));
-                            keep(options, *seed, case)?;
-                        }
-                        totals.died.push(*seed);
-                        totals.add(*seed, outcome);
-                    }
-                    index + 1
-                }
-                (false, None) => bail!("the kernel stopped between two modules"),
-            };
+    let _mounted = Mounted::of(&uml.root)?;
+    let mut all = Totals::default();
+    let kinds: [(&str, u64, Make); 2] =
+        [("modules", options.modules, generate::case), ("scripts", options.scripts, scripts::script)];
+    for (what, count, make) in kinds {
+        if count > 0 {
+            all.append(kind(options, &uml, &bases, what, count, make)?);
         }
     }
-    let seconds = start.elapsed().as_secs_f64();
-    totals.print(options.modules, seconds);
-    Ok(totals.differs.is_empty())
+    all.print_coverage()?;
+    Ok(all.agree())
 }
 
-fn keep(options: &Options, seed: u64, case: &Case) -> Result<()> {
+/// Asks about modules, or about scripts.
+fn kind(
+    options: &Options,
+    uml: &Uml,
+    bases: &Bases,
+    what: &str,
+    count: u64,
+    make: Make,
+) -> Result<Totals> {
+    let start = Instant::now();
+    let (totals, differing) = (Mutex::new(Totals::default()), Mutex::new(Vec::new()));
+    let prel32 = uml.profile.switches.prel32;
+    let one = |seed: u64| make(seed, bases, prel32, options.only.as_deref());
+    work::ask_all(uml, options.seed..options.seed + count, &one, &|case, judged| {
+        totals.lock().unwrap_or_else(PoisonError::into_inner).add(case.seed, &judged);
+        let found = judged.outcomes.into_iter().find_map(|outcome| match outcome {
+            Outcome::Differs(what) => Some(what),
+            Outcome::Deadly => Some("Linux dies of it".to_owned()),
+            _ => None,
+        });
+        if let Some(found) = found {
+            keep(options, &case)?;
+            differing.lock().unwrap_or_else(PoisonError::into_inner).push((case, found));
+        }
+        Ok(())
+    })?;
+    let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut differing = differing.into_inner().unwrap_or_else(PoisonError::into_inner);
+    differing.sort_by_key(|(case, _)| case.seed);
+    for (index, (case, found)) in differing.into_iter().take(SHOWN).enumerate() {
+        println!("seed {}: {} with {}: {found}", case.seed, case.base, case.words());
+        if index < SHRUNK && case.changes.len() > 1 {
+            let seed = case.seed;
+            let make = |only: &[usize]| make(seed, bases, prel32, Some(only));
+            let small = shrink::shrink(&mut Asker::new(uml, 0)?, case, make)?;
+            let numbers: Vec<String> = small.changes.iter().map(|(number, _)| number.to_string()).collect();
+            let (suite, only) = (&options.suite, numbers.join(","));
+            println!("  the smallest: {}", small.words());
+            println!("  cargo xtask differential --suite {suite} --{what} 1 --seed {seed} --only {only}");
+        }
+    }
+    totals.print(what, start.elapsed().as_secs_f64());
+    Ok(totals)
+}
+
+fn keep(options: &Options, case: &Case) -> Result<()> {
     let Some(folder) = &options.keep else { return Ok(()) };
     std::fs::create_dir_all(folder)?;
-    std::fs::write(folder.join(format!("{seed}.ko")), &case.file).context("--keep")
-}
-
-impl Totals {
-    fn add(&mut self, seed: u64, outcome: Outcome) {
-        match outcome {
-            Outcome::Loaded { bytes } => {
-                self.loaded += 1;
-                self.bytes += bytes;
-            }
-            Outcome::Refused { errno, rule } => *self.refused.entry((rule, errno)).or_default() += 1,
-            Outcome::RefusedOtherwise { rule, errno } => {
-                *self.otherwise.entry((rule, errno)).or_default() += 1
-            }
-            Outcome::Deadly => self.deadly.push(seed),
-            Outcome::Unplaced => self.unplaced += 1,
-            Outcome::Stricter { rule } => *self.stricter.entry(rule).or_default() += 1,
-            Outcome::Differs(what) => {
-                let kind: String =
-                    what.chars().filter(|character| !character.is_ascii_digit()).take(100).collect();
-                self.differs.entry(kind).or_default().push(seed);
-            }
+    for (number, step) in case.steps.iter().enumerate() {
+        if let Step::Load(file) = step {
+            std::fs::write(folder.join(format!("{}-{number}.ko", case.seed)), file).context("--keep")?;
         }
     }
-
-    fn print(&self, modules: u64, seconds: f64) {
-        println!("loaded by both: {}, {} bytes equal", self.loaded, self.bytes);
-        println!("refused by both:");
-        for ((rule, errno), count) in &self.refused {
-            println!("  {count:>7}  {rule} ({errno})");
-        }
-        println!("refused by both, with other numbers (by modmem's rule, Linux's number):");
-        for ((rule, errno), count) in &self.otherwise {
-            println!("  {count:>7}  {rule} ({errno})");
-        }
-        println!("refused by Linux for a value that depends on its place: {}", self.unplaced);
-        if !self.stricter.is_empty() {
-            println!("refused by modmem on purpose:");
-            for (rule, count) in &self.stricter {
-                let why = STRICTER.iter().find(|(known, _)| known == rule).map_or("", |(_, why)| *why);
-                println!("  {count:>7}  {rule}: {why}");
-            }
-        }
-        if !self.deadly.is_empty() {
-            println!("Linux dies of these, and modmem loads them: seeds {:?}", self.deadly);
-        }
-        for (kind, seeds) in &self.differs {
-            println!("DIFFERENT {:>5}  {kind} (seed {})", seeds.len(), seeds[0]);
-        }
-        let differs: usize = self.differs.values().map(Vec::len).sum();
-        println!(
-            "differential: {modules} modules, {differs} differ, Linux died of {}, {seconds:.0} s ({:.0} a second)",
-            self.died.len(),
-            modules as f64 / seconds.max(0.001)
-        );
-    }
+    Ok(())
 }
 
 /// Where kernels to ask lie.

@@ -13,6 +13,10 @@ pub(super) const SHT_SYMTAB: u32 = 2;
 pub(super) const SHT_RELA: u32 = 4;
 pub(super) const SHT_NOBITS: u32 = 8;
 
+/// Where `struct module` has its name, and how many bytes that may have.
+pub(super) const NAME: usize = 24;
+pub(super) const NAME_LENGTH: usize = 56;
+
 /// The section that holds `struct module`.
 pub(super) const THIS_MODULE: &str = ".gnu.linkonce.this_module";
 
@@ -46,6 +50,20 @@ pub(super) struct Model {
     pub(super) prel32: bool,
     /// Bytes to cut off the end.
     pub(super) cut: usize,
+    /// What the header says of the number of sections, where that is not theirs.
+    pub(super) count: Option<u16>,
+    /// The same of the section that has their names.
+    pub(super) names_index: Option<u16>,
+}
+
+/// A symbol that a module exports.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Export<'e> {
+    pub(super) name: &'e str,
+    pub(super) gpl: bool,
+    pub(super) namespace: &'e str,
+    /// The section that its address lies in.
+    pub(super) section: &'e str,
 }
 
 fn word<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N]> {
@@ -101,7 +119,7 @@ impl Model {
             section.name = text(&table, offset);
         }
         ensure!(sections.iter().any(|section| section.name == THIS_MODULE), "no {THIS_MODULE}");
-        Ok(Model { header, sections, names, trailer: Vec::new(), prel32: true, cut: 0 })
+        Ok(Model { header, sections, names, trailer: Vec::new(), prel32: true, cut: 0, count: None, names_index: None })
     }
 
     /// The file.
@@ -130,8 +148,8 @@ impl Model {
         file.resize(file.len().next_multiple_of(8), 0);
         let start = file.len() as u64;
         file[40..48].copy_from_slice(&start.to_le_bytes());
-        file[60..62].copy_from_slice(&(sections.len() as u16).to_le_bytes());
-        file[62..64].copy_from_slice(&(self.names as u16).to_le_bytes());
+        file[60..62].copy_from_slice(&self.count.unwrap_or(sections.len() as u16).to_le_bytes());
+        file[62..64].copy_from_slice(&self.names_index.unwrap_or(self.names as u16).to_le_bytes());
         for (index, section) in sections.iter().enumerate() {
             let size = section.size.unwrap_or(section.bytes.len() as u64);
             let place = if section.kind == 0 { 0 } else { places[index] as u64 };
@@ -224,5 +242,93 @@ impl Model {
             bytes,
             ..Section::default()
         }))
+    }
+
+    /// Puts the sections in another order: `order` has their indices of now. All that names them by number follows.
+    pub(super) fn reorder(&mut self, order: &[usize]) {
+        const FIRST_RESERVED: u16 = 0xff00;
+        let mut now = vec![0; self.sections.len()];
+        for (new, old) in order.iter().enumerate() {
+            now[*old] = new;
+        }
+        let renumbered = |old: u32| now.get(old as usize).map_or(old, |new| *new as u32);
+        let mut sections: Vec<Section> = order.iter().map(|old| self.sections[*old].clone()).collect();
+        for section in &mut sections {
+            section.link = renumbered(section.link);
+            if section.kind == SHT_RELA {
+                section.info = renumbered(section.info);
+            }
+            if section.kind == SHT_SYMTAB {
+                for symbol in section.bytes.chunks_exact_mut(SYMBOL) {
+                    let old = u16::from_le_bytes([symbol[6], symbol[7]]);
+                    if old < FIRST_RESERVED {
+                        symbol[6..8].copy_from_slice(&(renumbered(old.into()) as u16).to_le_bytes());
+                    }
+                }
+            }
+        }
+        self.names = now.get(self.names).copied().unwrap_or(self.names);
+        self.sections = sections;
+    }
+
+    /// Adds tables of exports: the entries in that order, those for GPL-compatible modules in a table of their own.
+    pub(super) fn add_exports(&mut self, exports: &[Export<'_>]) -> Option<()> {
+        let mut strings = vec![0];
+        let mut add = |text: &str| {
+            let place = strings.len() as i64;
+            strings.extend(text.bytes());
+            strings.push(0);
+            if text.is_empty() { 0 } else { place }
+        };
+        let places: Vec<[i64; 2]> =
+            exports.iter().map(|export| [add(export.name), add(export.namespace)]).collect();
+        let strings = self.add(Section {
+            name: "__ksymtab_strings".to_owned(),
+            kind: SHT_PROGBITS,
+            flags: 0x32,
+            align: 1,
+            bytes: strings,
+            ..Section::default()
+        });
+        let strings = self.add_symbol("", 3, strings as u16, 0)?;
+        // Three offsets from their own places, or three pointers.
+        let (word, kind) = if self.prel32 { (4, 2) } else { (8, 1) };
+        for gpl in [false, true] {
+            let entries: Vec<_> = exports.iter().zip(&places).filter(|(export, _)| export.gpl == gpl).collect();
+            if entries.is_empty() {
+                continue;
+            }
+            let mut relocations = Vec::new();
+            for (index, (export, [name, namespace])) in (0..).zip(&entries) {
+                let section = self.find(export.section)? as u16;
+                let symbol = self.add_symbol(export.name, 0x12, section, 0)?;
+                let entry = 3 * word * index;
+                relocations.push((entry, kind, symbol, 0));
+                relocations.push((entry + word, kind, strings, *name));
+                // A pointer may be none, an offset leads to an empty string.
+                if self.prel32 || *namespace != 0 {
+                    relocations.push((entry + 2 * word, kind, strings, *namespace));
+                }
+            }
+            let table = self.add(Section {
+                name: if gpl { "__ksymtab_gpl" } else { "__ksymtab" }.to_owned(),
+                kind: SHT_PROGBITS,
+                flags: 2,
+                align: word,
+                bytes: vec![0; 3 * word as usize * entries.len()],
+                ..Section::default()
+            });
+            self.add_relocations(table, &relocations)?;
+        }
+        Some(())
+    }
+
+    /// Has `struct module` say another name.
+    pub(super) fn set_name(&mut self, name: &str) -> Option<()> {
+        let at = self.find(THIS_MODULE)?;
+        let place = self.sections[at].bytes.get_mut(NAME..NAME + NAME_LENGTH)?;
+        place.fill(0);
+        place.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        Some(())
     }
 }

@@ -2,35 +2,28 @@
 //! in a folder of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use modmem::image::{Image, SymbolPlace};
 use modmem::link::Export;
 use modmem::profile::{KernelConfig, Profile};
 use modmem_linux::{KernelImage, KernelSymbol};
 
-use super::answers::Answers;
-use super::generate::Case;
 use super::model::Model;
-use crate::command::{is_there, succeed};
-use crate::conformance::outcome::not_to_be_had;
 use crate::conformance::packages::{self, Apt};
 
 /// The guest's program.
 const GUEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/differential/guest.c");
 /// What it takes to start a kernel of another suite than this machine's.
 const PACKAGES: [&str; 4] = ["user-mode-linux", "libc6", "libgcc-s1", "gcc-14-base"];
-/// Longer than that no batch takes.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// Modules that are large say nothing more, and take longer.
 const LARGEST_BASE: u64 = 60_000;
 
 /// A kernel to ask.
 #[derive(Debug)]
 pub(super) struct Uml {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     /// Its release.
     pub(super) release: String,
     /// What it exports.
@@ -129,72 +122,5 @@ impl Uml {
 
     fn exports_it(&self, name: &str) -> bool {
         self.symbols.binary_search_by(|symbol| (*symbol.name).cmp(name)).is_ok()
-    }
-
-    /// Asks about modules, from one of them on.
-    pub(super) fn ask(&self, cases: &[Case], from: usize) -> Result<Answers> {
-        let (modules, answers) = (self.root.join("tmp/modules"), self.root.join("tmp/answers"));
-        let mut bytes = Vec::new();
-        for case in cases {
-            bytes.extend((case.file.len() as u32).to_le_bytes());
-            bytes.extend(&case.file);
-        }
-        std::fs::write(&modules, bytes)?;
-        let _ = std::fs::remove_file(&answers);
-        let mounted = Mounted::of(&self.root)?;
-        let mut kernel = Command::new("chroot")
-            .arg(&self.root)
-            .args(["/usr/bin/linux.uml", "mem=512M", "rootfstype=hostfs", "rw", "init=/guest"])
-            .args(["no_hash_pointers", "con=null", "con0=null,fd:1", "quiet", "log_buf_len=1M"])
-            .args(["uml_dir=/tmp", "umid=modmem", "MODULES=/tmp/modules", "ANSWERS=/tmp/answers"])
-            .arg(format!("FROM={from}"))
-            .env("TMPDIR", "/tmp")
-            .env("HOME", "/tmp")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("chroot")?;
-        let start = Instant::now();
-        while kernel.try_wait()?.is_none() {
-            if start.elapsed() > PATIENCE {
-                kernel.kill()?;
-                kernel.wait()?;
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        drop(mounted);
-        let text = std::fs::read(&answers).context("the kernel did not start")?;
-        Answers::parse(&text)
-    }
-}
-
-/// /proc and /dev of this machine, bound into a root while this is there.
-#[derive(Debug)]
-struct Mounted(Vec<PathBuf>);
-
-impl Mounted {
-    fn of(root: &Path) -> Result<Mounted> {
-        if !is_there("mount") {
-            bail!("no mount here");
-        }
-        let mut mounted = Mounted(Vec::new());
-        for name in ["proc", "dev"] {
-            let folder = root.join(name);
-            let bound =
-                succeed(Command::new("mount").arg("--bind").arg(Path::new("/").join(name)).arg(&folder));
-            bound.map_err(not_to_be_had("binding /proc and /dev into a root, which takes root's rights"))?;
-            mounted.0.push(folder);
-        }
-        Ok(mounted)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        for folder in &self.0 {
-            let _ = Command::new("umount").arg("-l").arg(folder).status();
-        }
     }
 }

@@ -1,0 +1,89 @@
+//! What user space sees of loaded modules, against what modmem shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use modmem::{ModuleId, Modules};
+
+use super::answers::Answer;
+use super::ours::MADE_UP;
+use crate::replay::GivenBlock;
+
+/// What differs in /proc/modules.
+pub(super) fn of_list(modules: &Modules<GivenBlock>, answer: &Answer) -> Option<String> {
+    let ours = modules.proc_modules().to_string();
+    lines("/proc/modules", ours.lines().map(placed), answer.modules.lines().map(placed_of(&ours)))
+}
+
+/// What differs in a module's folder in sysfs, and in /proc/kallsyms.
+pub(super) fn of_module(modules: &Modules<GivenBlock>, id: ModuleId, answer: &Answer) -> Option<String> {
+    let shown = modules.sysfs(id)?;
+    let own = [
+        ("coresize", shown.coresize().to_string()),
+        ("initsize", shown.initsize().to_string()),
+        ("taint", shown.taint()),
+        ("initstate", shown.initstate().to_owned()),
+        ("refcnt", shown.refcnt().map_or_else(String::new, |count| count.to_string())),
+    ];
+    for (name, ours) in own {
+        if let Some(theirs) = answer.files.get(name).filter(|theirs| **theirs != ours) {
+            return Some(format!("{name}: Linux says {theirs:?}, modmem {ours:?}"));
+        }
+    }
+    let ours: BTreeSet<(String, u64)> =
+        shown.sections().map(|(name, address)| (name.to_text(), address.0)).collect();
+    // In a file's name a slash would be a folder's: sysfs has an exclamation mark for it.
+    let ours: BTreeSet<(String, u64)> =
+        ours.into_iter().map(|(name, address)| (name.replace('/', "!"), address)).collect();
+    let theirs: BTreeSet<(String, u64)> = answer.sections.iter().cloned().collect();
+    let is_placed = |(_, address): &&(String, u64)| !MADE_UP.contains(address);
+    if let Some(section) = ours.symmetric_difference(&theirs).find(is_placed) {
+        let who = if ours.contains(section) { "modmem" } else { "Linux" };
+        return Some(format!("sections: only {who} has {} at {:#x}", section.0, section.1));
+    }
+    let symbols = answer.kallsyms.as_ref()?;
+    let ours: BTreeMap<String, Vec<u8>> =
+        shown.notes().map(|(name, bytes)| (name.to_text(), bytes.to_vec())).collect();
+    if ours != answer.notes {
+        return Some(format!("notes: Linux has {:x?}, modmem {ours:x?}", answer.notes));
+    }
+    lines("/proc/kallsyms", modules.kallsyms().to_string().lines().map(str::to_owned), symbols.lines().map(str::to_owned))
+}
+
+/// A line of /proc/modules without an address that was made up.
+fn placed(line: &str) -> String {
+    match line.split_once(" 0x") {
+        Some((before, after)) if is_made_up(after) => before.to_owned(),
+        _ => line.to_owned(),
+    }
+}
+
+fn is_made_up(text: &str) -> bool {
+    let digits = text.split(' ').next().unwrap_or_default();
+    u64::from_str_radix(digits, 16).is_ok_and(|address| MADE_UP.contains(&address))
+}
+
+/// The same of the kernel's lines, where ours has one.
+fn placed_of(ours: &str) -> impl Fn(&str) -> String {
+    let without: BTreeSet<String> =
+        ours.lines().map(placed).filter(|line| !line.contains(" 0x")).collect();
+    move |line| match line.split_once(" 0x") {
+        Some((before, _)) if without.contains(before) => before.to_owned(),
+        _ => line.to_owned(),
+    }
+}
+
+fn lines(
+    what: &str,
+    ours: impl Iterator<Item = String>,
+    theirs: impl Iterator<Item = String>,
+) -> Option<String> {
+    let (ours, theirs): (Vec<String>, Vec<String>) = (ours.collect(), theirs.collect());
+    if ours == theirs {
+        return None;
+    }
+    let nothing = String::new();
+    let count = ours.len().max(theirs.len());
+    let pairs = (0..count).map(|at| (theirs.get(at).unwrap_or(&nothing), ours.get(at).unwrap_or(&nothing)));
+    let (theirs, ours) = pairs.into_iter().find(|(theirs, ours)| theirs != ours)?;
+    Some(format!("{what}: Linux says {theirs:?}, modmem {ours:?}"))
+}
