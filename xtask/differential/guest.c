@@ -186,7 +186,8 @@ static void take_memory(void)
 		unsigned long long start, end;
 		int is_one = 0;
 
-		if (sscanf(line, "0x%llx-0x%llx", &start, &end) != 2 || end - start <= 4096)
+		/* What is not purged has no bytes any more. */
+		if (sscanf(line, "0x%llx-0x%llx", &start, &end) != 2 || end - start <= 4096 || strstr(line, "unpurged"))
 			continue;
 		for (int at = 0; at < address_count; at++)
 			is_one |= addresses[at] >= start && addresses[at] < end;
@@ -247,6 +248,9 @@ static void look_at_module(int wholly)
 
 	if (!newest(name, sizeof(name)))
 		stop("a module that is not in the list");
+	/* In a name a slash would be a folder's (lib/kobject.c:kobject_set_name_vargs). */
+	for (char *slash = name; (slash = strchr(slash, '/')); )
+		*slash = '!';
 	snprintf(path, sizeof(path), "/sys/module/%s", name);
 	folder = open(path, O_RDONLY | O_DIRECTORY);
 	take_file(folder, "file", "coresize");

@@ -35,7 +35,8 @@ impl Marked {
     fn with_table(&self, document: &str, table: &str) -> Result<String> {
         let Marked { document: name, begin, end } = self;
         let between = || Some((document.split_once(begin)?, document.split_once(end)?));
-        let ((before, _), (_, after)) = between().with_context(|| format!("{name} has no place for {begin}"))?;
+        let ((before, _), (_, after)) =
+            between().with_context(|| format!("{name} has no place for {begin}"))?;
         ensure!(before.len() < document.len() - after.len(), "{name}: the marks of the table are swapped");
         Ok(format!("{before}{begin}\n{table}\n{end}{after}"))
     }

@@ -47,6 +47,8 @@ impl Outcome {
 
 /// Linux checks a value against its field when it knows where the module lies.
 const OVERFLOW: &str = "overflow in relocation";
+/// The same of two fields that overlap, where the first has an address in the copy of a section that the loader had.
+const NOT_ZERO: &str = "existing value is nonzero";
 
 pub(super) fn load(verdict: &Verdict, answer: &Answer) -> Outcome {
     let said = || answer.log.join(" / ").chars().take(160).collect::<String>();
@@ -59,7 +61,8 @@ pub(super) fn load(verdict: &Verdict, answer: &Answer) -> Outcome {
             Outcome::RefusedOtherwise { errno: answer.errno, rule: rule.clone() }
         }
         Verdict::Refused { errno, rule, .. } => Outcome::Refused { errno: *errno, rule: rule.clone() },
-        Verdict::Loaded(_) if answer.log.iter().any(|line| line.contains(OVERFLOW)) => Outcome::Unplaced,
+        Verdict::Loaded(_) if said_one_of(answer, OVERFLOW) => Outcome::Unplaced,
+        Verdict::Loaded(loaded) if loaded.needs_copy && said_one_of(answer, NOT_ZERO) => Outcome::Unplaced,
         Verdict::Loaded(_) if answer.errno != 0 => Outcome::Differs(format!(
             "Linux refuses it with {} ({:?}), modmem loads it",
             answer.errno,
@@ -69,15 +72,17 @@ pub(super) fn load(verdict: &Verdict, answer: &Answer) -> Outcome {
     }
 }
 
+fn said_one_of(answer: &Answer, words: &str) -> bool {
+    answer.log.iter().any(|line| line.contains(words))
+}
+
 pub(super) fn unload(result: Result<(), UnloadError>, answer: &Answer) -> Outcome {
     match result {
         Ok(()) if answer.errno == 0 => Outcome::Unloaded,
         Err(error) if answer.errno == rules::unload_errno(&error) => {
             Outcome::Refused { errno: answer.errno, rule: rules::variant("Unload", &error) }
         }
-        result => {
-            Outcome::Differs(format!("unloading it, Linux says {}, modmem {result:?}", answer.errno))
-        }
+        result => Outcome::Differs(format!("unloading it, Linux says {}, modmem {result:?}", answer.errno)),
     }
 }
 
@@ -97,6 +102,10 @@ fn bytes(loaded: &Loaded, answer: &Answer) -> Outcome {
     let (mut compared, mut init) = (0, 0);
     for (kind, (address, bytes)) in &loaded.memories {
         let Some(theirs) = found(answer, *address, bytes.len()) else { continue };
+        // Init memory that went while the guest looked reads as zeros.
+        if kind.is_init() && theirs.iter().all(|byte| *byte == 0) {
+            continue;
+        }
         let count = theirs.len().min(bytes.len()) as u64;
         compared += count;
         init += if kind.is_init() { count } else { 0 };

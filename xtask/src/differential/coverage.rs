@@ -20,11 +20,11 @@ const ENUMS: &[(&str, &str, &str)] = &[
 ];
 
 /// Those that are only around others.
-const AROUND: &[&str] = &["Image", "Layout", "Link", "Link::Unresolved", "Link::Relocation", "Link::Livepatch"];
+const AROUND: &[&str] =
+    &["Image", "Layout", "Link", "Link::Unresolved", "Link::Relocation", "Link::Livepatch"];
 
 /// Those that no module for this kernel can reach, and why.
 const OUT_OF_REACH: &[(&str, &str)] = &[
-    ("Image::BadSignature", "modules of a kernel that does not check signatures"),
     ("Image::OutOfMemory", "memory is there"),
     ("Init", "none has an init"),
     ("Layout::Machine", "all machines are built in"),
@@ -34,8 +34,11 @@ const OUT_OF_REACH: &[(&str, &str)] = &[
     ("Layout::OtherFormat", "x86-64 has one"),
     ("Layout::OutOfMemory", "memory is there"),
     ("Layout::WritableAndExecutable", "no STRICT_MODULE_RWX"),
+    ("Layout::TwoKindsOfConstructors", "no CONSTRUCTORS"),
+    ("Link::ExportsWithoutFlags", "kernels since 7.1 have flags"),
     ("Link::ExportsWithoutVersions", "no MODVERSIONS"),
     ("Link::ExtendedVersions", "no MODVERSIONS"),
+    ("Link::ImportsModuleNamespace", "kernels since 6.16 know such namespaces"),
     ("Link::Livepatch::Absent", "no LIVEPATCH"),
     ("Link::Livepatch::Ambiguous", "no LIVEPATCH"),
     ("Link::Livepatch::NoSuchPosition", "no LIVEPATCH"),
@@ -56,6 +59,8 @@ const OUT_OF_REACH: &[(&str, &str)] = &[
     ("NotSealed", "memory takes any protection"),
     ("OutOfMemory", "memory is there"),
     ("ProviderGone", "nothing is unloaded between linking and loading"),
+    ("Remark::NoVersions", "no MODVERSIONS"),
+    ("Remark::UnknownInternalSymbols", "no LIVEPATCH"),
     ("SharedPages", "not with this kernel's pages"),
     ("TooManyModules", "there are few"),
     ("Unindexable", "blocks lie apart"),
@@ -110,7 +115,9 @@ mod tests {
     #[test]
     fn rules_are_found_in_the_sources_and_none_is_out_of_reach_that_is_not_there() {
         let all = all().unwrap();
-        for name in ["Image::Truncated", "Link::Unresolved::GplOnly", "Unload::InUse", "BadName", "Link::Common"] {
+        for name in
+            ["Image::Truncated", "Link::Unresolved::GplOnly", "Unload::InUse", "BadName", "Link::Common"]
+        {
             assert!(all.contains(name), "{name}");
         }
         assert!(!all.contains("Link"));

@@ -64,7 +64,7 @@ impl<'u> Guest<'u> {
     pub(super) fn ask(&self, cases: &[Case], from: usize) -> Result<Answers> {
         let answers = self.outside.join("answers");
         if from == 0 {
-            let bytes: Vec<u8> = cases.iter().flat_map(records).collect();
+            let bytes = cases.iter().map(records).collect::<Vec<_>>().concat();
             std::fs::write(self.outside.join("cases"), bytes).context("cases")?;
         }
         let _ = std::fs::remove_file(&answers);
@@ -104,9 +104,9 @@ fn wait_for(mut kernel: Child) -> Result<()> {
 fn records(case: &Case) -> Vec<u8> {
     let mut records = Vec::new();
     let mut add = |what: u32, bytes: &[u8]| {
-        records.extend(what.to_le_bytes());
-        records.extend((bytes.len() as u32).to_le_bytes());
-        records.extend(bytes);
+        records.extend_from_slice(&what.to_le_bytes());
+        records.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        records.extend_from_slice(bytes);
     };
     for step in &case.steps {
         match step {

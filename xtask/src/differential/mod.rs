@@ -120,7 +120,7 @@ pub fn run(words: &[&str]) -> Result<Option<bool>> {
 }
 
 /// Modules or scripts.
-type Make = fn(u64, &Bases, bool, Option<&[usize]>) -> Case;
+type Make = fn(u64, &Bases, Option<&[usize]>) -> Case;
 
 fn ask(options: &Options) -> Result<bool> {
     let work = work_folder()?;
@@ -146,18 +146,10 @@ fn ask(options: &Options) -> Result<bool> {
 }
 
 /// Asks about modules, or about scripts.
-fn kind(
-    options: &Options,
-    uml: &Uml,
-    bases: &Bases,
-    what: &str,
-    count: u64,
-    make: Make,
-) -> Result<Totals> {
+fn kind(options: &Options, uml: &Uml, bases: &Bases, what: &str, count: u64, make: Make) -> Result<Totals> {
     let start = Instant::now();
     let (totals, differing) = (Mutex::new(Totals::default()), Mutex::new(Vec::new()));
-    let prel32 = uml.profile.switches.prel32;
-    let one = |seed: u64| make(seed, bases, prel32, options.only.as_deref());
+    let one = |seed: u64| make(seed, bases, options.only.as_deref());
     work::ask_all(uml, options.seed..options.seed + count, &one, &|case, judged| {
         totals.lock().unwrap_or_else(PoisonError::into_inner).add(case.seed, &judged);
         let found = judged.outcomes.into_iter().find_map(|outcome| match outcome {
@@ -178,7 +170,7 @@ fn kind(
         println!("seed {}: {} with {}: {found}", case.seed, case.base, case.words());
         if index < SHRUNK && case.changes.len() > 1 {
             let seed = case.seed;
-            let make = |only: &[usize]| make(seed, bases, prel32, Some(only));
+            let make = |only: &[usize]| make(seed, bases, Some(only));
             let small = shrink::shrink(&mut Asker::new(uml, 0)?, case, make)?;
             let numbers: Vec<String> = small.changes.iter().map(|(number, _)| number.to_string()).collect();
             let (suite, only) = (&options.suite, numbers.join(","));

@@ -48,6 +48,10 @@ pub(super) struct Model {
     pub(super) trailer: Vec<u8>,
     /// Whether tables of exports have offsets in them (HAVE_ARCH_PREL32_RELOCATIONS).
     pub(super) prel32: bool,
+    /// Whether exports for GPL-compatible modules are in the same table as others, and flagged.
+    pub(super) export_flags: bool,
+    /// Where the kernel's `struct module` has the pointers to init and exit, if it is known.
+    pub(super) entries: [Option<u64>; 2],
     /// Bytes to cut off the end.
     pub(super) cut: usize,
     /// What the header says of the number of sections, where that is not theirs.
@@ -119,7 +123,18 @@ impl Model {
             section.name = text(&table, offset);
         }
         ensure!(sections.iter().any(|section| section.name == THIS_MODULE), "no {THIS_MODULE}");
-        Ok(Model { header, sections, names, trailer: Vec::new(), prel32: true, cut: 0, count: None, names_index: None })
+        Ok(Model {
+            header,
+            sections,
+            names,
+            trailer: Vec::new(),
+            prel32: true,
+            export_flags: false,
+            entries: [None; 2],
+            cut: 0,
+            count: None,
+            names_index: None,
+        })
     }
 
     /// The file.
@@ -273,28 +288,42 @@ impl Model {
 
     /// Adds tables of exports: the entries in that order, those for GPL-compatible modules in a table of their own.
     pub(super) fn add_exports(&mut self, exports: &[Export<'_>]) -> Option<()> {
-        let mut strings = vec![0];
+        const STRINGS: &str = "__ksymtab_strings";
+        let mut strings = self.find(STRINGS).map_or(vec![0], |at| self.sections[at].bytes.clone());
         let mut add = |text: &str| {
             let place = strings.len() as i64;
             strings.extend(text.bytes());
             strings.push(0);
-            if text.is_empty() { 0 } else { place }
+            (!text.is_empty()).then_some(place)
         };
-        let places: Vec<[i64; 2]> =
+        let places: Vec<[Option<i64>; 2]> =
             exports.iter().map(|export| [add(export.name), add(export.namespace)]).collect();
-        let strings = self.add(Section {
-            name: "__ksymtab_strings".to_owned(),
-            kind: SHT_PROGBITS,
-            flags: 0x32,
-            align: 1,
-            bytes: strings,
-            ..Section::default()
-        });
+        // An offset of none leads to this.
+        let nothing = strings.len() as i64;
+        strings.push(0);
+        let strings = match self.find(STRINGS) {
+            Some(at) => {
+                self.sections[at].bytes = strings;
+                at
+            }
+            None => self.add(Section {
+                name: STRINGS.to_owned(),
+                kind: SHT_PROGBITS,
+                flags: 0x32,
+                align: 1,
+                bytes: strings,
+                ..Section::default()
+            }),
+        };
         let strings = self.add_symbol("", 3, strings as u16, 0)?;
         // Three offsets from their own places, or three pointers.
         let (word, kind) = if self.prel32 { (4, 2) } else { (8, 1) };
         for gpl in [false, true] {
-            let entries: Vec<_> = exports.iter().zip(&places).filter(|(export, _)| export.gpl == gpl).collect();
+            let is_here = |export: &Export<'_>| match self.export_flags {
+                true => !gpl,
+                false => export.gpl == gpl,
+            };
+            let entries: Vec<_> = exports.iter().zip(&places).filter(|(export, _)| is_here(export)).collect();
             if entries.is_empty() {
                 continue;
             }
@@ -304,10 +333,10 @@ impl Model {
                 let symbol = self.add_symbol(export.name, 0x12, section, 0)?;
                 let entry = 3 * word * index;
                 relocations.push((entry, kind, symbol, 0));
-                relocations.push((entry + word, kind, strings, *name));
+                relocations.push((entry + word, kind, strings, name.unwrap_or(nothing)));
                 // A pointer may be none, an offset leads to an empty string.
-                if self.prel32 || *namespace != 0 {
-                    relocations.push((entry + 2 * word, kind, strings, *namespace));
+                if self.prel32 || namespace.is_some() {
+                    relocations.push((entry + 2 * word, kind, strings, namespace.unwrap_or(nothing)));
                 }
             }
             let table = self.add(Section {
@@ -319,6 +348,16 @@ impl Model {
                 ..Section::default()
             });
             self.add_relocations(table, &relocations)?;
+        }
+        if self.export_flags {
+            self.add(Section {
+                name: "__kflagstab".to_owned(),
+                kind: SHT_PROGBITS,
+                flags: 2,
+                align: 1,
+                bytes: exports.iter().map(|export| u8::from(export.gpl)).collect(),
+                ..Section::default()
+            });
         }
         Some(())
     }

@@ -34,14 +34,21 @@ pub(super) struct Loaded {
     /// Addresses at which nothing can be said: what Linux sorts, or writes itself, and what refers to the copy of a section
     /// that the loader had of it.
     pub(super) unknown: Vec<std::ops::Range<u64>>,
+    /// Whether something refers to such a copy.
+    pub(super) needs_copy: bool,
     /// By memory: the address, and what is there before init runs.
     pub(super) memories: BTreeMap<MemoryKind, (u64, Vec<u8>)>,
     /// What was odd about it.
     pub(super) remarks: Vec<String>,
 }
 
-/// Addresses of blocks of which the kernel tells nothing.
-pub(super) const MADE_UP: std::ops::Range<u64> = 0x10_0000..0x1000_0000;
+/// Addresses of blocks of which the kernel tells nothing: below its own, and without a byte of zero but the first, as
+/// fields that were written once must not be zero any more.
+pub(super) const MADE_UP: std::ops::Range<u64> = 0x1111_1000..0x5f00_0000;
+/// What apart they are.
+const STEP: u64 = 0x11_1000;
+/// The kernel has less memory.
+const MOST: u64 = 300 << 20;
 
 /// modmem's side: a kernel without modules.
 pub(super) struct Ours<'u> {
@@ -71,11 +78,8 @@ impl<'u> Ours<'u> {
                 return Ok(outcomes);
             }
         }
-        let gone = self.clear();
-        if gone != answers.gone {
-            let what = format!("unloading all, Linux says {:?}, modmem {gone:?}", answers.gone);
-            outcomes.push(Outcome::Differs(what));
-        }
+        let stays = self.clear(&answers.gone);
+        outcomes.extend(stays);
         if !self.modules.is_empty() {
             *self = Ours::new(self.uml)?;
         }
@@ -123,7 +127,7 @@ impl<'u> Ours<'u> {
                 Step::Unload(name) => drop(self.unload(name)),
             }
         }
-        self.clear();
+        self.clear(&[]);
         if !self.modules.is_empty() {
             *self = Ours::new(self.uml)?;
         }
@@ -157,8 +161,8 @@ impl<'u> Ours<'u> {
         });
         let memories: BTreeMap<MemoryKind, (u64, Vec<u8>)> = memories.collect();
         let remarks = module.remarks().iter().map(|remark| rules::variant("Remark", remark)).collect();
-        let unknown = unknown(&image, &layout, &memories);
-        Ok(Verdict::Loaded(Box::new(Loaded { id, unknown, memories, remarks })))
+        let (unknown, needs_copy) = unknown(&image, &layout, &memories);
+        Ok(Verdict::Loaded(Box::new(Loaded { id, unknown, needs_copy, memories, remarks })))
     }
 
     fn unload(&mut self, name: &str) -> Result<(), UnloadError> {
@@ -166,28 +170,45 @@ impl<'u> Ours<'u> {
         self.modules.unload(id, |_| ())
     }
 
-    /// Unloads all, the newest first, until one stays; what Linux would return for each.
-    fn clear(&mut self) -> Vec<i32> {
-        let mut gone = Vec::new();
+    /// Unloads all, the newest first, until one stays; what came of that one, and whether Linux says the same.
+    fn clear(&mut self, theirs: &[i32]) -> Vec<Outcome> {
+        let (mut gone, mut outcomes) = (Vec::new(), Vec::new());
         while let Some(id) = self.modules.iter().last().map(|module| module.id()) {
-            let errno = self.modules.unload(id, |_| ()).err().map_or(0, |error| rules::unload_errno(&error));
+            let error = self.modules.unload(id, |_| ()).err();
+            let errno = error.as_ref().map_or(0, rules::unload_errno);
             gone.push(errno);
-            if errno != 0 {
+            if let Some(error) = error {
+                outcomes.push(Outcome::Refused { errno, rule: rules::variant("Unload", &error) });
                 break;
             }
         }
-        gone
+        if gone != theirs {
+            let what = format!("unloading all, Linux says {theirs:?}, modmem {gone:?}");
+            outcomes.push(Outcome::Differs(what));
+        }
+        outcomes
     }
 
     /// Where the kernel had each block, by the sections in it; made up where it tells nothing.
-    fn addresses(&mut self, image: &Image<'_>, layout: &Layout, answer: &Answer) -> BTreeMap<MemoryKind, u64> {
+    fn addresses(
+        &mut self,
+        image: &Image<'_>,
+        layout: &Layout,
+        answer: &Answer,
+    ) -> BTreeMap<MemoryKind, u64> {
         let mut addresses = BTreeMap::new();
         for block in layout.blocks() {
+            if block.size > MOST {
+                return BTreeMap::new();
+            }
             // Apart from each other: the index does not take two that overlap.
-            addresses.insert(block.kind, self.made_up);
-            let size = block.size.next_multiple_of(0x1_0000) + 0x1_0000;
-            let next = self.made_up.saturating_add(size);
-            self.made_up = if next < MADE_UP.end { next } else { MADE_UP.start };
+            let next = self.made_up + (block.size / STEP + 1) * STEP;
+            let (start, next) = match next < MADE_UP.end {
+                true => (self.made_up, next),
+                false => (MADE_UP.start, MADE_UP.start + (next - self.made_up)),
+            };
+            addresses.insert(block.kind, start);
+            self.made_up = next;
         }
         let loaded = image.sections().iter().filter(|section| layout.shape(section).size > 0);
         for section in loaded {
@@ -205,19 +226,19 @@ impl<'u> Ours<'u> {
     }
 }
 
-/// Where nothing can be said of a module's bytes.
+/// Where nothing can be said of a module's bytes, and whether something refers to the copy of a section.
 fn unknown(
     image: &Image<'_>,
     layout: &Layout,
     memories: &BTreeMap<MemoryKind, (u64, Vec<u8>)>,
-) -> Vec<std::ops::Range<u64>> {
+) -> (Vec<std::ops::Range<u64>>, bool) {
     /// `sizeof(struct module)`, or more, of which the kernel itself writes most.
     const THIS_MODULE: u64 = 2048;
     let start = |section: usize| {
         let place = layout.place(section)?;
         Some(memories.get(&place.kind)?.0 + place.offset)
     };
-    let mut unknown = Vec::new();
+    let (mut unknown, mut needs_copy) = (Vec::new(), false);
     if let Some(start) = start(image.this_module().index()) {
         unknown.push(start..start + THIS_MODULE);
     }
@@ -243,10 +264,11 @@ fn unknown(
                 _ => false,
             });
             if is_copy {
+                needs_copy = true;
                 let field = start.wrapping_add(relocation.offset);
                 unknown.push(field..field.saturating_add(8));
             }
         }
     }
-    unknown
+    (unknown, needs_copy)
 }

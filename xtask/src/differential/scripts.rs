@@ -11,43 +11,58 @@ const SYMBOLS: &[&str] = &["modmem_a", "modmem_b", "modmem_c", "modmem_d", "modm
 const NAMESPACES: &[&str] = &["", "", "", "MODMEM"];
 const LICENSES: &[&str] = &["GPL", "GPL", "GPL", "Proprietary"];
 /// How many of a hundred modules are changed as single ones are.
-const CHANGED: usize = 10;
+const CHANGED: usize = 8;
 
 /// The script of a seed; with `only`, not all of its steps.
-pub(super) fn script(seed: u64, bases: &Bases, prel32: bool, only: Option<&[usize]>) -> Case {
+pub(super) fn script(seed: u64, bases: &Bases, only: Option<&[usize]>) -> Case {
     let mut random = Random::of(!seed).fork();
-    let (base, model) = &bases[random.below(bases.len())];
-    let model = Model { prel32, ..model.clone() };
-    let modules: Vec<Module> = (0..random.one(&[2, 3, 4, 5])).map(|_| Module::any(&model, &mut random)).collect();
-    let (mut steps, mut changes) = (Vec::new(), Vec::new());
+    // Their own exports would be in the way.
+    let plain: Vec<_> = bases.iter().filter(|(_, model)| model.find("__ksymtab_strings").is_none()).collect();
+    let (base, model) = plain.get(random.below(plain.len().max(1))).copied().unwrap_or(&bases[0]);
+    let mut modules: Vec<Module> = Vec::new();
+    for number in 0..random.one(&[2, 3, 4, 5]) {
+        let name = if random.percent(85) { NAMES[number % NAMES.len()] } else { random.one(NAMES) };
+        modules.push(Module::any(model, name, &modules, &mut random));
+    }
+    let (mut steps, mut changes, mut next) = (Vec::new(), Vec::new(), 0);
     for number in 0..random.one(&[4, 6, 8, 12]) {
-        let module = &modules[random.below(modules.len())];
-        let name = random.one(NAMES);
-        let (what, step) = match random.below(10) {
-            0 | 1 => (format!("unload {name}"), Step::Unload(name.to_owned())),
-            2 => (format!("unload {}", module.name), Step::Unload(module.name.to_owned())),
-            _ => (module.what.clone(), Step::Load(module.file.clone())),
+        let any = &modules[random.below(modules.len())];
+        let (name, kind) = (random.one(NAMES), random.below(10));
+        let (what, step) = match kind {
+            0 => (format!("unload {name}"), Step::Unload(name.to_owned())),
+            1 | 2 => (format!("unload {}", any.name), Step::Unload(any.name.to_owned())),
+            3 => (any.what.clone(), Step::Load(any.file.clone())),
+            _ => {
+                // In an order in which each finds what it uses.
+                let module = &modules[next % modules.len()];
+                next += 1;
+                (module.what.clone(), Step::Load(module.file.clone()))
+            }
         };
         if only.is_none_or(|only| only.contains(&number)) {
             changes.push((number, what));
             steps.push(step);
         }
     }
-    Case { seed, base: base.clone(), changes, steps, wholly: seed.is_multiple_of(32) }
+    Case { seed, base: base.clone(), changes, steps, wholly: seed.is_multiple_of(WHOLLY) }
 }
+
+/// Of so many scripts, all that can be seen is looked at in one.
+const WHOLLY: u64 = 32;
 
 /// A module of a script.
 #[derive(Debug)]
 struct Module {
     name: &'static str,
+    exports: Vec<&'static str>,
     what: String,
     file: Vec<u8>,
 }
 
 impl Module {
-    fn any(model: &Model, random: &mut Random) -> Module {
+    /// One that mostly uses what those before it export.
+    fn any(model: &Model, name: &'static str, before: &[Module], random: &mut Random) -> Module {
         let mut model = model.clone();
-        let name = random.one(NAMES);
         let mut what = format!("load {name}");
         // Where the model lacks what a change needs, the module goes without.
         let _ = model.set_name(name);
@@ -56,9 +71,9 @@ impl Module {
         if license != LICENSES[0] {
             what += &format!(", {license}");
         }
-        let count = random.one(&[0, 0, 1, 1, 2, 3]);
-        let names: Vec<(&str, bool)> =
-            random.some(SYMBOLS, count).into_iter().map(|name| (name, random.percent(40))).collect();
+        let count = random.one(&[0, 1, 1, 1, 2]);
+        let names: Vec<(&'static str, bool)> =
+            random.some(SYMBOLS, count).into_iter().map(|name| (name, random.percent(30))).collect();
         let namespace = random.one(NAMESPACES);
         let section = if random.percent(70) { ".text" } else { ".data" };
         let export = |&(name, gpl): &(&'static str, bool)| Export { name, gpl, namespace, section };
@@ -67,13 +82,15 @@ impl Module {
             let shown = names.iter().map(|(name, gpl)| format!("{name}{}", if *gpl { " (GPL)" } else { "" }));
             what += &format!(", exports {} in {namespace:?}", shown.collect::<Vec<_>>().join(" and "));
         }
-        let count = random.one(&[0, 0, 1, 1, 2]);
-        for symbol in random.some(SYMBOLS, count) {
+        let offered: Vec<&str> = before.iter().flat_map(|module| module.exports.iter().copied()).collect();
+        let from = if offered.is_empty() || random.percent(15) { SYMBOLS } else { &offered };
+        let count = random.one(&[0, 1, 1, 2]);
+        for symbol in random.some(from, count) {
             let weak = random.percent(20);
             what += &format!(", uses {symbol}{}", if weak { " weakly" } else { "" });
             let _ = import(&mut model, symbol, weak);
         }
-        if random.percent(40) {
+        if random.percent(60) {
             set_info(&mut model, "import_ns", NAMESPACES[3]);
             what += ", imports the namespace";
         }
@@ -83,7 +100,8 @@ impl Module {
                 what += &format!(", {kind}: {change}");
             }
         }
-        Module { name, what, file: model.write() }
+        let exports = names.into_iter().map(|(name, _)| name).collect();
+        Module { name, exports, what, file: model.write() }
     }
 }
 
@@ -107,7 +125,8 @@ fn set_info(model: &mut Model, key: &str, value: &str) {
     let Some(at) = model.find(".modinfo") else { return };
     let bytes = &mut model.sections[at].bytes;
     let start = format!("{key}=");
-    let kept = bytes.split(|byte| *byte == 0).filter(|one| !one.is_empty() && !one.starts_with(start.as_bytes()));
+    let kept =
+        bytes.split(|byte| *byte == 0).filter(|one| !one.is_empty() && !one.starts_with(start.as_bytes()));
     let mut info: Vec<u8> = kept.flat_map(|one| one.iter().copied().chain([0])).collect();
     info.extend(format!("{start}{value}\0").bytes());
     *bytes = info;
@@ -126,13 +145,13 @@ mod tests {
         let model = Model::read(&std::fs::read(sample).unwrap()).unwrap().without_entries();
         let bases = [("sample".to_owned(), model)];
         for seed in 0..50 {
-            let (one, again) = (script(seed, &bases, true, None), script(seed, &bases, true, None));
+            let (one, again) = (script(seed, &bases, None), script(seed, &bases, None));
             assert_eq!(one.changes, again.changes);
             assert!(one.steps.len() >= 4 && one.steps.len() == one.changes.len());
-            let few = script(seed, &bases, true, Some(&[1, 3]));
+            let few = script(seed, &bases, Some(&[1, 3]));
             assert_eq!(few.changes, [one.changes[1].clone(), one.changes[3].clone()]);
         }
-        let loads = script(1, &bases, true, None);
+        let loads = script(1, &bases, None);
         let loaded = loads.steps.iter().filter(|step| match step {
             Step::Load(file) => modmem::Image::parse(file).is_ok(),
             Step::Unload(_) => false,

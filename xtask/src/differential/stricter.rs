@@ -30,11 +30,22 @@ pub(super) const STRICTER: &[Stricter] = &[
         "Linux does not look at class, byte order and version: what reads the file afterwards does",
     ),
     rule("Image::BadRelocation", "indices and offsets behind the ends of what they lead into"),
-    rule("Image::BadSection", "links, kinds and entry sizes that Linux does not look at, or takes on trust"),
+    rule(
+        "Image::BadSection",
+        "links, kinds and entry sizes that Linux does not look at, or takes on trust, and relocations of the symbol table and its strings, which Linux applies",
+    ),
+    rule(
+        "Image::BadSignature",
+        "a trailer that is no signature, which a kernel without signatures takes for padding",
+    ),
     rule("Image::BadSymbol", "indices behind the ends of tables: Linux reads what lies there"),
     rule(
         "Image::DuplicateSection",
         "a second symbol table, or a second section of what the kernel takes the first of",
+    ),
+    rule(
+        "Image::LongName",
+        "names of symbols longer than the kernel ever shows: they may share their ends, and so be more than the file",
     ),
     rule("Image::NotRelocatable", "a header in another byte order, which Linux does not look at"),
     rule("Image::SectionOutsideFile", "sections that are not loaded, whose bytes Linux never looks for"),
@@ -45,12 +56,13 @@ pub(super) const STRICTER: &[Stricter] = &[
     ),
     rule("Image::Unterminated", "strings without an end: Linux reads on behind them"),
     rule("Layout::NoTable", "a table of the loader's that module.lds always makes"),
+    deadly(
+        "Layout::ThisModuleReadOnly",
+        "`struct module` in a memory that is made read-only, or freed before the kernel is done with it",
+    ),
     rule("Layout::TooLarge", "sizes that Linux adds up in 32 bits, and wraps"),
     rule("Link::BadExport", "an entry of a table of exports that leads out of the module"),
-    deadly(
-        "Link::Relocation::OutsideSection",
-        "Linux writes wherever the offset leads: it can die of that",
-    ),
+    deadly("Link::Relocation::OutsideSection", "Linux writes wherever the offset leads: it can die of that"),
     deadly("Link::Relocation::UnknownSymbol", "Linux reads a symbol behind the end of the table"),
 ];
 

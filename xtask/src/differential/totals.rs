@@ -98,7 +98,9 @@ impl Totals {
 
     pub(super) fn print(&self, what: &str, seconds: f64) {
         let Totals { loaded, unloaded, bytes, init_bytes, .. } = self;
-        println!("{what}: loaded by both: {loaded}, {bytes} bytes equal, {init_bytes} of them of init memory");
+        println!(
+            "{what}: loaded by both: {loaded}, {bytes} bytes equal, {init_bytes} of them of init memory"
+        );
         if *unloaded > 0 {
             println!("unloaded by both: {unloaded}");
         }
@@ -139,7 +141,8 @@ impl Totals {
     /// Which of modmem's rules were reached.
     pub(super) fn print_coverage(&self) -> Result<()> {
         let mut reached = self.remarks.clone();
-        let rules = self.refused.iter().chain(&self.otherwise).map(|((rule, _), count)| (rule.clone(), *count));
+        let rules =
+            self.refused.iter().chain(&self.otherwise).map(|((rule, _), count)| (rule.clone(), *count));
         let own = self.stricter.iter().chain(&self.unasked).map(|(rule, count)| ((*rule).to_owned(), *count));
         for (rule, count) in rules.chain(own) {
             *reached.entry(rule).or_default() += count;

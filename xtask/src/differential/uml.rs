@@ -10,13 +10,14 @@ use modmem::link::Export;
 use modmem::profile::{KernelConfig, Profile};
 use modmem_linux::{KernelImage, KernelSymbol};
 
+use super::guest::Mounted;
 use super::model::Model;
 use crate::conformance::packages::{self, Apt};
 
 /// The guest's program.
 const GUEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/differential/guest.c");
 /// What it takes to start a kernel of another suite than this machine's.
-const PACKAGES: [&str; 4] = ["user-mode-linux", "libc6", "libgcc-s1", "gcc-14-base"];
+const PACKAGES: [&str; 3] = ["user-mode-linux", "libc6", "libgcc-s1"];
 /// Modules that are large say nothing more, and take longer.
 const LARGEST_BASE: u64 = 60_000;
 
@@ -59,8 +60,11 @@ impl Uml {
         let modules = root.join("usr/lib/uml/modules");
         let release = std::fs::read_dir(&modules)?.flatten().next().context("a kernel without modules")?;
         let release = release.file_name().to_string_lossy().into_owned();
+        // It looks for itself in /proc.
+        let mounted = Mounted::of(&root)?;
         let config =
             Command::new("chroot").arg(&root).args(["/usr/bin/linux.uml", "--showconfig"]).output()?;
+        drop(mounted);
         let config = String::from_utf8(config.stdout)?;
         ensure!(config.contains("CONFIG_MODULES=y"), "the kernel does not show its configuration");
         let profile = Profile::from_config_at(&KernelConfig::parse(&config), &release, None)?;
@@ -117,6 +121,12 @@ impl Uml {
             }
         }
         ensure!(!bases.is_empty(), "no modules to begin with");
+        let Profile { this_module_init, this_module_exit, switches, export_flags, .. } = &self.profile;
+        for (_, model) in &mut bases {
+            model.prel32 = switches.prel32;
+            model.export_flags = *export_flags;
+            model.entries = [*this_module_init, *this_module_exit];
+        }
         Ok(bases)
     }
 

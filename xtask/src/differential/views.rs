@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use modmem::{ModuleId, Modules};
+use modmem::{MemoryKind, ModuleId, Modules};
 
 use super::answers::Answer;
 use super::ours::MADE_UP;
@@ -17,6 +17,10 @@ pub(super) fn of_list(modules: &Modules<GivenBlock>, answer: &Answer) -> Option<
 /// What differs in a module's folder in sysfs, and in /proc/kallsyms.
 pub(super) fn of_module(modules: &Modules<GivenBlock>, id: ModuleId, answer: &Answer) -> Option<String> {
     let shown = modules.sysfs(id)?;
+    // No path leads to a folder of that name.
+    if modules.get(id).is_some_and(|module| module.name() == ".") {
+        return None;
+    }
     let own = [
         ("coresize", shown.coresize().to_string()),
         ("initsize", shown.initsize().to_string()),
@@ -41,12 +45,21 @@ pub(super) fn of_module(modules: &Modules<GivenBlock>, id: ModuleId, answer: &An
         return Some(format!("sections: only {who} has {} at {:#x}", section.0, section.1));
     }
     let symbols = answer.kallsyms.as_ref()?;
+    // A section without a name keeps the folder from being listed (fs/readdir.c:verify_dirent_name).
+    let is_made_up = |kind| modules.get(id)?.address(kind).filter(|address| MADE_UP.contains(&address.0));
+    if MemoryKind::ALL.into_iter().any(|kind| is_made_up(kind).is_some()) {
+        return None;
+    }
     let ours: BTreeMap<String, Vec<u8>> =
         shown.notes().map(|(name, bytes)| (name.to_text(), bytes.to_vec())).collect();
     if ours != answer.notes {
         return Some(format!("notes: Linux has {:x?}, modmem {ours:x?}", answer.notes));
     }
-    lines("/proc/kallsyms", modules.kallsyms().to_string().lines().map(str::to_owned), symbols.lines().map(str::to_owned))
+    lines(
+        "/proc/kallsyms",
+        modules.kallsyms().to_string().lines().map(str::to_owned),
+        symbols.lines().map(str::to_owned),
+    )
 }
 
 /// A line of /proc/modules without an address that was made up.
@@ -64,8 +77,7 @@ fn is_made_up(text: &str) -> bool {
 
 /// The same of the kernel's lines, where ours has one.
 fn placed_of(ours: &str) -> impl Fn(&str) -> String {
-    let without: BTreeSet<String> =
-        ours.lines().map(placed).filter(|line| !line.contains(" 0x")).collect();
+    let without: BTreeSet<String> = ours.lines().map(placed).filter(|line| !line.contains(" 0x")).collect();
     move |line| match line.split_once(" 0x") {
         Some((before, _)) if without.contains(before) => before.to_owned(),
         _ => line.to_owned(),

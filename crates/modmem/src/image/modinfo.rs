@@ -29,10 +29,11 @@ impl<'a> ModInfo<'a> {
         let Some(section) = known.modinfo.map(|index| &sections[index]) else {
             return Ok(ModInfo::default());
         };
-        // Linux bounds only its scan and hands out the last value unterminated.
+        // Linux bounds only its scan: it hands out the last value unterminated, and takes what stands where a section
+        // without bytes would begin for the first string (main.c:get_next_modinfo).
         match section.data().last() {
-            None | Some(0) => Ok(ModInfo::new(section.data())),
-            Some(_) => Err(ImageError::Unterminated { section: section.label() }),
+            Some(0) => Ok(ModInfo::new(section.data())),
+            _ => Err(ImageError::Unterminated { section: section.label() }),
         }
     }
 

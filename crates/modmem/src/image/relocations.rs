@@ -114,6 +114,12 @@ impl<'i, 'a> RelocationSection<'i, 'a> {
     }
 }
 
+/// Whether it is a table of relocations that the loader itself applies.
+fn is_applied(section: &Section<'_>) -> bool {
+    matches!(section.kind(), section_type::REL | section_type::RELA)
+        && section.flags() & section_flag::RELA_LIVEPATCH == 0
+}
+
 /// The section that Linux would relocate with `section` (main.c:apply_relocations), if it applies it at all: not for
 /// debug sections, not livepatch's own, not for what it reads and does not keep. Whether percpu data is relocated
 /// depends on the kernel, which is not known here.
@@ -122,9 +128,7 @@ fn applied_target<'i, 'a>(
     known: &WellKnown,
     section: &Section<'a>,
 ) -> Option<&'i Section<'a>> {
-    if !matches!(section.kind(), section_type::REL | section_type::RELA)
-        || section.flags() & section_flag::RELA_LIVEPATCH != 0
-    {
+    if !is_applied(section) {
         return None;
     }
     let target = sections.get(section.info() as usize)?;
@@ -139,7 +143,14 @@ pub(super) fn check_relocations<E: Encoding>(
     symbols: &SymbolTable<'_>,
 ) -> Result<(), ImageError> {
     let symbol_count = symbols.len() as u64;
+    let own = [known.symtab, symbols.strings_section()];
     for section in sections {
+        // Linux marks these two as loaded (kallsyms.c:layout_symtab), and then changes names and symbols while it
+        // resolves them. No linker relocates them.
+        if is_applied(section) && section.size() != 0 && own.contains(&(section.info() as usize)) {
+            let expected = "not the symbol table or its strings";
+            return Err(section.bad("sh_info", u64::from(section.info()), expected));
+        }
         let Some(target) = applied_target(sections, known, section) else { continue };
         let size = Relocation::size::<E>(section.kind() == section_type::RELA) as u64;
         if section.entry_size() != size {

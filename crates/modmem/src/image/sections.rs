@@ -218,6 +218,11 @@ fn check_section<'a>(
             let value = header.size | header.address;
             return Err(section.bad("sh_size or sh_addr", value, "0 in the first section"));
         }
+        // Linux loads it, if it is to be loaded, and does not look where its bytes are (main.c:move_module).
+        if header.flags & section_flag::ALLOC != 0 && header.size != 0 {
+            let value = u64::from(header.kind);
+            return Err(section.bad("sh_type", value, "the type of a section that is loaded"));
+        }
         // Inactive: whatever else the header says means nothing, so nothing later sees it.
         section.header.flags = 0;
         section.header.size = 0;

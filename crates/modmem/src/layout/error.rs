@@ -53,6 +53,14 @@ pub enum LayoutError {
         /// `sizeof(struct module)`.
         expected: u64,
     },
+    /// `struct module` lies in a memory that is made read-only, and the kernel writes to it as long as the module is
+    /// there; 6.4 and later free that memory before they are done with it (main.c:free_mod_mem).
+    ThisModuleReadOnly {
+        /// The section.
+        section: SectionLabel,
+        /// The memory that its flags lead to.
+        kind: MemoryKind,
+    },
     /// A section is writable and executable at once.
     WritableAndExecutable {
         /// The section.
@@ -110,6 +118,10 @@ impl fmt::Display for LayoutError {
             LayoutError::OtherThisModule { section, found, expected } => write!(
                 f,
                 "{section}: section size must match the kernel's built struct module size at run time: it is {found:#x}, not {expected:#x}; built for another kernel or configuration (ENOEXEC)"
+            ),
+            LayoutError::ThisModuleReadOnly { section, kind } => write!(
+                f,
+                "{section}: its flags lead to {kind}, and the kernel writes to struct module: it must be plain data"
             ),
             LayoutError::WritableAndExecutable { section } => {
                 write!(f, "{section}: writable and executable at once, which Linux refuses")

@@ -17,6 +17,7 @@ pub use error::LayoutError;
 pub use kallsyms::KallsymsLayout;
 pub(crate) use kallsyms::{CoreSymbols, struct_size as kallsyms_struct_size};
 pub use modmem_index::{MemoryKind, PerKind};
+use rules::by_flags;
 pub use rules::{Classification, NotLoaded, Rule, classify};
 pub(crate) use rules::{is_init, is_not_kept};
 pub use shape::Shape;
@@ -101,7 +102,7 @@ impl Layout {
     ///
     /// # Errors
     /// The module is for another machine or another `struct module`, a section that the machine needs is missing, one
-    /// is both writable and executable, two have one name, or a memory grows past 4 GiB.
+    /// is both writable and executable, `struct module` is not to be written to, two have one name, or a memory grows past 4 GiB.
     pub fn of(image: &Image<'_>, profile: &Profile) -> Result<Layout, LayoutError> {
         if image.machine() != profile.machine {
             return Err(LayoutError::OtherMachine { module: image.machine(), kernel: profile.machine });
@@ -129,6 +130,12 @@ impl Layout {
         match profile.model {
             MemoryModel::ModuleMemory => layout.fill_memories(image, profile)?,
             MemoryModel::ModuleLayout => layout.fill_blocks(image, profile)?,
+        }
+        let this_module = image.this_module();
+        if let Some(SectionPlace { kind, .. }) = layout.place(this_module.index())
+            && kind != MemoryKind::Data
+        {
+            return Err(LayoutError::ThisModuleReadOnly { section: this_module.label(), kind });
         }
         if profile.refuses_duplicate_sections && profile.switches.kallsyms {
             duplicates::check(image, &layout)?;
@@ -342,17 +349,15 @@ fn advance(end: &mut u64, kind: MemoryKind, size: u64, alignment: u64) -> Result
     }
 }
 
-/// The memory that a section is put into by the passes over the section table; the symbol table comes later.
+/// The memory that a section is put into by the passes over the section table. The symbol table and its strings are put
+/// elsewhere later; where the file says that they are loaded, the room that they had stays empty.
 fn laid_out_kind(
     image: &Image<'_>,
     profile: &Profile,
     section: &Section<'_>,
     shapes: &Shapes,
 ) -> Option<MemoryKind> {
-    match classify(image, profile, section, shapes.of(section).flags) {
-        Ok((_, Rule::Kallsyms)) | Err(_) => None,
-        Ok((kind, _)) => Some(kind),
-    }
+    by_flags(image, profile, section, shapes.of(section).flags).ok().map(|(kind, _)| kind)
 }
 
 fn percpu(image: &Image<'_>, profile: &Profile) -> Option<PerCpuLayout> {

@@ -66,13 +66,22 @@ pub type Classification = Result<(MemoryKind, Rule), NotLoaded>;
 /// be read-only after init, and an *init* section never is. The mask for small data is empty on every machine that
 /// Linux 6.12 builds Debian kernels for.
 pub fn classify(image: &Image<'_>, profile: &Profile, section: &Section<'_>, flags: u64) -> Classification {
+    let tables = [image.known().symtab, image.symbols().strings_section()];
+    match profile.switches.kallsyms && tables.contains(&section.index()) {
+        true => Ok((MemoryKind::InitData, Rule::Kallsyms)),
+        false => by_flags(image, profile, section, flags),
+    }
+}
+
+/// The same as the passes over all sections see it, which come before the symbol tables' turn.
+pub(super) fn by_flags(
+    image: &Image<'_>,
+    profile: &Profile,
+    section: &Section<'_>,
+    flags: u64,
+) -> Classification {
     let known = image.known();
     let index = Some(section.index());
-    if profile.switches.kallsyms
-        && (section.index() == known.symtab || section.index() == image.symbols().strings_section())
-    {
-        return Ok((MemoryKind::InitData, Rule::Kallsyms));
-    }
     if flags & ALLOC == 0 {
         return Err(NotLoaded::NotAlloc);
     }

@@ -54,6 +54,11 @@ pub enum LinkError {
         /// The table.
         section: SectionLabel,
     },
+    /// The module exports symbols, and does not say by `__kflagstab` to whom, as kernels since 7.1 want it (-ENOEXEC).
+    ExportsWithoutFlags {
+        /// The table.
+        section: SectionLabel,
+    },
     /// The module imports a namespace that is open to the modules that it names only, and that nobody can import.
     ImportsModuleNamespace {
         /// The namespace.
@@ -277,6 +282,9 @@ impl fmt::Display for LinkError {
                     f,
                     "{section}: symbols are exported without versions, and the kernel compares versions"
                 )
+            }
+            LinkError::ExportsWithoutFlags { section } => {
+                write!(f, "{section}: no flags for exported symbols: no __kflagstab, as before 7.1 (ENOEXEC)")
             }
             LinkError::ImportsModuleNamespace { namespace } => {
                 write!(f, "tries to import the module namespace {namespace}")

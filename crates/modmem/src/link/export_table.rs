@@ -72,6 +72,15 @@ impl ExportTable {
         let mut exports = ExportTable::default();
         for (symbols, versions, flags, gpl_only) in [plain, gpl] {
             let Some(symbols) = symbols.filter(|symbols| symbols.size() > 0) else { continue };
+            // main.c:find_module_sections, check_export_symbol_sections
+            if profile.export_flags {
+                if gpl_only {
+                    continue;
+                }
+                if flags.is_none() {
+                    return Err(LinkError::ExportsWithoutFlags { section: symbols.label() });
+                }
+            }
             // main.c:check_export_symbol_versions
             if versions.is_none() && profile.switches.modversions && !taints.force_load(profile) {
                 return Err(LinkError::ExportsWithoutVersions { section: symbols.label() });

@@ -115,6 +115,9 @@ pub struct Profile {
     /// Whether the namespace `module:NAME,NAME` is open to the modules that it names, and to nobody else: from 6.16 on
     /// (main.c:verify_module_namespace).
     pub module_namespaces: bool,
+    /// Whether `__kflagstab` says which symbols are exported to GPL-compatible modules only, and `__ksymtab_gpl` is not
+    /// looked at: from 7.1 on (55fcb926b6d8).
+    pub export_flags: bool,
     /// Whether `__version_ext_crcs` and `__version_ext_names` are read by the loader and not kept, as `__versions` is:
     /// from 6.14 on.
     pub extended_versions: bool,
@@ -248,6 +251,7 @@ impl Profile {
             packs_keep_alignment: version < KernelVersion::new(6, 18),
             exact_holes: version >= KernelVersion::new(5, 16),
             module_namespaces: version >= KernelVersion::new(6, 16),
+            export_flags: version >= KernelVersion::new(7, 1),
             extended_versions: version >= KernelVersion::new(6, 14),
             refuses_missing_versions: false,
             refuses_duplicate_sections: version >= KernelVersion::new(6, 12),

@@ -1,13 +1,13 @@
 //! Odd sections and files. User Mode Linux 6.12.113 was asked for each answer.
 
-use modmem::image::Image;
+use modmem::image::{Image, ImageError};
 use modmem::layout::{Layout, LayoutError, SectionPlace};
 use modmem::link::Remark;
 use modmem::modules::LoadError;
 use modmem::{MemoryKind, Profile};
 
 use crate::kernel::Kernel;
-use crate::support::{ALLOC, EXEC, Elf, NOBITS, PROGBITS, Section, WRITE};
+use crate::support::{ALLOC, EXEC, Elf, NOBITS, PROGBITS, RELA, STRTAB, SYMTAB, Section, WRITE};
 
 /// SHF_GNU_RETAIN, and for Linux SHF_RO_AFTER_INIT.
 const RETAIN: u64 = 0x20_0000;
@@ -155,4 +155,92 @@ fn bytes_behind_the_file_make_it_an_unsigned_module() {
     let module = kernel.modules.get(id).unwrap();
     assert_eq!(module.remarks(), [Remark::BytesBehind { bytes: 2 }]);
     assert!(module.taints().unsigned);
+}
+
+/// Where a section that `is_it` knows stands in `elf`.
+fn index(elf: &Elf, is_it: impl Fn(&Section) -> bool) -> usize {
+    elf.sections.iter().position(is_it).unwrap()
+}
+
+#[test]
+fn struct_module_is_refused_where_the_kernel_could_not_write_to_it() {
+    const STRUCT: &str = ".gnu.linkonce.this_module";
+    for (flags, kind) in [
+        (ALLOC, MemoryKind::RoData),
+        (ALLOC | EXEC, MemoryKind::Text),
+        (ALLOC | WRITE | RETAIN, MemoryKind::RoAfterInit),
+    ] {
+        for version in ["5.10", "6.1", "6.12", "7.2"] {
+            let mut elf = elf(&[]);
+            let at = index(&elf, |section| section.name == STRUCT);
+            elf.sections[at].flags = flags;
+            let error = Kernel::named(version).load(&elf).unwrap_err();
+            let found = match &error {
+                LoadError::Layout(LayoutError::ThisModuleReadOnly { kind, .. }) => Some(*kind),
+                _ => None,
+            };
+            assert_eq!(found, Some(kind), "{version}: {error}");
+            assert!(error.to_string().contains(STRUCT));
+        }
+    }
+}
+
+#[test]
+fn a_section_of_no_type_is_refused_if_it_is_to_be_loaded() {
+    const NULL: u32 = 0;
+    let inactive = elf(&[(".x", 0, 8, 0)]);
+    assert!(Kernel::named("6.12").load(&inactive).is_ok());
+    for (flags, loads) in [(WRITE, true), (ALLOC, false)] {
+        let mut elf = elf(&[(".x", flags, 8, 16)]);
+        let at = index(&elf, |section| section.name == ".x");
+        elf.sections[at].kind = NULL;
+        let loaded = Kernel::named("6.12").load(&elf);
+        assert_eq!(loaded.is_ok(), loads, "{loaded:?}");
+    }
+}
+
+#[test]
+fn room_for_strings_that_say_they_are_loaded_stays_empty() {
+    let mut elf = elf(&[(".rodata", ALLOC, 8, 16)]);
+    let at = index(&elf, |section| section.kind == STRTAB);
+    (elf.sections[at].flags, elf.sections[at].alignment) = (ALLOC, 1);
+    elf.sections[at].data.resize(0x25, 0);
+    elf.add(Section::new(".rodata.more", PROGBITS, ALLOC, 8, vec![b'x'; 16]));
+    for version in ["5.10", "6.1", "6.12", "7.2"] {
+        let found = places(&elf, version, &[".rodata", ".rodata.more"]);
+        let start = found[0].1;
+        assert_eq!(found, [(MemoryKind::RoData, start), (MemoryKind::RoData, start + 0x38)], "{version}");
+    }
+    let mut kernel = Kernel::named("6.12");
+    let bytes = kernel.loaded(&elf).bytes(MemoryKind::RoData);
+    assert_eq!((&bytes[..16], &bytes[16..0x38]), (&[b'x'; 16][..], &[0; 0x28][..]));
+    assert_eq!(&bytes[0x38..0x48], &[b'x'; 16]);
+}
+
+#[test]
+fn a_second_modinfo_counts_even_where_it_is_a_table_of_relocations() {
+    let mut elf = elf(&[]);
+    assert!(Kernel::named("6.12").load(&elf).is_ok());
+    elf.add(Section::new(".modinfo", RELA, 0, 8, Vec::new()));
+    let error = Kernel::named("6.12").load(&elf).unwrap_err();
+    let is_duplicate =
+        matches!(error, LoadError::Image(ImageError::DuplicateSection { name: ".modinfo", .. }));
+    assert!(is_duplicate, "{error}");
+}
+
+#[test]
+fn relocations_of_the_symbol_table_and_its_strings_are_refused() {
+    for kind in [SYMTAB, STRTAB] {
+        let mut elf = elf(&[]);
+        let symtab = index(&elf, |section| section.kind == SYMTAB);
+        let target = match kind {
+            SYMTAB => symtab as u32,
+            _ => elf.sections[symtab].link,
+        };
+        elf.add_relocations(target, symtab as u32, &[]);
+        assert!(Kernel::named("6.12").load(&elf).is_ok(), "a table without entries");
+        elf.add_relocations(target, symtab as u32, &[(0, 1, 0, 0)]);
+        let error = Kernel::named("6.12").load(&elf).unwrap_err();
+        assert!(error.to_string().ends_with("must be not the symbol table or its strings"), "{error}");
+    }
 }

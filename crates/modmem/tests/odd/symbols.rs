@@ -115,3 +115,21 @@ fn a_name_of_another_module_is_taken() {
     let refused = kernel.load(&exporter("next", &[("__ksymtab_gpl", &["a"])])).unwrap_err();
     assert_eq!(refused, LoadError::DuplicateExport { symbol: "a".into(), owner: "odd".into() });
 }
+
+#[test]
+fn kernels_since_7_1_want_flags_and_do_not_look_at_a_table_for_gpl() {
+    let plain = exporter("odd", &[("__ksymtab", &["a"])]);
+    let gpl = exporter("odd", &[("__ksymtab_gpl", &["a"])]);
+    let mut flagged = plain.clone();
+    flagged.add(Section::new("__kflagstab", PROGBITS, ALLOC, 1, vec![1]));
+    for (version, wants_flags) in [("6.12", false), ("7.0", false), ("7.1", true), ("7.2", true)] {
+        let refused = Kernel::named(version).load(&plain).err();
+        let is_refused = matches!(refused, Some(LoadError::Link(LinkError::ExportsWithoutFlags { .. })));
+        assert_eq!((refused.is_some(), is_refused), (wants_flags, wants_flags), "{version}: {refused:?}");
+        let exported = Kernel::named(version).loaded(&gpl).export_count();
+        assert_eq!(exported, usize::from(!wants_flags), "{version}");
+        let mut kernel = Kernel::named(version);
+        let exports: Vec<bool> = kernel.loaded(&flagged).exports().map(|export| export.gpl_only).collect();
+        assert_eq!(exports, [true], "{version}: flags are followed where they are");
+    }
+}

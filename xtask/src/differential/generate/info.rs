@@ -1,6 +1,6 @@
 //! `.modinfo` and `struct module`.
 
-use super::super::model::{Model, NAME, NAME_LENGTH, THIS_MODULE};
+use super::super::model::{Model, NAME, NAME_LENGTH, SHT_PROGBITS, Section, THIS_MODULE};
 use crate::random::Random;
 
 const INFO: &[(&str, &str)] = &[
@@ -87,8 +87,17 @@ pub(super) fn modinfo(model: &mut Model, random: &mut Random) -> Option<String> 
 /// Words of the version magic.
 pub(super) fn vermagic(model: &mut Model, random: &mut Random) -> Option<String> {
     const KEY: &[u8] = b"vermagic=";
-    const WORDS: &[&str] =
-        &["SMP", "preempt", "preempt_rt", "modversions", "mod_unload", "aarch64", "6.12.0", "RANDSTRUCT_0", ""];
+    const WORDS: &[&str] = &[
+        "SMP",
+        "preempt",
+        "preempt_rt",
+        "modversions",
+        "mod_unload",
+        "aarch64",
+        "6.12.0",
+        "RANDSTRUCT_0",
+        "",
+    ];
     let at = model.find(".modinfo")?;
     let bytes = &mut model.sections[at].bytes;
     let mut strings: Vec<Vec<u8>> = bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
@@ -114,7 +123,7 @@ pub(super) fn this_module(model: &mut Model, random: &mut Random) -> Option<Stri
     let bytes = &mut model.sections[at].bytes;
     Some(match random.below(5) {
         0 => {
-            bytes.truncate(bytes.len() - 64);
+            bytes.truncate(bytes.len().saturating_sub(64));
             "64 bytes less".to_owned()
         }
         1 => {
@@ -138,4 +147,35 @@ pub(super) fn this_module(model: &mut Model, random: &mut Random) -> Option<Stri
             "twice".to_owned()
         }
     })
+}
+
+/// An init and an exit that do nothing: a module without exit stays for good.
+pub(super) fn entries(model: &mut Model, random: &mut Random) -> Option<String> {
+    const R_X86_64_64: u32 = 1;
+    // xor %eax, %eax; ret
+    const CODE: [u8; 3] = [0x31, 0xc0, 0xc3];
+    let target = model.find(THIS_MODULE)?;
+    let wanted = random.one(&[[true, true], [true, true], [true, true], [false, true], [true, false]]);
+    let names: [&[&str]; 2] =
+        [&[".init.text.modmem", ".text.modmem", ".init.modmem"], &[".exit.text.modmem", ".text.modmem_exit"]];
+    let (mut relocations, mut said) = (Vec::new(), Vec::new());
+    for ((wanted, offset), (names, symbol)) in
+        wanted.into_iter().zip(model.entries).zip(names.into_iter().zip(["init_module", "cleanup_module"]))
+    {
+        let (true, Some(offset)) = (wanted, offset) else { continue };
+        let name = random.one(names);
+        let section = model.add(Section {
+            name: name.to_owned(),
+            kind: SHT_PROGBITS,
+            flags: 6,
+            align: 16,
+            bytes: CODE.to_vec(),
+            ..Section::default()
+        });
+        let symbol = model.add_symbol(symbol, 0x12, section as u16, 0)?;
+        relocations.push((offset, R_X86_64_64, symbol, 0));
+        said.push(name);
+    }
+    model.add_relocations(target, &relocations)?;
+    Some(said.join(" and "))
 }

@@ -74,6 +74,7 @@ pub(super) const CHANGES: &[(&str, Change)] = &[
     ("modinfo", info::modinfo),
     ("vermagic", info::vermagic),
     ("struct module", info::this_module),
+    ("entries", info::entries),
     ("exports", tables::exports),
     ("exports", tables::exports),
     ("versions", tables::versions),
@@ -87,10 +88,10 @@ pub(super) const CHANGES: &[(&str, Change)] = &[
 const WHOLLY: u64 = 16;
 
 /// The module of a seed; with `only`, not all of its changes.
-pub(super) fn case(seed: u64, bases: &Bases, prel32: bool, only: Option<&[usize]>) -> Case {
+pub(super) fn case(seed: u64, bases: &Bases, only: Option<&[usize]>) -> Case {
     let mut random = Random::of(seed).fork();
     let (base, model) = &bases[random.below(bases.len())];
-    let mut model = Model { prel32, ..model.clone() };
+    let mut model = model.clone();
     let mut changes = Vec::new();
     let count = random.one(&[1, 1, 1, 2, 2, 3, 4]);
     for number in 0..count {
@@ -142,11 +143,11 @@ mod tests {
         assert_eq!((init, exit), (None, None));
         let mut files: Vec<Vec<u8>> = Vec::new();
         for seed in 0..300 {
-            let (one, again) = (case(seed, &bases, true, None), case(seed, &bases, true, None));
+            let (one, again) = (case(seed, &bases, None), case(seed, &bases, None));
             assert_eq!(one.changes, again.changes, "{seed}");
             let numbers: Vec<usize> = one.changes.iter().map(|(number, _)| *number).collect();
-            let all = file(case(seed, &bases, true, Some(&numbers)));
-            let none = case(seed, &bases, true, Some(&[]));
+            let all = file(case(seed, &bases, Some(&numbers)));
+            let none = case(seed, &bases, Some(&[]));
             assert!(none.changes.is_empty());
             assert_eq!(file(none), bases[0].1.write(), "{seed}");
             files.push(file(one));

@@ -55,7 +55,6 @@ const NAMES: &[&str] = &[
     ".group",
     ".noinstr.text",
     ".static_call.text",
-    "__param",
     "__kcrctab",
     "__ksymtab",
     "__obsparm",

@@ -23,13 +23,19 @@ const SYMBOLS: &[&str] = &[
     "a b",
 ];
 
+/// The symbol table, and how many symbols it has: some.
+fn table(model: &Model) -> Option<(usize, usize)> {
+    let table = model.symbols()?;
+    let count = model.sections[table].bytes.len() / SYMBOL;
+    (count > 0).then_some((table, count))
+}
+
 /// How often, of a hundred, something is done of which Linux mostly dies.
 const RARE: usize = 3;
 
 pub(super) fn symbol(model: &mut Model, random: &mut Random) -> Option<String> {
-    let table = model.symbols()?;
+    let (table, count) = table(model)?;
     let sections = model.sections.len() as u16;
-    let count = model.sections[table].bytes.len() / SYMBOL;
     let at = random.below(count);
     let bytes = &mut model.sections[table].bytes[at * SYMBOL..][..SYMBOL];
     let what = match random.below(6) {
@@ -78,11 +84,10 @@ pub(super) fn add_symbol(model: &mut Model, random: &mut Random) -> Option<Strin
 
 /// Another name for a symbol that there is: one that others have, or none, or a long one.
 pub(super) fn rename(model: &mut Model, random: &mut Random) -> Option<String> {
-    let table = model.symbols()?;
-    let count = model.sections[table].bytes.len() / SYMBOL;
+    let (table, count) = table(model)?;
     let (at, other) = (random.below(count), random.below(count));
     let place = match random.below(4) {
-        0 => model.add_string(&"long_name_".repeat(random.one(&[6, 26, 52])))?,
+        0 => model.add_string(&"long_name_".repeat(random.one(&[6, 26, 52, 7000])))?,
         1 => model.add_string(random.one(SYMBOLS))?,
         2 => 0,
         _ => {
@@ -144,10 +149,8 @@ pub(super) fn relocation(model: &mut Model, random: &mut Random) -> Option<Strin
 pub(super) fn add_relocations(model: &mut Model, random: &mut Random) -> Option<String> {
     let symbols = model.symbols().map_or(0, |at| model.sections[at].bytes.len() / SYMBOL);
     let target = any(model, random);
-    // The kernel writes to struct module before it relocates, and relocates its symbol table as well, which modmem leaves.
-    let names = model.symbols().map(|at| model.sections[at].link as usize);
-    if model.sections[target].name == THIS_MODULE || Some(target) == model.symbols() || Some(target) == names
-    {
+    // The kernel writes to struct module before it relocates.
+    if model.sections[target].name == THIS_MODULE {
         return None;
     }
     let length = model.sections[target].bytes.len().max(1);
@@ -155,7 +158,12 @@ pub(super) fn add_relocations(model: &mut Model, random: &mut Random) -> Option<
     for _ in 0..1 + random.below(3) {
         let kind = random.one(&[0, 1, 1, 2, 2, 4, 4, 10, 11, 24, 26]);
         let symbol = random.below(symbols.max(1)) as u32;
-        relocations.push((random.below(length) as u64, kind, symbol, random.one(&[0, -4, 16])));
+        relocations.push((
+            random.below(length) as u64,
+            kind,
+            symbol,
+            random.one(&[0, 0, 0, -4, 16, 1 << 33]),
+        ));
     }
     // Linux writes to fields of zeros only.
     if random.percent(70) {

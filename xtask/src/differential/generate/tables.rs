@@ -7,7 +7,8 @@ use crate::random::Random;
 pub(super) fn exports(model: &mut Model, random: &mut Random) -> Option<String> {
     let gpl = random.percent(40);
     let name = if gpl { "__ksymtab_gpl" } else { "__ksymtab" };
-    if model.find(name).is_some() {
+    let twice = if model.export_flags { "__ksymtab" } else { name };
+    if model.find(twice).is_some() {
         return None;
     }
     let names: Vec<&str> = match random.below(6) {
@@ -22,6 +23,9 @@ pub(super) fn exports(model: &mut Model, random: &mut Random) -> Option<String> 
     let exports: Vec<Export<'_>> =
         names.iter().map(|name| Export { name, gpl, namespace, section: ".text" }).collect();
     model.add_exports(&exports)?;
+    if let Some(at) = model.find("__kflagstab").filter(|_| random.percent(20)) {
+        model.sections[at].name = "__kflags".to_owned();
+    }
     Some(format!("{name} in {namespace:?}: {}", names.join(", ")))
 }
 
@@ -62,7 +66,8 @@ pub(super) fn livepatch(model: &mut Model, random: &mut Random) -> Option<String
     let target = model.find(".text").or_else(|| model.find(".data"))?;
     let at = model.add_relocations(target, &[(0, random.one(&[1, 2, 4]), symbol, 0)])?;
     let table = &mut model.sections[at];
-    table.name = random.one(&[".klp.rela.vmlinux..text", ".klp.rela.x..text", ".klp.rela", ".rela.text"]).to_owned();
+    table.name =
+        random.one(&[".klp.rela.vmlinux..text", ".klp.rela.x..text", ".klp.rela", ".rela.text"]).to_owned();
     if random.percent(80) {
         table.flags |= SHF_RELA_LIVEPATCH;
     }
