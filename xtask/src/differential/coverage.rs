@@ -61,7 +61,7 @@ const OUT_OF_REACH: &[(&str, &str)] = &[
     ("ProviderGone", "nothing is unloaded between linking and loading"),
     ("Remark::NoVersions", "no MODVERSIONS"),
     ("Remark::UnknownInternalSymbols", "no LIVEPATCH"),
-    ("SharedPages", "not with this kernel's pages"),
+    ("SharedPages", "6.4 and later have memories of their own"),
     ("TooManyModules", "there are few"),
     ("Unindexable", "blocks lie apart"),
     ("Unload::Busy", "none is on its way"),

@@ -56,6 +56,10 @@ pub(super) const STRICTER: &[Stricter] = &[
     ),
     rule("Image::Unterminated", "strings without an end: Linux reads on behind them"),
     rule("Layout::NoTable", "a table of the loader's that module.lds always makes"),
+    rule(
+        "Layout::OtherThisModule",
+        "another size of `struct module`, where a kernel (6.1) compares none: what it reads behind the end is not the module's",
+    ),
     deadly(
         "Layout::ThisModuleReadOnly",
         "`struct module` in a memory that is made read-only, or freed before the kernel is done with it",
@@ -64,6 +68,10 @@ pub(super) const STRICTER: &[Stricter] = &[
     rule("Link::BadExport", "an entry of a table of exports that leads out of the module"),
     deadly("Link::Relocation::OutsideSection", "Linux writes wherever the offset leads: it can die of that"),
     deadly("Link::Relocation::UnknownSymbol", "Linux reads a symbol behind the end of the table"),
+    rule(
+        "SharedPages",
+        "5.10 to 6.3 without STRICT_MODULE_RWX: code and data in one page, which modmem lays out and does not load",
+    ),
 ];
 
 /// The table's entry for a rule.

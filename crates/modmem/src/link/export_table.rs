@@ -58,6 +58,11 @@ struct Table<'i, 'a> {
     gpl_only: bool,
 }
 
+/// Bytes of `struct kernel_symbol`: three offsets, or three pointers.
+fn entry_size<E: Encoding>(prel32: bool) -> usize {
+    3 * if prel32 || !E::IS_64 { 4 } else { 8 }
+}
+
 impl ExportTable {
     pub(super) fn read<E: Encoding, B: Block>(
         image: &Image<'_>,
@@ -77,7 +82,8 @@ impl ExportTable {
                 if gpl_only {
                     continue;
                 }
-                if flags.is_none() {
+                // Less than an entry is none.
+                if flags.is_none() && symbols.size() >= entry_size::<E>(profile.switches.prel32) as u64 {
                     return Err(LinkError::ExportsWithoutFlags { section: symbols.label() });
                 }
             }
@@ -108,7 +114,7 @@ impl ExportTable {
         let versions = table.versions.and_then(bytes).map(|(_, bytes)| bytes);
         let flags = table.flags.and_then(bytes).map(|(_, bytes)| bytes);
         let word = if prel32 || !E::IS_64 { 4 } else { 8 };
-        let size = 3 * word;
+        let size = entry_size::<E>(prel32);
         let bad = |entry, problem| LinkError::BadExport { section: table.symbols.label(), entry, problem };
         if entries.len() % size != 0 {
             return Err(bad(entries.len() / size, "the table does not end with a whole entry"));

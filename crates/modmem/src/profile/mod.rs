@@ -102,7 +102,7 @@ pub struct Profile {
     /// Bytes of a page.
     pub page_size: u64,
     /// Whether `.static_call_sites` is read-only after init, as `__jump_table` and `.data..ro_after_init` are: from
-    /// 6.16 on (da33e97b02ee).
+    /// 6.16 on (da33e97b02ee), with HAVE_STATIC_CALL_INLINE.
     pub static_calls_ro_after_init: bool,
     /// Bytes of the huge pages that text is cut from, module behind module without guards, where the kernel keeps such
     /// packs (mm/execmem.c, EXECMEM_ROX_CACHE: x86-64 from 6.15 on); `None` where each block is mapped by itself.
@@ -226,6 +226,8 @@ impl Profile {
         let setup = with_machine!(machine, A => A::setup(version, Some(config), place))?;
         let mut profile = Profile::new(machine, version, Switches::of(config), setup);
         profile.doubts.extend(standing::of_config(config));
+        // main.c:module_mark_ro_after_init
+        profile.static_calls_ro_after_init &= config.is_set("HAVE_STATIC_CALL_INLINE");
         profile.refuses_missing_versions = debian::is_debians(release);
         profile.linear_map = with_machine!(machine, A => A::linear_map(version, Some(config)))?;
         profile.machine_state.expolines = config.is_set("EXPOLINE") && !config.is_set("EXPOLINE_OFF");
