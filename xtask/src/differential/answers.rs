@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn answers_are_read_and_what_the_kernel_died_of_is_known() {
-        let text = b"begin 3\nstep 0\nlog 20\n6,1,2,-;x: it is so\nmodules 30\nx 8192 0 - Live 0x1000 (OE)\n\n\
+        let text = b"begin 3\nstep 0\nlog 20\n6,1,2,-;x: it is so\nmodules 28\nx 8192 0 - Live 0x1000 (OE)\n\
                      file taint 2\nP\nsection .text 0x1000\nnote .n 1\nzarea 0x1000 4\nabcdkallsyms 2\nk\n\
                      step 17\nmodules 0\ngone 0\nlog 9\n6,1,2,-;\ngone 11\ndone 3\nbegin 4\nstep 8\nmodules 0\n\
                      done 4\nbegin 5\n";

@@ -18,7 +18,10 @@ pub(super) fn shrink(asker: &mut Asker<'_>, case: Case, make: impl Fn(&[usize]) 
         let results = asker.ask(variants, true)?;
         let smaller = results.into_iter().find(|(variant, judged)| {
             variant.changes.len() < smallest.changes.len()
-                && judged.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Differs(_)))
+                && judged
+                    .outcomes
+                    .iter()
+                    .any(|outcome| matches!(outcome, Outcome::Differs(_) | Outcome::Deadly))
         });
         match smaller {
             Some((case, _)) => smallest = case,
