@@ -45,6 +45,16 @@ impl Findings {
         self.differences.extend(differences.lines().map(|line| format!("{what}: {line}")));
     }
 
+    /// Makes of what is to be found, found alone, something that was compared.
+    pub(super) fn must_be(&mut self, hidden: &str) {
+        let before = self.differences.len();
+        self.differences.retain(|line| line != hidden);
+        match before - self.differences.len() {
+            1 => self.compared.push(format!("found, as it must be: {hidden}")),
+            _ => self.differences.push(format!("not found: {hidden}")),
+        }
+    }
+
     fn attempted(&mut self, what: &str, comparison: Result<()>) {
         self.differences.extend(comparison.err().map(|error| format!("{what}: {error:#}")));
     }

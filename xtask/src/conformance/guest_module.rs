@@ -16,8 +16,10 @@ pub(super) const NAME: &str = "modmem_waits";
 const LIVEPATCH: &str = "modmem_livepatch";
 /// One that hooks another module in every way that the kernel offers.
 const HOOKS: &str = "modmem_hooks";
+/// One that maps a page of code that no list has.
+const PAGE: &str = "modmem_page";
 /// Those that a boot asks for by name, beside the kernel's own.
-pub(super) const ASKED_FOR: [&str; 2] = [LIVEPATCH, HOOKS];
+pub(super) const ASKED_FOR: [&str; 3] = [LIVEPATCH, HOOKS, PAGE];
 /// Their sources.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/module");
 
@@ -30,7 +32,8 @@ pub(super) fn build(arch: &Arch, release: &str, headers: &Path, work: &Path) -> 
     packages::need("cc", &["gcc", "libc6-dev"])?;
     let folder = work.join(format!("{NAME}-{release}"));
     std::fs::create_dir_all(&folder)?;
-    for name in ["Kbuild", &format!("{NAME}.c"), &format!("{LIVEPATCH}.c"), &format!("{HOOKS}.c")] {
+    let sources = [NAME, LIVEPATCH, HOOKS, PAGE].map(|name| format!("{name}.c"));
+    for name in ["Kbuild"].into_iter().chain(sources.iter().map(String::as_str)) {
         let (from, to) = (Path::new(SOURCES).join(name), folder.join(name));
         let contents = std::fs::read(&from).with_context(|| from.display().to_string())?;
         // make goes by times: a source that has not changed keeps its own.

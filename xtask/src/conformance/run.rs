@@ -220,10 +220,13 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
     for moment in MOMENTS.iter().filter(|moment| folder.join(moment).is_dir()) {
         let start = Instant::now();
         let recorded = folder.join(moment);
-        let findings = match boot.refuses {
+        let mut findings = match boot.refuses {
             Some(why) => checks::refusal(&recorded, why)?,
             None => checks::check(boot, &recorded, &files, &kernel, &config)?,
         };
+        if let Some(hidden) = boot.finds {
+            findings.must_be(hidden);
+        }
         if *moment == MOMENTS[0]
             && boot.refuses.is_none()
             && findings.init_memories == 0

@@ -20,6 +20,7 @@ pub(super) const DEFAULT: Boot = Boot {
     waits: true,
     drawn: false,
     refuses: None,
+    finds: None,
     gates: true,
 };
 
@@ -202,6 +203,17 @@ cd /",
         ..DEFAULT
     },
     HOOKS,
+    Boot {
+        name: "hidden-page",
+        about: "a page of code that the page tables map and no list has",
+        setup: "dmesg | grep modmem_page",
+        expect: &[Expected { file: "setup.log", line: "modmem_page: 0xffff" }],
+        modules: &["ext4", "xfs", "bridge", "kvm", "modmem_page"],
+        least: 10,
+        waits: false,
+        finds: Some("bytes: 0xfffffffffe000000..0xfffffffffe001000 belongs to nobody: NoOwner"),
+        ..DEFAULT
+    },
     Boot {
         name: "7.2-hooks",
         about: "the same for 7.2; only reports",

@@ -42,6 +42,7 @@ const DEFAULT: Boot = Boot {
     waits: true,
     drawn: false,
     refuses: None,
+    finds: None,
     gates: true,
 };
 

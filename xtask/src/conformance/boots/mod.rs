@@ -57,6 +57,8 @@ pub(super) struct Boot {
     pub(super) drawn: bool,
     /// In this state no snapshot can be taken: what `modmem snapshot` has to speak of when it fails.
     pub(super) refuses: Option<&'static str>,
+    /// What a verification of the live machine has to find, and nothing else.
+    pub(super) finds: Option<&'static str>,
     /// Does a difference fail the chore? A kernel that others upload must not block anybody. One that only reports may
     /// lack modules, and refuse some.
     pub(super) gates: bool,

@@ -70,6 +70,7 @@ impl State {
             waits: self.waits,
             drawn: true,
             refuses: self.refuses(),
+            finds: None,
             gates,
         })))
     }
