@@ -210,7 +210,6 @@ cd /",
         expect: &[Expected { file: "setup.log", line: "modmem_page: 0xffff" }],
         modules: &["ext4", "xfs", "bridge", "kvm", "modmem_page"],
         least: 10,
-        waits: false,
         finds: Some("bytes: 0xfffffffffe000000..0xfffffffffe001000 belongs to nobody: NoOwner"),
         ..DEFAULT
     },
