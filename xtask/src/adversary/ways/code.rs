@@ -39,31 +39,29 @@ pub(super) fn entry_return(intruder: &mut Intruder<'_>) -> Option<()> {
     intruder.write(entry, &[0x31, 0xc0, 0xc3])
 }
 
-pub(super) fn planted_ftrace(intruder: &mut Intruder<'_>) -> Option<()> {
+/// Lets an entry call own code, so far behind the start of a page of it that is listed as made by the kernel.
+fn planted(intruder: &mut Intruder<'_>, caller: &str, symbol: (&str, &str), behind: u64) -> Option<()> {
     x86(intruder)?;
     let entry = entry(intruder)?;
     let own = intruder.pages(1)?;
-    intruder.area(own, 1, "arch_ftrace_update_trampoline");
-    intruder.list("ftrace_trampoline", own, 't', Some("__builtin__ftrace"));
-    intruder.branch(CALL, entry, own)
+    let (name, list) = symbol;
+    intruder.area(own, 1, caller);
+    intruder.list(name, own, 't', Some(list));
+    intruder.branch(CALL, entry, own + behind)
+}
+
+const OF_FTRACE: (&str, &str) = ("ftrace_trampoline", "__builtin__ftrace");
+
+pub(super) fn planted_ftrace(intruder: &mut Intruder<'_>) -> Option<()> {
+    planted(intruder, "arch_ftrace_update_trampoline", OF_FTRACE, 0)
 }
 
 pub(super) fn planted_bpf(intruder: &mut Intruder<'_>) -> Option<()> {
-    x86(intruder)?;
-    let entry = entry(intruder)?;
-    let own = intruder.pages(1)?;
-    intruder.area(own, 1, "bpf_trampoline_alloc");
-    intruder.list("bpf_trampoline_6442450944", own, 't', Some("bpf"));
-    intruder.branch(CALL, entry, own)
+    planted(intruder, "bpf_trampoline_alloc", ("bpf_trampoline_6442450944", "bpf"), 0)
 }
 
 pub(super) fn middle_of_trampoline(intruder: &mut Intruder<'_>) -> Option<()> {
-    x86(intruder)?;
-    let entry = entry(intruder)?;
-    let own = intruder.pages(1)?;
-    intruder.area(own, 1, "arch_ftrace_update_trampoline");
-    intruder.list("ftrace_trampoline", own, 't', Some("__builtin__ftrace"));
-    intruder.branch(CALL, entry, own + 16)
+    planted(intruder, "arch_ftrace_update_trampoline", OF_FTRACE, 16)
 }
 
 pub(super) fn branch_out(intruder: &mut Intruder<'_>) -> Option<()> {

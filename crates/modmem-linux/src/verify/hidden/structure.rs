@@ -19,15 +19,7 @@ const STATES: u32 = 4;
 /// Words from a memory's base to where the module is named: the size, and what newer kernels have between.
 const BEFORE: std::ops::RangeInclusive<u64> = 2..=5;
 /// Memories in the kernel's order (`enum mod_mem_type`, since Linux 6.4).
-const KINDS: [MemoryKind; 7] = [
-    MemoryKind::Text,
-    MemoryKind::Data,
-    MemoryKind::RoData,
-    MemoryKind::RoAfterInit,
-    MemoryKind::InitText,
-    MemoryKind::InitData,
-    MemoryKind::InitRoData,
-];
+const KINDS: [MemoryKind; 7] = MemoryKind::ALL;
 
 /// What one tells.
 #[derive(Clone, Debug)]

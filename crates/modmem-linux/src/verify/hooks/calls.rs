@@ -166,13 +166,5 @@ pub(super) fn static_calls(map: &Map<'_>, state: &[StateFact]) -> Vec<HookRow> {
         }
         rows.entry(by).or_default().push(site);
     }
-    let row = |(by, sites)| HookRow {
-        way: HookWay::StaticCall,
-        by,
-        flags: Vec::new(),
-        explained: true,
-        sites,
-        note: None,
-    };
-    rows.into_iter().map(row).collect()
+    rows.into_iter().map(|(by, sites)| HookRow::plain(HookWay::StaticCall, by, sites)).collect()
 }

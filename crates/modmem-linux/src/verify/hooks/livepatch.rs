@@ -27,15 +27,7 @@ pub(super) fn rows(map: &Map<'_>) -> Vec<HookRow> {
             rows.entry(by).or_default().push(map.site(old));
         }
     }
-    let row = |(by, sites)| HookRow {
-        way: HookWay::Livepatch,
-        by,
-        flags: Vec::new(),
-        explained: true,
-        sites,
-        note: None,
-    };
-    rows.into_iter().map(row).collect()
+    rows.into_iter().map(|(by, sites)| HookRow::plain(HookWay::Livepatch, by, sites)).collect()
 }
 
 /// The new and the old function that the words at `at` name, if they are such an entry: the name must be the old one's.

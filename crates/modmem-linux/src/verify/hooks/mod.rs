@@ -94,6 +94,13 @@ pub struct HookRow {
     pub note: Option<String>,
 }
 
+impl HookRow {
+    /// One of which nothing is known but who hooks what, by the book.
+    fn plain(way: HookWay, by: Hooker, sites: Vec<HookSite>) -> HookRow {
+        HookRow { way, by, flags: Vec::new(), explained: true, sites, note: None }
+    }
+}
+
 impl Hooker {
     /// Whoever is called there.
     fn of_function(map: &Map<'_>, function: u64) -> Hooker {
