@@ -6,22 +6,33 @@
  *
  *   0  load the module that follows
  *   1  the same, and look at all that can be seen of it
- *   2  unload the module whose name follows
- *   3  the case ends: all that is left is unloaded, the newest first
+ *   2  the same, and at its symbols in /proc/kallsyms, which takes as long as a hundred modules
+ *   3  unload the module whose name follows
+ *   4  the case ends: all that is left is unloaded, the newest first
+ *   5  where to look after the next load: lines end with a zero byte, each the offset of a section in a block of memory,
+ *      the block's size and the section's name
  *
  * An answer is lines of text, each a word and what it says:
  *
  *   begin NUMBER                       a case
  *   step ERRNO                         what finit_module or delete_module returned
  *   log BYTES                          new lines of the kernel's log, as /dev/kmsg shows them, follow
+ *   whole                              all of /sys/module/MODULE follows, and not only what the plan names
  *   file NAME BYTES                    a file of /sys/module/MODULE follows
  *   section NAME ADDRESS               a file of /sys/module/MODULE/sections, without its line's end
  *   note NAME BYTES                    a file of /sys/module/MODULE/notes follows
- *   area ADDRESS BYTES                 an area of vmalloc that a section lies in follows, without the guard page
+ *   area ADDRESS BYTES                 a block of memory follows
+ *   unread ADDRESS                     one that cannot be read
+ *   look NUMBER                        the host has read blocks of memory, for the NUMBERth time
  *   kallsyms BYTES                     lines of modules in /proc/kallsyms follow
  *   modules BYTES                      /proc/modules after the step follows
  *   gone ERRNO                         what delete_module returned in the end
  *   done NUMBER
+ *
+ * Memory is read by /proc/kcore. Where that has none, as in 7.2, the host reads it, whose process this kernel is: the guest
+ * writes a line into a serial line that says where it waits for which number, lines of an address and a size, and an empty
+ * one, and waits until the host has put the number there. As it neither sleeps nor lets others run, what frees the memory
+ * of init (kernel/module/main.c:do_free_init) comes later.
  *
  * Each system call of the guest is two switches of processes on the host, so there are few: files that are read again
  * and again stay open, and a case's answer is written at once.
@@ -30,6 +41,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,21 +51,28 @@
 #include <sys/reboot.h>
 #include <sys/syscall.h>
 #include <elf.h>
+#include <termios.h>
 #include <unistd.h>
 
-#define MOST_SECTIONS 4096
 #define LARGEST (16 << 20)
 
-enum { LOAD, LOAD_AND_LOOK, UNLOAD, END };
+/* Shorter files are not for init_module: it has an error of its own for them. */
+#define SHORTEST sizeof(Elf64_Ehdr)
+
+enum { LOAD, LOAD_AND_LOOK, LOAD_AND_LIST, UNLOAD, END, PLAN };
 
 static FILE *answers;
-static int kmsg = -1, kcore = -1, modules = -1, areas = -1;
+static int kmsg = -1, modules = -1, kcore = -1, host = -1;
 /* What /proc/modules said last. */
 static char list[1 << 18];
+/* Where to look after the next load. */
+static char plan[1 << 16];
+static size_t plan_length;
 static Elf64_Phdr *segments;
 static int segment_count;
-static uint64_t addresses[MOST_SECTIONS];
-static int address_count;
+static unsigned looks;
+/* How often the host has looked. */
+static volatile uint32_t looked;
 
 static void stop(const char *what)
 {
@@ -108,17 +127,6 @@ static void take_log(int write_it)
 	}
 }
 
-static int read_memory(uint64_t address, void *to, uint64_t length)
-{
-	for (int at = 0; at < segment_count; at++) {
-		const Elf64_Phdr *segment = &segments[at];
-
-		if (address >= segment->p_vaddr && address + length <= segment->p_vaddr + segment->p_memsz)
-			return pread(kcore, to, length, segment->p_offset + address - segment->p_vaddr) == (ssize_t)length;
-	}
-	return 0;
-}
-
 static void open_memory(void)
 {
 	Elf64_Ehdr header;
@@ -131,6 +139,36 @@ static void open_memory(void)
 	if (pread(kcore, segments, segment_count * sizeof(*segments), header.e_phoff) !=
 	    (ssize_t)(segment_count * sizeof(*segments)))
 		stop("/proc/kcore's program headers");
+}
+
+static void take_block(uint64_t address, uint64_t size)
+{
+	static char bytes[LARGEST];
+
+	for (int at = 0; at < segment_count; at++) {
+		const Elf64_Phdr *segment = &segments[at];
+		uint64_t offset = address - segment->p_vaddr;
+
+		if (address < segment->p_vaddr || offset + size > segment->p_memsz || size > sizeof(bytes) ||
+		    pread(kcore, bytes, size, segment->p_offset + offset) != (ssize_t)size)
+			continue;
+		fprintf(answers, "area 0x%llx %llu\n", (unsigned long long)address, (unsigned long long)size);
+		fwrite(bytes, 1, size, answers);
+		return;
+	}
+	fprintf(answers, "unread 0x%llx\n", (unsigned long long)address);
+}
+
+static void open_host(void)
+{
+	struct termios settings;
+
+	host = open("/dev/ttyS0", O_WRONLY | O_NOCTTY);
+	if (host < 0 || tcgetattr(host, &settings))
+		stop("/dev/ttyS0");
+	cfmakeraw(&settings);
+	if (tcsetattr(host, TCSANOW, &settings))
+		stop("/dev/ttyS0's settings");
 }
 
 static void take_file(int folder, const char *word, const char *name)
@@ -156,19 +194,25 @@ static void each_file(int module, const char *name, void (*take)(int folder, con
 		closedir(files);
 }
 
-static void take_section(int folder, const char *name)
+/* The address of a section, and 0 if there is none of that name. */
+static uint64_t section_at(int folder, const char *name)
 {
 	char text[64];
 	/* One read: the file is a line. */
 	int file = openat(folder, name, O_RDONLY);
-	ssize_t length = file < 0 ? 0 : read(file, text, sizeof(text) - 1);
+	ssize_t length;
 
+	if (file < 0)
+		return 0;
+	length = read(file, text, sizeof(text) - 1);
 	close(file);
 	text[length < 0 ? 0 : length] = 0;
-	text[strcspn(text, "\n")] = 0;
-	fprintf(answers, "section %s %s\n", name, text);
-	if (address_count < MOST_SECTIONS)
-		addresses[address_count++] = strtoull(text, NULL, 16);
+	return strtoull(text, NULL, 16);
+}
+
+static void take_section(int folder, const char *name)
+{
+	fprintf(answers, "section %s 0x%llx\n", name, (unsigned long long)section_at(folder, name));
 }
 
 static void take_note(int folder, const char *name)
@@ -176,28 +220,45 @@ static void take_note(int folder, const char *name)
 	take_file(folder, "note", name);
 }
 
-static void take_memory(void)
+/* Reads the blocks of the plan, each found by one section in it, or has the host read them. */
+static void take_blocks(int module, int whole)
 {
-	static char text[1 << 20], bytes[LARGEST];
-	size_t length = take_again(areas, text, sizeof(text) - 1);
+	static char wanted[1 << 12];
+	int folder = openat(module, "sections", O_RDONLY | O_DIRECTORY);
+	size_t length, empty;
 
-	text[length] = 0;
-	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
-		unsigned long long start, end;
-		int is_one = 0;
+	empty = length = snprintf(wanted, sizeof(wanted), "look 0x%llx %u\n", (unsigned long long)(uintptr_t)&looked, looks + 1);
+	for (char *line = plan; line < plan + plan_length; line += strlen(line) + 1) {
+		uint64_t offset, size, address;
+		char *name;
 
-		/* What is not purged has no bytes any more. */
-		if (sscanf(line, "0x%llx-0x%llx", &start, &end) != 2 || end - start <= 4096 || strstr(line, "unpurged"))
+		offset = strtoull(line, &name, 10);
+		size = strtoull(name, &name, 10);
+		address = *name == ' ' ? section_at(folder, ++name) : 0;
+		if (!address)
 			continue;
-		for (int at = 0; at < address_count; at++)
-			is_one |= addresses[at] >= start && addresses[at] < end;
-		/* Without the guard page. */
-		end -= 4096;
-		if (!is_one || end - start > sizeof(bytes) || !read_memory(start, bytes, end - start))
+		if (!whole)
+			fprintf(answers, "section %s 0x%llx\n", name, (unsigned long long)address);
+		address -= offset;
+		if (segment_count) {
+			take_block(address, size);
 			continue;
-		fprintf(answers, "area 0x%llx %llu\n", start, end - start);
-		fwrite(bytes, 1, end - start, answers);
+		}
+		length += snprintf(wanted + length, sizeof(wanted) - length, "0x%llx %llu\n",
+				   (unsigned long long)address, (unsigned long long)size);
+		if (length + 64 > sizeof(wanted))
+			stop("a plan with too many blocks");
 	}
+	close(folder);
+	if (length == empty)
+		return;
+	wanted[length++] = '\n';
+	if (write(host, wanted, length) != (ssize_t)length)
+		stop("the host");
+	looks++;
+	while (looked != looks)
+		;
+	fprintf(answers, "look %u\n", looks);
 }
 
 static void take_symbols(void)
@@ -241,7 +302,7 @@ static int newest(char *name, size_t most)
 	return 1;
 }
 
-static void look_at_module(int wholly)
+static void look_at_module(unsigned what)
 {
 	char name[128], path[256];
 	int folder;
@@ -253,18 +314,19 @@ static void look_at_module(int wholly)
 		*slash = '!';
 	snprintf(path, sizeof(path), "/sys/module/%s", name);
 	folder = open(path, O_RDONLY | O_DIRECTORY);
-	take_file(folder, "file", "coresize");
-	take_file(folder, "file", "initsize");
-	take_file(folder, "file", "taint");
-	address_count = 0;
-	each_file(folder, "sections", take_section);
-	take_memory();
-	if (wholly) {
+	if (what != LOAD || !plan_length) {
+		fprintf(answers, "whole\n");
+		take_file(folder, "file", "coresize");
+		take_file(folder, "file", "initsize");
+		take_file(folder, "file", "taint");
 		take_file(folder, "file", "initstate");
 		take_file(folder, "file", "refcnt");
+		each_file(folder, "sections", take_section);
 		each_file(folder, "notes", take_note);
-		take_symbols();
 	}
+	take_blocks(folder, what != LOAD);
+	if (what == LOAD_AND_LIST)
+		take_symbols();
 	close(folder);
 }
 
@@ -280,6 +342,8 @@ static void step(unsigned what, char *bytes, size_t length)
 	if (what == UNLOAD) {
 		bytes[length] = 0;
 		answer = syscall(SYS_delete_module, bytes, O_NONBLOCK) ? errno : 0;
+	} else if (what == LOAD && length >= SHORTEST) {
+		answer = syscall(SYS_init_module, bytes, length, "") ? errno : 0;
 	} else {
 		file = memfd_create("module", 0);
 		if (file < 0 || write(file, bytes, length) != (ssize_t)length)
@@ -292,7 +356,8 @@ static void step(unsigned what, char *bytes, size_t length)
 	take_list();
 	fprintf(answers, "modules %zu\n%s", strlen(list), list);
 	if (!answer && what != UNLOAD)
-		look_at_module(what == LOAD_AND_LOOK);
+		look_at_module(what);
+	plan_length = 0;
 }
 
 /* If the kernel dies of a case, the host knows of which. */
@@ -339,10 +404,13 @@ int main(void)
 	setvbuf(cases, NULL, _IOFBF, 1 << 20);
 	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
 	modules = open("/proc/modules", O_RDONLY);
-	areas = open("/proc/vmallocinfo", O_RDONLY);
-	if (kmsg < 0 || modules < 0 || areas < 0)
-		stop("/dev/kmsg, /proc/modules and /proc/vmallocinfo");
+	if (kmsg < 0 || modules < 0)
+		stop("/dev/kmsg and /proc/modules");
 	open_memory();
+	open_host();
+	looked = 0;
+	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 50 }))
+		stop("SCHED_FIFO");
 	take_log(0);
 	begin(first);
 	while (fread(head, sizeof(head), 1, cases) == 1) {
@@ -359,6 +427,10 @@ int main(void)
 		if (head[0] == END) {
 			finish(number++);
 			begin(number);
+		} else if (head[0] == PLAN) {
+			if (head[1] > sizeof(plan))
+				stop("a plan that is too long");
+			memcpy(plan, bytes, plan_length = head[1]);
 		} else {
 			step(head[0], bytes, head[1]);
 		}

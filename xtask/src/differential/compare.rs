@@ -19,7 +19,8 @@ pub(super) enum Outcome {
     RefusedOtherwise { rule: String, errno: i32 },
     /// Unloaded by both.
     Unloaded,
-    /// Linux refuses a value that depends on where it had put the module, which nobody knows then.
+    /// One of the two refuses a value that depends on where Linux had put the module or its copy of the file, which nobody
+    /// knows then.
     Unplaced,
     /// Loads in Linux, or Linux dies of it, and modmem refuses it by a rule of its own.
     Stricter { rule: &'static str },
@@ -47,7 +48,7 @@ impl Outcome {
 
 /// Linux checks a value against its field when it knows where the module lies.
 const OVERFLOW: &str = "overflow in relocation";
-/// The same of two fields that overlap, where the first has an address in the copy of a section that the loader had.
+/// The same of two fields that overlap, where the first has an address.
 const NOT_ZERO: &str = "existing value is nonzero";
 
 pub(super) fn load(verdict: &Verdict, answer: &Answer) -> Outcome {
@@ -61,8 +62,9 @@ pub(super) fn load(verdict: &Verdict, answer: &Answer) -> Outcome {
             Outcome::RefusedOtherwise { errno: answer.errno, rule: rule.clone() }
         }
         Verdict::Refused { errno, rule, .. } => Outcome::Refused { errno: *errno, rule: rule.clone() },
+        Verdict::Unplaced => Outcome::Unplaced,
         Verdict::Loaded(_) if said_one_of(answer, OVERFLOW) => Outcome::Unplaced,
-        Verdict::Loaded(loaded) if loaded.needs_copy && said_one_of(answer, NOT_ZERO) => Outcome::Unplaced,
+        Verdict::Loaded(loaded) if loaded.needs_place && said_one_of(answer, NOT_ZERO) => Outcome::Unplaced,
         Verdict::Loaded(_) if answer.errno != 0 => Outcome::Differs(format!(
             "Linux refuses it with {} ({:?}), modmem loads it",
             answer.errno,
@@ -101,7 +103,16 @@ pub(super) fn deadly(rule: Option<String>) -> Outcome {
 fn bytes(loaded: &Loaded, answer: &Answer) -> Outcome {
     let (mut compared, mut init) = (0, 0);
     for (kind, (address, bytes)) in &loaded.memories {
-        let Some(theirs) = found(answer, *address, bytes.len()) else { continue };
+        let Some(theirs) = found(answer, *address, bytes.len()) else {
+            // That of init goes while the guest looks.
+            if answer.unread.contains(address) && !kind.is_init() {
+                return Outcome::Differs(format!(
+                    "{kind}: Linux has no {} bytes at {address:#x}",
+                    bytes.len()
+                ));
+            }
+            continue;
+        };
         // Init memory that went while the guest looked reads as zeros.
         if kind.is_init() && theirs.iter().all(|byte| *byte == 0) {
             continue;

@@ -1,13 +1,16 @@
-//! The kernel, started and asked: cases go in by one file, answers come out by another.
+//! The kernel, started and asked: cases go in by one file, answers come out by another, and memory is read from here.
 
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::answers::Answers;
+use super::answers::{Answers, Area};
 use super::generate::{Case, Step};
+use super::memory::{Memory, Root};
 use super::uml::Uml;
 use crate::command::{is_there, succeed};
 use crate::conformance::outcome::not_to_be_had;
@@ -25,7 +28,9 @@ const ARGUMENTS: &[&str] = &[
     "init=/guest",
     "no_hash_pointers",
     "con=null",
-    "con0=null,fd:1",
+    "con0=null",
+    // Where the guest asks for memory.
+    "ssl0=null,fd:1",
     "quiet",
     "log_buf_len=1M",
     "lpj=5000000",
@@ -60,8 +65,8 @@ impl<'u> Guest<'u> {
         Ok(Guest { uml, name, folder, outside })
     }
 
-    /// Asks about cases, from one of them on.
-    pub(super) fn ask(&self, cases: &[Case], from: usize) -> Result<Answers> {
+    /// Asks about cases, from one of them on, each with where to look after each of its steps.
+    pub(super) fn ask(&self, cases: &[(Case, Vec<Vec<Look>>)], from: usize) -> Result<Answers> {
         let answers = self.outside.join("answers");
         if from == 0 {
             let bytes = cases.iter().map(records).collect::<Vec<_>>().concat();
@@ -74,9 +79,12 @@ impl<'u> Guest<'u> {
         kernel.arg(format!("umid={}", self.name)).arg(format!("FROM={from}"));
         kernel.args([format!("CASES={}", inside("cases")), format!("ANSWERS={}", inside("answers"))]);
         kernel.env("TMPDIR", &self.folder).env("HOME", "/tmp");
-        kernel.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        wait_for(kernel.spawn().context("chroot")?)?;
-        Answers::parse(&std::fs::read(&answers).context("the kernel did not start")?)
+        kernel.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let looks = serve(kernel.spawn().context("chroot")?, &self.uml.root_table)?;
+        let bytes = std::fs::read(&answers).context("the kernel did not start")?;
+        let mut answers = Answers::parse(&bytes)?;
+        answers.add_memory(looks);
+        Ok(answers)
     }
 }
 
@@ -87,8 +95,13 @@ impl Drop for Guest<'_> {
     }
 }
 
-fn wait_for(mut kernel: Child) -> Result<()> {
-    let start = Instant::now();
+/// Waits until the kernel is gone; the memory that it asked for, each time.
+fn serve(mut kernel: Child, root: &Arc<OnceLock<Root>>) -> Result<Vec<Vec<Area>>> {
+    let (start, looks) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+    let Some(output) = kernel.stdout.take() else { bail!("no pipe from the kernel") };
+    let (pid, kept, root) = (kernel.id(), Arc::clone(&looks), Arc::clone(root));
+    // It ends when nobody has the pipe any more: processes of the guest can outlive their kernel.
+    std::thread::spawn(move || read_memory(pid, output, &root, &kept));
     while kernel.try_wait()?.is_none() {
         if start.elapsed() > PATIENCE {
             kernel.kill()?;
@@ -97,25 +110,82 @@ fn wait_for(mut kernel: Child) -> Result<()> {
         }
         std::thread::sleep(GLANCE);
     }
-    Ok(())
+    let mut looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(std::mem::take(&mut *looks))
 }
 
+/// Reads what the guest asks for out of the kernel, and tells it. What comes besides while the kernel starts is nothing
+/// that the guest says.
+fn read_memory(pid: u32, output: impl Read, root: &OnceLock<Root>, looks: &Mutex<Vec<Vec<Area>>>) {
+    let (mut memory, mut waits, mut wanted) = (None, None, Vec::new());
+    let numbers = |line: &str| {
+        let (address, number) = line.strip_prefix("0x")?.split_once(' ')?;
+        Some((u64::from_str_radix(address, 16).ok()?, number.parse::<u32>().ok()?))
+    };
+    for line in BufReader::new(output).split(b'\n') {
+        let Ok(line) = line.map(|line| String::from_utf8_lossy(&line).into_owned()) else { return };
+        if let Some(said) = line.trim().strip_prefix("look ") {
+            waits = numbers(said);
+        } else if let Some(block) = numbers(line.trim()) {
+            wanted.push(block);
+        } else if let Some((place, number)) = waits.take_if(|_| line.trim().is_empty()) {
+            memory = memory.or_else(|| Memory::of(pid, root).ok());
+            let Some(memory) = &memory else { return };
+            memory.find_root(&wanted);
+            let areas =
+                wanted.drain(..).map(|(address, size)| (address, memory.read(address, size as usize)));
+            looks.lock().unwrap_or_else(PoisonError::into_inner).push(areas.collect());
+            if memory.tell_guest(place, number).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// What the guest is told to do, after the ways to load ([`super::generate::Closeness`]).
+const UNLOAD: u32 = 3;
+const END: u32 = 4;
+const PLAN: u32 = 5;
+/// The guest has no room for more.
+const LONGEST_PLAN: usize = 1 << 16;
+
 /// A case as the guest reads it.
-fn records(case: &Case) -> Vec<u8> {
+fn records((case, looks): &(Case, Vec<Vec<Look>>)) -> Vec<u8> {
     let mut records = Vec::new();
     let mut add = |what: u32, bytes: &[u8]| {
         records.extend_from_slice(&what.to_le_bytes());
         records.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         records.extend_from_slice(bytes);
     };
-    for step in &case.steps {
+    for (step, looks) in case.steps.iter().zip(looks) {
         match step {
-            Step::Load(file) => add(u32::from(case.wholly), file),
-            Step::Unload(name) => add(2, name.as_bytes()),
+            Step::Load(file) => {
+                let plan: Vec<u8> = looks.iter().flat_map(Look::line).collect();
+                if !plan.is_empty() && plan.len() <= LONGEST_PLAN {
+                    add(PLAN, &plan);
+                }
+                add(case.closeness as u32, file);
+            }
+            Step::Unload(name) => add(UNLOAD, name.as_bytes()),
         }
     }
-    add(3, &[]);
+    add(END, &[]);
     records
+}
+
+/// A block of a module's memory, by a section in it.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    pub(super) section: String,
+    /// The section's, in the block.
+    pub(super) offset: u64,
+    pub(super) size: u64,
+}
+
+impl Look {
+    fn line(&self) -> Vec<u8> {
+        format!("{} {} {}\0", self.offset, self.size, self.section).into_bytes()
+    }
 }
 
 /// Whether there is room for the memory of kernels and for cases in the file system that lies in memory.

@@ -8,6 +8,7 @@
 //! | `model` | a module that can be changed |
 //! | `generate`, `scripts` | modules by random; several of them, loaded and unloaded in an order |
 //! | `uml`, `guest`, `answers` | the kernel that is asked, how, and what it answers |
+//! | `memory` | the kernel's memory, read from outside |
 //! | `ours`, `rules` | what modmem says |
 //! | `compare`, `views` | whether that is the same |
 //! | `stricter` | where modmem is stricter on purpose |
@@ -19,6 +20,7 @@ mod compare;
 mod coverage;
 mod generate;
 mod guest;
+mod memory;
 mod model;
 mod ours;
 mod rules;

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow};
-use modmem::image::{Image, SymbolPlace};
+use modmem::image::{Image, Symbol, SymbolPlace};
 use modmem::layout::{Layout, MemoryKind};
-use modmem::link::LinkOptions;
+use modmem::link::{LinkError, LinkOptions, RelocationProblem};
 use modmem::modules::UnloadError;
 use modmem::{Linker, LoadError, ModuleId, Modules};
 
 use super::answers::{Answer, CaseAnswer};
 use super::compare::{self, Outcome};
 use super::generate::{Case, Step};
+use super::guest::Look;
 use super::rules;
 use super::stricter;
 use super::uml::Uml;
@@ -23,6 +24,8 @@ use crate::replay::{GivenBlock, GivenMemory};
 pub(super) enum Verdict {
     /// Refused: the number that Linux would return, the rule, and why.
     Refused { errno: i32, rule: String, why: String },
+    /// Refused for a value that depends on where the loader had its copy of the file.
+    Unplaced,
     /// It loads.
     Loaded(Box<Loaded>),
 }
@@ -34,12 +37,25 @@ pub(super) struct Loaded {
     /// Addresses at which nothing can be said: what Linux sorts, or writes itself, and what refers to the copy of a section
     /// that the loader had of it.
     pub(super) unknown: Vec<std::ops::Range<u64>>,
-    /// Whether something refers to such a copy.
-    pub(super) needs_copy: bool,
+    /// Whether something refers to such a copy, or a field may not be zero before it is written, as two relocations are for
+    /// one byte, or the loader has been there before (`struct module` is in a list by then): what comes of that depends on
+    /// where the module lies.
+    pub(super) needs_place: bool,
     /// By memory: the address, and what is there before init runs.
     pub(super) memories: BTreeMap<MemoryKind, (u64, Vec<u8>)>,
     /// What was odd about it.
     pub(super) remarks: Vec<String>,
+    /// Its blocks, by a section of each.
+    pub(super) looks: Vec<Look>,
+}
+
+/// What modmem says of a case before Linux is asked.
+#[derive(Debug)]
+pub(super) struct Foreseen {
+    /// A rule by which it refuses one of the modules.
+    pub(super) rule: Option<String>,
+    /// Where to look after each step.
+    pub(super) looks: Vec<Vec<Look>>,
 }
 
 /// Addresses of blocks of which the kernel tells nothing: below its own, and without a byte of zero but the first, as
@@ -96,7 +112,7 @@ impl<'u> Ours<'u> {
                     return Ok(outcome);
                 }
                 self.modules.start(loaded.id, |_| 0).map_err(|error| anyhow!("{error}"))?;
-                match views::of_module(&self.modules, loaded.id, answer) {
+                match views::of_module(&self.modules, loaded, answer) {
                     Some(difference) => return Ok(Outcome::Differs(difference)),
                     None => outcome,
                 }
@@ -109,15 +125,18 @@ impl<'u> Ours<'u> {
         }
     }
 
-    /// A rule by which modmem refuses one of the case's modules, if it has one: whatever the kernel says.
-    pub(super) fn refusal(&mut self, case: &Case) -> Result<Option<String>> {
-        let mut found = None;
+    /// What modmem says of a case, whatever the kernel says.
+    pub(super) fn foresee(&mut self, case: &Case) -> Result<Foreseen> {
+        let (mut found, mut all) = (None, Vec::new());
         for step in &case.steps {
+            let mut looks = Vec::new();
             match step {
                 Step::Load(file) => match self.load(file, &Answer::default())? {
                     Verdict::Loaded(loaded) => {
                         self.modules.start(loaded.id, |_| 0).map_err(|error| anyhow!("{error}"))?;
+                        looks = loaded.looks;
                     }
+                    Verdict::Unplaced => {}
                     // The one that Linux does not refuse is what it dies of.
                     Verdict::Refused { rule, .. } => {
                         let is_known = |rule: &String| stricter::find(rule).is_some();
@@ -126,12 +145,13 @@ impl<'u> Ours<'u> {
                 },
                 Step::Unload(name) => drop(self.unload(name)),
             }
+            all.push(looks);
         }
         self.clear(&[]);
         if !self.modules.is_empty() {
             *self = Ours::new(self.uml)?;
         }
-        Ok(found)
+        Ok(Foreseen { rule: found, looks: all })
     }
 
     fn load(&mut self, file: &[u8], answer: &Answer) -> Result<Verdict> {
@@ -152,6 +172,7 @@ impl<'u> Ours<'u> {
         let options = LinkOptions::default();
         let id = match self.modules.load(&image, profile, &mut memory, &mut self.linker, options) {
             Ok(id) => id,
+            Err(error) if is_of_copys_place(&error, &image, &layout) => return Ok(Verdict::Unplaced),
             Err(error) => return Ok(refused(error)),
         };
         let module = self.modules.get(id).context("a module that was loaded is not there")?;
@@ -161,8 +182,9 @@ impl<'u> Ours<'u> {
         });
         let memories: BTreeMap<MemoryKind, (u64, Vec<u8>)> = memories.collect();
         let remarks = module.remarks().iter().map(|remark| rules::variant("Remark", remark)).collect();
-        let (unknown, needs_copy) = unknown(&image, &layout, &memories);
-        Ok(Verdict::Loaded(Box::new(Loaded { id, unknown, needs_copy, memories, remarks })))
+        let (unknown, needs_place) = unknown(&image, &layout, &memories);
+        let looks = looks(&image, &layout);
+        Ok(Verdict::Loaded(Box::new(Loaded { id, unknown, needs_place, memories, remarks, looks })))
     }
 
     fn unload(&mut self, name: &str) -> Result<(), UnloadError> {
@@ -210,23 +232,57 @@ impl<'u> Ours<'u> {
             addresses.insert(block.kind, start);
             self.made_up = next;
         }
-        let loaded = image.sections().iter().filter(|section| layout.shape(section).size > 0);
-        for section in loaded {
-            let Some(place) = layout.place(section.index()) else { continue };
-            let memory = layout.memories()[place.kind];
-            let Some(block) = memory.block else { continue };
-            let name = section.name().to_text();
-            let found = answer.sections.iter().find(|(known, _)| *known == name);
+        for (block, look) in sections(image, layout) {
+            let found = answer.sections.iter().find(|(known, _)| *known == look.section);
             if let Some((_, address)) = found {
-                let start = address.wrapping_sub(place.offset).wrapping_sub(memory.offset);
-                addresses.insert(layout.blocks()[block].kind, start);
+                addresses.insert(layout.blocks()[block].kind, address.wrapping_sub(look.offset));
             }
         }
         addresses
     }
 }
 
-/// Where nothing can be said of a module's bytes, and whether something refers to the copy of a section.
+/// All sections in memory, with the numbers of their blocks.
+fn sections(image: &Image<'_>, layout: &Layout) -> impl Iterator<Item = (usize, Look)> {
+    let loaded = image.sections().iter().filter(|section| layout.shape(section).size > 0);
+    loaded.filter_map(|section| {
+        let place = layout.place(section.index())?;
+        let memory = layout.memories()[place.kind];
+        let block = memory.block?;
+        // As sysfs has it.
+        let name = section.name().to_text().replace('/', "!");
+        let offset = place.offset.wrapping_add(memory.offset);
+        Some((block, Look { section: name, offset, size: layout.blocks()[block].size }))
+    })
+}
+
+/// A section of each block.
+fn looks(image: &Image<'_>, layout: &Layout) -> Vec<Look> {
+    let mut looks: BTreeMap<usize, Look> = BTreeMap::new();
+    // A name that leads nowhere stands for no block.
+    let named = sections(image, layout).filter(|(_, look)| !["", ".", ".."].contains(&&*look.section));
+    for (block, look) in named {
+        looks.entry(block).or_insert(look);
+    }
+    looks.into_values().collect()
+}
+
+/// Whether a symbol's section is not loaded: then Linux takes its address in the copy of the file.
+fn is_of_copy(layout: &Layout, symbol: &Symbol<'_>) -> bool {
+    matches!(symbol.place, SymbolPlace::Section(section) if layout.place(section).is_none())
+}
+
+/// Whether a value does not fit, or finds another one, that has such an address in it.
+fn is_of_copys_place(error: &LoadError, image: &Image<'_>, layout: &Layout) -> bool {
+    let LoadError::Link(LinkError::Relocation(error)) = error else { return false };
+    matches!(error.problem, RelocationProblem::Overflow { .. } | RelocationProblem::NotZero { .. })
+        && image.relocations().flat_map(|table| table.iter()).any(|relocation| {
+            let symbol = image.symbols().get(relocation.symbol as usize);
+            symbol.is_some_and(|symbol| is_of_copy(layout, &symbol))
+        })
+}
+
+/// Where nothing can be said of a module's bytes, and whether a field's bytes before a relocation depend on addresses.
 fn unknown(
     image: &Image<'_>,
     layout: &Layout,
@@ -234,19 +290,24 @@ fn unknown(
 ) -> (Vec<std::ops::Range<u64>>, bool) {
     /// `sizeof(struct module)`, or more, of which the kernel itself writes most.
     const THIS_MODULE: u64 = 2048;
+    /// R_X86_64_64 and R_X86_64_PC64 write eight bytes, all others four (psABI x86-64, table of relocation types).
+    const LONG_FIELDS: [u32; 2] = [1, 24];
     let start = |section: usize| {
         let place = layout.place(section)?;
         Some(memories.get(&place.kind)?.0 + place.offset)
     };
-    let (mut unknown, mut needs_copy) = (Vec::new(), false);
+    let (mut unknown, mut needs_place, mut fields) = (Vec::new(), false, Vec::new());
     if let Some(start) = start(image.this_module().index()) {
         unknown.push(start..start + THIS_MODULE);
     }
     // Sorted before init runs (kernel/module/main.c:post_relocation).
-    if let Some(section) = image.section("__ex_table")
-        && let Some(start) = start(section.index())
-    {
-        unknown.push(start..start + section.size());
+    let mut sections = image.sections().iter();
+    if let Some(section) = sections.find(|section| section.name() == "__ex_table") {
+        match start(section.index()) {
+            Some(start) => unknown.push(start..start + section.size()),
+            // The symbol table or its strings, of which init memory has a copy.
+            None => unknown.extend(memories.get(&MemoryKind::InitData).map(|(start, _)| *start..u64::MAX)),
+        }
     }
     // Symbols of sections that are not loaded have addresses in the copy.
     if let (Some(kallsyms), Some((data, _))) = (layout.kallsyms(), memories.get(&MemoryKind::InitData)) {
@@ -255,20 +316,24 @@ fn unknown(
         let start = data + kallsyms.init_struct;
         unknown.push(start..start + 32);
     }
+    let (this_module, entries) = (image.this_module().index(), image.entry_offsets());
     for table in image.relocations() {
         let Some(start) = start(table.target().index()) else { continue };
         for relocation in table.iter() {
             let symbol = image.symbols().get(relocation.symbol as usize);
-            let is_copy = symbol.is_some_and(|symbol| match symbol.place {
-                SymbolPlace::Section(section) => layout.place(section).is_none(),
-                _ => false,
-            });
+            let is_copy = symbol.is_some_and(|symbol| is_of_copy(layout, &symbol));
+            let field = start.wrapping_add(relocation.offset);
+            needs_place |=
+                table.target().index() == this_module && !entries.contains(&Some(relocation.offset));
+            let is_long = LONG_FIELDS.contains(&relocation.kind);
+            fields.push(field..field.saturating_add(if is_long { 8 } else { 4 }));
             if is_copy {
-                needs_copy = true;
-                let field = start.wrapping_add(relocation.offset);
+                needs_place = true;
                 unknown.push(field..field.saturating_add(8));
             }
         }
     }
-    (unknown, needs_copy)
+    fields.sort_by_key(|field| field.start);
+    needs_place |= fields.windows(2).any(|pair| pair[1].start < pair[0].end);
+    (unknown, needs_place)
 }

@@ -1,6 +1,6 @@
 //! Scripts by random: a few modules that use and hinder each other, loaded and unloaded in an order.
 
-use super::generate::{Bases, CHANGES, Case, Step};
+use super::generate::{Bases, CHANGES, Case, Closeness, Step};
 use super::model::{Export, Model};
 use crate::random::Random;
 
@@ -44,11 +44,8 @@ pub(super) fn script(seed: u64, bases: &Bases, only: Option<&[usize]>) -> Case {
             steps.push(step);
         }
     }
-    Case { seed, base: base.clone(), changes, steps, wholly: seed.is_multiple_of(WHOLLY) }
+    Case { seed, base: base.clone(), changes, steps, closeness: Closeness::of(seed) }
 }
-
-/// Of so many scripts, all that can be seen is looked at in one.
-const WHOLLY: u64 = 32;
 
 /// A module of a script.
 #[derive(Debug)]

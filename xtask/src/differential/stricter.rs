@@ -10,7 +10,7 @@ pub(super) struct Stricter {
     /// The error's variant.
     pub(super) rule: &'static str,
     pub(super) why: &'static str,
-    /// Linux mostly dies of what is refused: then it is asked about few of them.
+    /// Linux often dies of what is refused: then it is asked about few of them.
     pub(super) deadly: bool,
 }
 
@@ -29,7 +29,7 @@ pub(super) const STRICTER: &[Stricter] = &[
         "Image::BadIdent",
         "Linux does not look at class, byte order and version: what reads the file afterwards does",
     ),
-    rule("Image::BadRelocation", "indices and offsets behind the ends of what they lead into"),
+    deadly("Image::BadRelocation", "indices and offsets behind the ends of what they lead into"),
     rule(
         "Image::BadSection",
         "links, kinds and entry sizes that Linux does not look at, or takes on trust, and relocations of the symbol table and its strings, which Linux applies",
@@ -38,7 +38,7 @@ pub(super) const STRICTER: &[Stricter] = &[
         "Image::BadSignature",
         "a trailer that is no signature, which a kernel without signatures takes for padding",
     ),
-    rule("Image::BadSymbol", "indices behind the ends of tables: Linux reads what lies there"),
+    deadly("Image::BadSymbol", "indices behind the ends of tables: Linux reads what lies there"),
     rule(
         "Image::DuplicateSection",
         "a second symbol table, or a second section of what the kernel takes the first of",
@@ -65,7 +65,7 @@ pub(super) const STRICTER: &[Stricter] = &[
         "`struct module` in a memory that is made read-only, or freed before the kernel is done with it",
     ),
     rule("Layout::TooLarge", "sizes that Linux adds up in 32 bits, and wraps"),
-    rule("Link::BadExport", "an entry of a table of exports that leads out of the module"),
+    deadly("Link::BadExport", "an entry of a table of exports that leads out of the module"),
     deadly("Link::Relocation::OutsideSection", "Linux writes wherever the offset leads: it can die of that"),
     deadly("Link::Relocation::UnknownSymbol", "Linux reads a symbol behind the end of the table"),
     rule(
@@ -93,7 +93,7 @@ pub(super) fn write_table() -> Result<()> {
 fn table() -> String {
     let mut text = "| modmem refuses by | what Linux takes |\n|---|---|\n".to_owned();
     for Stricter { rule, why, deadly } in STRICTER {
-        let mark = if *deadly { "; mostly deadly, so it is asked about one in eight" } else { "" };
+        let mark = if *deadly { "; often deadly, so it is asked about one in sixteen" } else { "" };
         text += &format!("| `{rule}` | {why}{mark} |\n");
     }
     text

@@ -26,6 +26,8 @@ pub(super) struct Totals {
     /// Seeds, by what differs, with numbers left out.
     differs: BTreeMap<String, Vec<u64>>,
     died: u64,
+    /// Of which of modmem's rules those were, as far as it has one.
+    died_of: BTreeMap<String, u64>,
     /// Those that Linux dies of, and modmem loads.
     deadly: Vec<u64>,
 }
@@ -34,6 +36,14 @@ impl Totals {
     pub(super) fn add(&mut self, seed: u64, judged: &Judged) {
         self.cases += 1;
         self.died += u64::from(judged.died);
+        for outcome in judged.outcomes.iter().filter(|_| judged.died) {
+            if let Outcome::Stricter { rule } = outcome {
+                *self.died_of.entry((*rule).to_owned()).or_default() += 1;
+            }
+            if let Outcome::RefusedOtherwise { rule, .. } = outcome {
+                *self.died_of.entry(rule.clone()).or_default() += 1;
+            }
+        }
         for outcome in &judged.outcomes {
             self.count(seed, outcome);
         }
@@ -90,6 +100,7 @@ impl Totals {
         join(&mut self.stricter, others.stricter);
         join(&mut self.unasked, others.unasked);
         join(&mut self.remarks, others.remarks);
+        join(&mut self.died_of, others.died_of);
         self.deadly.extend(others.deadly);
         for (kind, seeds) in others.differs {
             self.differs.entry(kind).or_default().extend(seeds);
@@ -112,7 +123,7 @@ impl Totals {
         for ((rule, errno), count) in &self.otherwise {
             println!("  {count:>7}  {rule} ({errno})");
         }
-        println!("refused by Linux for a value that depends on its place: {}", self.unplaced);
+        println!("refused by one for a value that depends on its place: {}", self.unplaced);
         println!("refused by modmem on purpose (and Linux was not asked):");
         for known in stricter::STRICTER {
             let [count, unasked] =
@@ -120,6 +131,9 @@ impl Totals {
             if count + unasked > 0 {
                 println!("  {count:>7}  {} ({unasked}): {}", known.rule, known.why);
             }
+        }
+        if !self.died_of.is_empty() {
+            println!("Linux died of some, by modmem's rule: {:?}", self.died_of);
         }
         if !self.deadly.is_empty() {
             let mut seeds = self.deadly.clone();

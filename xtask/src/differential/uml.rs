@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, ensure};
 use modmem::image::{Image, SymbolPlace};
@@ -11,6 +12,7 @@ use modmem::profile::{KernelConfig, Profile};
 use modmem_linux::{KernelImage, KernelSymbol};
 
 use super::guest::Mounted;
+use super::memory::Root;
 use super::model::Model;
 use crate::conformance::packages::{self, Apt};
 
@@ -30,6 +32,8 @@ pub(super) struct Uml {
     /// What it exports.
     pub(super) symbols: Vec<KernelSymbol>,
     pub(super) profile: Profile,
+    /// Where its page tables begin, once they are found.
+    pub(super) root_table: Arc<OnceLock<Root>>,
 }
 
 impl Uml {
@@ -69,7 +73,7 @@ impl Uml {
         ensure!(config.contains("CONFIG_MODULES=y"), "the kernel does not show its configuration");
         let profile = Profile::from_config_at(&KernelConfig::parse(&config), &release, None)?;
         let symbols = KernelImage::read("linux.uml", bytes, Some(config.as_bytes()))?.symbols()?;
-        Ok(Uml { root, release, symbols, profile })
+        Ok(Uml { root, release, symbols, profile, root_table: Arc::default() })
     }
 
     /// What it exports, as a linker takes it.

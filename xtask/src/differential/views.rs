@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use modmem::{MemoryKind, ModuleId, Modules};
+use modmem::{MemoryKind, Modules};
 
 use super::answers::Answer;
-use super::ours::MADE_UP;
+use super::ours::{Loaded, MADE_UP};
 use crate::replay::GivenBlock;
 
 /// What differs in /proc/modules.
@@ -15,7 +15,8 @@ pub(super) fn of_list(modules: &Modules<GivenBlock>, answer: &Answer) -> Option<
 }
 
 /// What differs in a module's folder in sysfs, and in /proc/kallsyms.
-pub(super) fn of_module(modules: &Modules<GivenBlock>, id: ModuleId, answer: &Answer) -> Option<String> {
+pub(super) fn of_module(modules: &Modules<GivenBlock>, loaded: &Loaded, answer: &Answer) -> Option<String> {
+    let id = loaded.id;
     let shown = modules.sysfs(id)?;
     // No path leads to a folder of that name.
     if modules.get(id).is_some_and(|module| module.name() == ".") {
@@ -39,12 +40,16 @@ pub(super) fn of_module(modules: &Modules<GivenBlock>, id: ModuleId, answer: &An
     let ours: BTreeSet<(String, u64)> =
         ours.into_iter().map(|(name, address)| (name.replace('/', "!"), address)).collect();
     let theirs: BTreeSet<(String, u64)> = answer.sections.iter().cloned().collect();
-    let is_placed = |(_, address): &&(String, u64)| !MADE_UP.contains(address);
+    // Where only some were asked for, those that Linux told are ours.
+    let is_asked = |section: &&(String, u64)| answer.whole || theirs.contains(*section);
+    let is_placed = |section: &&(String, u64)| is_asked(section) && !MADE_UP.contains(&section.1);
     if let Some(section) = ours.symmetric_difference(&theirs).find(is_placed) {
         let who = if ours.contains(section) { "modmem" } else { "Linux" };
         return Some(format!("sections: only {who} has {} at {:#x}", section.0, section.1));
     }
-    let symbols = answer.kallsyms.as_ref()?;
+    if !answer.whole {
+        return None;
+    }
     // A section without a name keeps the folder from being listed (fs/readdir.c:verify_dirent_name).
     let is_made_up = |kind| modules.get(id)?.address(kind).filter(|address| MADE_UP.contains(&address.0));
     if MemoryKind::ALL.into_iter().any(|kind| is_made_up(kind).is_some()) {
@@ -52,9 +57,10 @@ pub(super) fn of_module(modules: &Modules<GivenBlock>, id: ModuleId, answer: &An
     }
     let ours: BTreeMap<String, Vec<u8>> =
         shown.notes().map(|(name, bytes)| (name.to_text(), bytes.to_vec())).collect();
-    if ours != answer.notes {
+    if ours != answer.notes && !loaded.needs_place {
         return Some(format!("notes: Linux has {:x?}, modmem {ours:x?}", answer.notes));
     }
+    let symbols = answer.kallsyms.as_ref()?;
     lines(
         "/proc/kallsyms",
         modules.kallsyms().to_string().lines().map(str::to_owned),

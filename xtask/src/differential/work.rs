@@ -10,13 +10,13 @@ use super::compare::{self, Outcome};
 use super::generate::Case;
 use super::guest::Guest;
 use super::ours::Ours;
-use super::stricter;
+use super::stricter::{self, Stricter};
 use super::uml::Uml;
 
 /// Cases that are asked about in one start of the kernel, at most.
 const BATCH: u64 = 400;
-/// Of so many cases of which Linux mostly dies, it is asked about one.
-const DEADLY: u64 = 8;
+/// Of so many cases of which Linux often dies, it is asked about one.
+const DEADLY: u64 = 16;
 
 /// What came of a case: of each step, and whether the kernel died.
 #[derive(Clone, Debug)]
@@ -40,11 +40,13 @@ impl<'u> Asker<'u> {
     pub(super) fn ask(&mut self, cases: Vec<Case>, all: bool) -> Result<Vec<(Case, Judged)>> {
         let (mut results, mut asked) = (Vec::new(), Vec::new());
         for case in cases {
-            match self.foreseen(&case)?.filter(|_| !all && !case.seed.is_multiple_of(DEADLY)) {
-                Some(rule) => {
+            let foreseen = self.ours.foresee(&case)?;
+            let deadly = foreseen.rule.and_then(|rule| stricter::find(&rule)).filter(|rule| rule.deadly);
+            match deadly.filter(|_| !all && !case.seed.is_multiple_of(DEADLY)) {
+                Some(Stricter { rule, .. }) => {
                     results.push((case, Judged { outcomes: vec![Outcome::Unasked { rule }], died: false }));
                 }
-                None => asked.push(case),
+                None => asked.push((case, foreseen.looks)),
             }
         }
         let mut from = 0;
@@ -52,15 +54,15 @@ impl<'u> Asker<'u> {
         while from < asked.len() {
             let answers = self.guest.ask(&asked, from)?;
             for (&index, answer) in &answers.of {
-                let Some(case) = asked.get(index) else { continue };
+                let Some((case, _)) = asked.get(index) else { continue };
                 judged[index] = Some(Judged { outcomes: self.ours.judge(case, answer)?, died: false });
             }
             let is_stuck = |answer: &CaseAnswer| answer.gone.last().is_some_and(|errno| *errno != 0);
             from = match (answers.complete, answers.died_of, answers.of.last_key_value()) {
                 (true, ..) => asked.len(),
                 (false, Some(index), _) => {
-                    if let Some(case) = asked.get(index) {
-                        let outcome = compare::deadly(self.ours.refusal(case)?);
+                    if let Some((case, _)) = asked.get(index) {
+                        let outcome = compare::deadly(self.ours.foresee(case)?.rule);
                         judged[index] = Some(Judged { outcomes: vec![outcome], died: true });
                     }
                     index + 1
@@ -70,13 +72,8 @@ impl<'u> Asker<'u> {
             };
         }
         let judged = asked.into_iter().zip(judged);
-        results.extend(judged.filter_map(|(case, result)| Some((case, result?))));
+        results.extend(judged.filter_map(|((case, _), result)| Some((case, result?))));
         Ok(results)
-    }
-
-    fn foreseen(&mut self, case: &Case) -> Result<Option<&'static str>> {
-        let rule = self.ours.refusal(case)?;
-        Ok(rule.and_then(|rule| stricter::find(&rule)).filter(|rule| rule.deadly).map(|rule| rule.rule))
     }
 }
 

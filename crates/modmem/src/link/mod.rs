@@ -33,6 +33,7 @@ pub use resolve::{ProviderState, Scope, Uses};
 
 use crate::address::RunAddr;
 use crate::arch::{Architecture, with_machine};
+use crate::image::elf::Encoding;
 use crate::image::{Image, RelocationSection};
 use crate::profile::Profile;
 use crate::space::Block;
@@ -213,7 +214,7 @@ impl Linker {
         }
         stubs.finish(&mut placement, &self.values)?;
         let exports = ExportTable::read::<A::Encoding, B>(image, profile, &placement, &mut taints)?;
-        let (init, exit) = self.entry_points(image);
+        let [init, exit] = entry_points::<A::Encoding, B>(image, profile, &placement);
         Ok(Linked { placement, exports, uses, taints, remarks, relocations, init, exit })
     }
 
@@ -234,23 +235,22 @@ impl Linker {
         }
         Ok(())
     }
+}
 
-    /// Where init and exit are: `struct module` has a relocation for each, against an alias that modpost gave it.
-    fn entry_points(&self, image: &Image<'_>) -> (Option<RunAddr>, Option<RunAddr>) {
-        let this_module = image.this_module().index();
-        let (mut init, mut exit) = (None, None);
-        for section in image.relocations().filter(|section| section.target().index() == this_module) {
-            for relocation in section.iter() {
-                let index = relocation.symbol as usize;
-                let Some(symbol) = image.symbols().get(index) else { continue };
-                let slot = match symbol.name.bytes() {
-                    b"init_module" => &mut init,
-                    b"cleanup_module" => &mut exit,
-                    _ => continue,
-                };
-                *slot = self.values.get(index).copied().map(RunAddr);
-            }
-        }
-        (init, exit)
-    }
+/// Where init and exit are: what `struct module` holds (kernel/module/main.c:do_init_module calls `mod->init`). Where it
+/// has them is the kernel's to say; if nobody does, it is where a relocation names the alias that modpost gives each.
+fn entry_points<E: Encoding, B: Block>(
+    image: &Image<'_>,
+    profile: &Profile,
+    placement: &Placement<B>,
+) -> [Option<RunAddr>; 2] {
+    let this_module = image.this_module();
+    let Some(place) = placement.layout().place(this_module.index()) else { return [None; 2] };
+    let bytes = placement.section_bytes(place, this_module.size());
+    let [init, exit] = image.entry_offsets();
+    let offsets = [profile.this_module_init.or(init), profile.this_module_exit.or(exit)];
+    offsets.map(|offset| {
+        let field = bytes.get(usize::try_from(offset?).ok()?..)?.get(..image.format().word())?;
+        Some(RunAddr(E::word(field, 0))).filter(|address| address.0 != 0)
+    })
 }

@@ -4,7 +4,7 @@ use modmem::arch::Machine;
 use modmem::layout::LayoutError;
 use modmem::modules::LoadError;
 use modmem::profile::KernelConfig;
-use modmem::{Modules, Name, Profile};
+use modmem::{MemoryKind, Modules, Name, Profile, RunAddr};
 
 use crate::kernel::Kernel;
 use crate::support::{Elf, Symbol};
@@ -101,7 +101,27 @@ fn init_and_exit_are_where_the_kernels_struct_module_has_them() {
             "{refused}"
         );
     }
-    assert!(kernel.load(&module(0x150, 0x4a0)).is_ok());
+    let id = kernel.load(&module(0x150, 0x4a0)).unwrap();
+    let loaded = kernel.modules.get(id).unwrap();
+    let symbol = loaded.address(MemoryKind::Data);
+    assert_eq!((loaded.init(), loaded.exit()), (symbol, symbol));
+}
+
+#[test]
+fn a_modules_init_is_what_its_struct_module_holds_whatever_the_symbol_is_called() {
+    let mut elf = Elf::x86_64();
+    let symbol = Symbol { name: 1, info: 0x12, section: 2, value: 0 };
+    elf.add_module_parts("odd", &[symbol], b"\0anything\0");
+    let symtab = elf.sections.len() as u32;
+    elf.add_relocations(2, symtab, &[(0x150, 1, 1, 4)]);
+    let mut kernel = Kernel::named("6.12");
+    (kernel.profile.this_module_init, kernel.profile.this_module_exit) = (Some(0x150), Some(0x4a0));
+    let id = kernel.load(&elf).unwrap();
+    let loaded = kernel.modules.get(id).unwrap();
+    assert_eq!(loaded.init(), loaded.address(MemoryKind::Data).map(|data| RunAddr(data.0 + 4)));
+    assert_eq!(loaded.exit(), None);
+    // Without an exit it stays for good (kernel/module/main.c:print_unload_info).
+    assert!(kernel.modules.proc_modules().to_string().contains("[permanent],"));
 }
 
 #[test]

@@ -26,9 +26,33 @@ pub(super) struct Case {
     /// What was done to it, with the numbers that shrinking leaves out: of a script, the steps.
     pub(super) changes: Vec<(usize, String)>,
     pub(super) steps: Vec<Step>,
-    /// Whether to look at all that can be seen of its modules, which takes long.
-    pub(super) wholly: bool,
+    pub(super) closeness: Closeness,
 }
+
+/// How much of a loaded module is looked at; the guest counts as this does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closeness {
+    /// Its memories, and where they lie.
+    Memories = 0,
+    /// All that can be seen of it.
+    Wholly = 1,
+    /// The lines of modules in /proc/kallsyms too, which takes as long as a hundred modules.
+    Symbols = 2,
+}
+
+impl Closeness {
+    pub(super) fn of(seed: u64) -> Closeness {
+        match seed {
+            _ if seed.is_multiple_of(SYMBOLS) => Closeness::Symbols,
+            _ if seed.is_multiple_of(WHOLLY) => Closeness::Wholly,
+            _ => Closeness::Memories,
+        }
+    }
+}
+
+/// Of so many cases one is looked at closer.
+const WHOLLY: u64 = 16;
+const SYMBOLS: u64 = 128;
 
 /// One thing that the kernel is asked to do.
 #[derive(Clone, Debug)]
@@ -84,9 +108,6 @@ pub(super) const CHANGES: &[(&str, Change)] = &[
     ("end of a table", file::table_end),
 ];
 
-/// Of so many modules, all that can be seen is looked at for one.
-const WHOLLY: u64 = 16;
-
 /// The module of a seed; with `only`, not all of its changes.
 pub(super) fn case(seed: u64, bases: &Bases, only: Option<&[usize]>) -> Case {
     let mut random = Random::of(seed).fork();
@@ -106,7 +127,7 @@ pub(super) fn case(seed: u64, bases: &Bases, only: Option<&[usize]>) -> Case {
         }
     }
     let steps = vec![Step::Load(model.write())];
-    Case { seed, base: base.clone(), changes, steps, wholly: seed.is_multiple_of(WHOLLY) }
+    Case { seed, base: base.clone(), changes, steps, closeness: Closeness::of(seed) }
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ const PROLOGUE: usize = 32;
 const FRAME: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
 const ENDBR: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+/// What kernels before 5.13 take for it on CPUs that run it faster, Nehalem and most of AMD's among them
+/// (arch/x86/kernel/alternative.c:arch_init_ideal_nops).
+const NOP5_OF_K8: [u8; 5] = [0x66, 0x66, 0x66, 0x66, 0x90];
 
 /// The bytes of the program whose header `bytes` begin with; `None` if they do not look like one.
 pub(super) fn program(bytes: &[u8]) -> Option<usize> {
@@ -39,7 +42,9 @@ fn is_program(bytes: &[u8]) -> bool {
         [0xe8 | 0xe9, _, _, _, _, rest @ ..] => Some(rest),
         _ => None,
     };
-    let Some(code) = code.strip_prefix(&NOP5).or(attached) else { return false };
+    let Some(code) = code.strip_prefix(&NOP5).or_else(|| code.strip_prefix(&NOP5_OF_K8)).or(attached) else {
+        return false;
+    };
     let prologue = &code[..code.len().min(PROLOGUE)];
     start >= IMAGE && prologue.windows(FRAME.len()).any(|window| window == FRAME)
 }
@@ -102,11 +107,13 @@ mod tests {
 
     #[test]
     fn before_packs_headers_count_pages() {
-        let mut bytes = vec![INT3; PAGE];
-        bytes[..4].copy_from_slice(&1u32.to_le_bytes());
-        let code = [&NOP5[..], &[0x66, 0x90], &FRAME].concat();
-        bytes[100..100 + code.len()].copy_from_slice(&code);
-        assert_eq!(program(&bytes), Some(PAGE));
+        for nop in [NOP5, NOP5_OF_K8] {
+            let mut bytes = vec![INT3; PAGE];
+            bytes[..4].copy_from_slice(&1u32.to_le_bytes());
+            let code = [&nop[..], &[0x66, 0x90], &FRAME].concat();
+            bytes[100..100 + code.len()].copy_from_slice(&code);
+            assert_eq!(program(&bytes), Some(PAGE));
+        }
     }
 
     #[test]
