@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use modmem::{MemoryKind, Modules};
+use modmem::{MemoryKind, Modules, RunAddr};
 
 use super::answers::Answer;
 use super::ours::{Loaded, MADE_UP};
@@ -57,7 +57,16 @@ pub(super) fn of_module(modules: &Modules<GivenBlock>, loaded: &Loaded, answer: 
     }
     let ours: BTreeMap<String, Vec<u8>> =
         shown.notes().map(|(name, bytes)| (name.to_text(), bytes.to_vec())).collect();
-    if ours != answer.notes && !loaded.needs_place {
+    // Linux keeps the files of notes in init memory, whose bytes are freed; modmem has them no more.
+    let module = modules.get(id)?;
+    let ranges = || MemoryKind::ALL.into_iter().filter_map(|kind| module.range(kind));
+    let is_there = |(name, _): &(&String, &Vec<u8>)| {
+        let address =
+            answer.sections.iter().find(|(section, _)| section == *name).map(|(_, address)| *address);
+        address.is_none_or(|address| ranges().any(|range| range.contains(&RunAddr(address))))
+    };
+    let theirs: BTreeMap<&String, &Vec<u8>> = answer.notes.iter().filter(is_there).collect();
+    if !ours.iter().eq(theirs) && !loaded.needs_place {
         return Some(format!("notes: Linux has {:x?}, modmem {ours:x?}", answer.notes));
     }
     let symbols = answer.kallsyms.as_ref()?;
