@@ -31,8 +31,10 @@ pub(super) enum Outcome {
     Passed,
     Failed,
     Skipped,
-    /// Something differs, or went wrong, where the gate does not mind.
+    /// Something differs, where the gate does not mind.
     Reported,
+    /// The boot came to no comparison, where the gate does not mind: the kernel, the emulator or time ended before.
+    Stopped,
 }
 
 impl Outcome {
@@ -41,7 +43,8 @@ impl Outcome {
             Ok(report) if report.is_clean() => Outcome::Passed,
             Err(error) if error.is::<NotToBeHad>() => Outcome::Skipped,
             _ if boot.gates => Outcome::Failed,
-            _ => Outcome::Reported,
+            Ok(_) => Outcome::Reported,
+            Err(_) => Outcome::Stopped,
         }
     }
 
@@ -51,6 +54,7 @@ impl Outcome {
             Outcome::Failed => "FAILED",
             Outcome::Skipped => "SKIPPED",
             Outcome::Reported => "differs",
+            Outcome::Stopped => "stopped",
         }
     }
 }
@@ -66,6 +70,8 @@ pub struct Counts {
     pub skipped: usize,
     /// Boots that only report, and had something to report.
     pub reported: usize,
+    /// Boots that only report, and came to no comparison.
+    pub stopped: usize,
 }
 
 impl Counts {
@@ -75,17 +81,21 @@ impl Counts {
             Outcome::Failed => &mut self.failed,
             Outcome::Skipped => &mut self.skipped,
             Outcome::Reported => &mut self.reported,
+            Outcome::Stopped => &mut self.stopped,
         } += 1;
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { passed, failed, skipped, reported } = self;
+        let Counts { passed, failed, skipped, reported, stopped } = self;
         write!(f, "{passed} passed, {failed} failed, {skipped} SKIPPED")?;
-        match reported {
-            0 => Ok(()),
-            _ => write!(f, ", {reported} with differences where the chore only reports"),
+        if *reported > 0 {
+            write!(f, ", {reported} with differences where the chore only reports")?;
         }
+        if *stopped > 0 {
+            write!(f, ", {stopped} that ended before anything was compared")?;
+        }
+        Ok(())
     }
 }
