@@ -206,7 +206,14 @@ impl Oracle {
             };
             let sections: Vec<(Name<'_>, RunAddr)> =
                 sections.iter().map(|(name, &address)| (Name::from(&**name), RunAddr(address))).collect();
-            let module = GuestModule { name, sections: &sections, live: true, forced: false, build_id: None };
+            let module = GuestModule {
+                name,
+                sections: &sections,
+                live: true,
+                forced: false,
+                build_id: None,
+                size: None,
+            };
             lies_as(profile, &image, &module)
         };
         self.files.iter().filter(|&module| fits(module)).count()

@@ -7,13 +7,24 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use modmem::RunAddr;
+use modmem_linux::WriteOptions;
 
 /// Linux's module loader anywhere: load modules of a real kernel into a modelled one and see where every byte lies.
 #[derive(Debug, Parser)]
-#[command(name = "modmem", version, propagate_version = true)]
+#[command(
+    name = "modmem",
+    version,
+    propagate_version = true,
+    after_help = "modmem --version -v tells what is built in that is not Rust."
+)]
 pub(crate) struct Options {
     #[command(subcommand)]
     pub(crate) command: Command,
+
+    /// How much memory files may make this program take, about: 512M, 4G [default: 1G, or half of what there is if that
+    /// is less]
+    #[arg(long, value_name = "BYTES", global = true, value_parser = parse_bytes)]
+    pub(crate) memory: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,6 +106,29 @@ pub(crate) struct SpaceArgs {
     pub(crate) all: bool,
 }
 
+/// Whose rights are used.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct RightsArgs {
+    /// As root, keep root's rights while what was read is interpreted, instead of giving them up: for files that nobody
+    /// but root may read
+    #[arg(long)]
+    pub(crate) keep_rights: bool,
+}
+
+/// Where files may be written.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct WriteArgs {
+    /// As root, write also to a folder that others can write to, such as /tmp: they could put another file there
+    #[arg(long)]
+    pub(crate) allow_shared_folder: bool,
+}
+
+impl WriteArgs {
+    pub(crate) fn options(self, private: bool) -> WriteOptions {
+        WriteOptions { private, in_shared_folders: self.allow_shared_folder }
+    }
+}
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LoadArgs {
     /// Modules by name, alias or path, each with its parameters behind it: ext4 loop max_loop=8 ./my.ko
@@ -153,6 +187,8 @@ pub(crate) struct MapArgs {
     /// Write the picture to this file instead of the terminal
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) write: WriteArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -179,6 +215,10 @@ pub(crate) struct SnapshotArgs {
     /// The file to write; `-` for standard output
     #[arg(short, long, value_name = "FILE", default_value = "snapshot.mms")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) write: WriteArgs,
+    #[command(flatten)]
+    pub(crate) rights: RightsArgs,
     /// Folder that stands for the machine's root, with its own proc and sys
     #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
     pub(crate) root: PathBuf,
@@ -244,6 +284,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) modules: Vec<String>,
     #[command(flatten)]
     pub(crate) kernel: KernelArgs,
+    #[command(flatten)]
+    pub(crate) rights: RightsArgs,
     /// Print JSON (schema: docs/json.md)
     #[arg(long)]
     pub(crate) json: bool,
@@ -261,6 +303,20 @@ pub(crate) enum Format {
     Csv,
     /// For programs.
     Json,
+}
+
+/// A number of bytes, with K, M or G behind it for multiples of 1024.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let error = || format!("\"{text}\" is no number of bytes; one looks like 512M");
+    let digits = text.trim_end_matches(['K', 'M', 'G', 'k', 'm', 'g']);
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err(error()),
+    };
+    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or_else(error)
 }
 
 fn parse_range(text: &str) -> Result<Range<RunAddr>, String> {

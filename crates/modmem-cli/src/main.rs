@@ -6,9 +6,12 @@
 mod args;
 mod commands;
 mod output;
+mod rights;
 mod sample;
 mod session;
+mod version;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,23 +19,21 @@ use clap::Parser;
 use args::{Command, Options};
 
 fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if version::is_asked(&words) {
+        let printed = output::print(&version::long());
+        return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let options = Options::parse();
-    let done = match &options.command {
-        Command::Load(arguments) => commands::load::run(arguments),
-        Command::Info(arguments) => commands::info::run(arguments),
-        Command::Map(arguments) => commands::map::run(arguments),
-        Command::Lookup(arguments) => commands::lookup::run(arguments),
-        Command::Snapshot(arguments) => commands::snapshot::run(arguments),
-        Command::Symbolize(arguments) => commands::symbolize::run(arguments),
-        Command::Footprint(arguments) => commands::footprint::run(arguments),
-        Command::Verify(arguments) => match commands::verify::run(arguments) {
-            Ok(verdict) => return verdict,
-            Err(error) => Err(error),
-        },
-    };
+    if let Some(bytes) = options.memory {
+        modmem_linux::set_memory_limit(bytes);
+    }
+    let done = rights::refuse_setuid().and_then(|()| run(&options));
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Ok(status) => status,
+        Err(error) if is_broken_pipe(&error) && !matches!(options.command, Command::Verify(_)) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             let (style, plain) = (output::ERROR.render(), output::ERROR.render_reset());
             output::tell(&format!("{style}modmem:{plain} {}", explain(&error)));
@@ -42,6 +43,21 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// Runs the command; `verify` and `snapshot` have statuses of their own.
+fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    match &options.command {
+        Command::Load(arguments) => commands::load::run(arguments),
+        Command::Info(arguments) => commands::info::run(arguments),
+        Command::Map(arguments) => commands::map::run(arguments),
+        Command::Lookup(arguments) => commands::lookup::run(arguments),
+        Command::Snapshot(arguments) => return commands::snapshot::run(arguments),
+        Command::Symbolize(arguments) => commands::symbolize::run(arguments),
+        Command::Footprint(arguments) => commands::footprint::run(arguments),
+        Command::Verify(arguments) => return commands::verify::run(arguments),
+    }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 /// What failed and why. Some errors say their cause themselves; nothing is said twice. What files or users had in it

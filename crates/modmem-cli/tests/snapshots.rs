@@ -214,7 +214,8 @@ fn a_root_folder_is_taken_and_what_is_missing_is_told() {
         fs::write(root.join(path), text).unwrap();
     }
     let file = root.join("host.mms");
-    let words = ["snapshot", "--root", root.to_str().unwrap(), "-o", file.to_str().unwrap()];
+    let words =
+        ["snapshot", "--root", root.to_str().unwrap(), "-o", file.to_str().unwrap(), "--allow-shared-folder"];
     let output = modmem(&words).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{error}");
@@ -228,7 +229,10 @@ fn a_root_folder_is_taken_and_what_is_missing_is_told() {
     fs::write(&file, &piped.stdout[..piped.stdout.len() / 2]).unwrap();
     let error = failure(&["lookup", "--snapshot", file.to_str().unwrap(), "0xffffffffc0533014"]);
     assert!(error.contains("host.mms: truncated"), "{error}");
-    assert!(failure(&["snapshot", "--root", "/nowhere", "-o", file.to_str().unwrap()]).contains("osrelease"));
+    assert!(
+        failure(&["snapshot", "--root", "/nowhere", "-o", file.to_str().unwrap(), "--allow-shared-folder"])
+            .contains("osrelease")
+    );
     // With memory, whatever else is missing, it is of use.
     fs::write(root.join("proc/kcore"), core_file(0xffff_ffff_c053_3000, &[0x90; 4096])).unwrap();
     let output = modmem(&words).output().unwrap();
@@ -260,7 +264,14 @@ fn a_machine_without_modules_has_a_snapshot_that_lacks_nothing() {
     fs::write(root.join("proc/sys/kernel/osrelease"), "6.12.117+deb12-amd64\n").unwrap();
     fs::write(root.join("proc/modules"), "").unwrap();
     let file = root.join("host.mms");
-    stdout(&["snapshot", "--root", root.to_str().unwrap(), "-o", file.to_str().unwrap()]);
+    stdout(&[
+        "snapshot",
+        "--root",
+        root.to_str().unwrap(),
+        "-o",
+        file.to_str().unwrap(),
+        "--allow-shared-folder",
+    ]);
 }
 
 #[test]

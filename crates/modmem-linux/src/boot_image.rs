@@ -4,9 +4,8 @@
 //! Such a file is taken if the kernel in it calls itself by the release that is looked for. A name is not enough: after
 //! an upgrade `vmlinuz-linux` is another kernel than the one whose modules are still there.
 
-use crate::{compress, image, inside};
+use crate::{compress, files, image, inside, memory};
 use std::{
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -41,7 +40,7 @@ pub(crate) fn find(root: &Path, release: &str) -> Option<PathBuf> {
 
 /// What the kernel in an image calls itself (`uname -r`); `None` if the file is no image that is known.
 fn release_in(path: &Path) -> Option<String> {
-    let mut file = File::open(path).ok()?;
+    let mut file = files::open(path).ok()?;
     let size = file.metadata().ok()?.len();
     let mut bytes = Vec::new();
     file.by_ref().take(FIRST).read_to_end(&mut bytes).ok()?;
@@ -53,7 +52,7 @@ fn release_in(path: &Path) -> Option<String> {
     }
     file.take(LARGEST).read_to_end(&mut bytes).ok()?;
     let name = path.display().to_string();
-    let bytes = compress::decompress(&name, bytes).ok()?;
+    let bytes = compress::decompress(&name, bytes, memory::of_file()).ok()?;
     image::banner_release(&name, bytes)
 }
 

@@ -3,7 +3,7 @@
 //! Several processes may use it at once, and any may be killed: whatever has its final name is whole, since it was
 //! written under another name first. Nothing in it is needed: it can be removed at any time.
 
-use crate::{Error, compress, module_file::read_file};
+use crate::{Error, memory, module_file::read_file};
 use std::{
     env, fs,
     io::Write,
@@ -115,7 +115,7 @@ impl Cache {
 
     /// A note kept from an earlier run. Whoever reads it must check it.
     pub(crate) fn note(&self, kind: &str, name: &str) -> Option<Vec<u8>> {
-        read_file(&self.wanted.as_ref()?.join(kind).join(name), compress::LIMIT).ok()
+        read_file(&self.wanted.as_ref()?.join(kind).join(name), memory::of_file()).ok()
     }
 
     /// Keeps a note for later runs, if the cache can be written: notes only save time.

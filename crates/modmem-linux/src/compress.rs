@@ -1,11 +1,8 @@
 //! Compressed files, recognised by their first bytes and never by their names.
 
-use crate::Error;
+use crate::{Error, memory};
 use liblzma::stream::{Action, Status, Stream};
 use std::io::Read;
-
-/// No module and no kernel comes near this; a larger one is an attack or a mistake.
-pub(crate) const LIMIT: u64 = 1 << 30;
 
 /// Memory a decoder may take for its dictionary. Linux's own largest is 128 MiB (`zstd --ultra -22`).
 const DECODER_MEMORY: u64 = 256 << 20;
@@ -49,11 +46,11 @@ impl Format {
     }
 }
 
-/// Unpacks `bytes` if they are compressed, and gives them back if they are not.
-pub(crate) fn decompress(file: &str, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+/// Unpacks `bytes` if they are compressed, and gives them back if they are not. More than `limit` is refused.
+pub(crate) fn decompress(file: &str, bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>, Error> {
     match Format::of(&bytes) {
         None => Ok(bytes),
-        Some(format) => unpack(file, format, &bytes, 0, LIMIT),
+        Some(format) => unpack(file, format, &bytes, 0, limit),
     }
 }
 
@@ -70,11 +67,11 @@ pub(crate) fn unpack(
     let mut out = Vec::with_capacity(capacity.max(bytes.len().min(64 << 20)));
     match format {
         Format::Xz => {
-            let stream = Stream::new_stream_decoder(DECODER_MEMORY, 0);
+            let stream = Stream::new_stream_decoder(decoder_memory(), 0);
             lzma_stream(file, "xz", stream, bytes, &mut out, limit)?;
         }
         Format::Lzma => {
-            lzma_stream(file, "lzma", Stream::new_lzma_decoder(DECODER_MEMORY), bytes, &mut out, limit)?;
+            lzma_stream(file, "lzma", Stream::new_lzma_decoder(decoder_memory()), bytes, &mut out, limit)?;
         }
         Format::Zstd => {
             let decoder = zstd::stream::read::Decoder::with_buffer(bytes);
@@ -87,6 +84,10 @@ pub(crate) fn unpack(
         Format::Lz4Legacy => lz4_legacy(file, bytes, &mut out, limit)?,
     }
     Ok(out)
+}
+
+fn decoder_memory() -> u64 {
+    DECODER_MEMORY.min(memory::of_file())
 }
 
 fn read_to_limit(
@@ -176,6 +177,8 @@ mod tests {
     use super::*;
     use std::io::Write;
 
+    const LIMIT: u64 = 1 << 30;
+
     fn xz(data: &[u8]) -> Vec<u8> {
         let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
         encoder.write_all(data).unwrap();
@@ -196,7 +199,7 @@ mod tests {
     fn every_format_comes_back_as_it_was() {
         let data = sample();
         for packed in [xz(&data), gzip(&data), zstd::encode_all(&data[..], 1).unwrap(), data.clone()] {
-            assert!(decompress("m.ko", packed).unwrap() == data);
+            assert!(decompress("m.ko", packed, LIMIT).unwrap() == data);
         }
     }
 
@@ -205,7 +208,7 @@ mod tests {
         let data = sample();
         for mut packed in [xz(&data), gzip(&data), zstd::encode_all(&data[..], 1).unwrap()] {
             packed.extend_from_slice(&[1, 2, 3, 4]);
-            assert!(decompress("m.ko", packed).unwrap() == data);
+            assert!(decompress("m.ko", packed, LIMIT).unwrap() == data);
         }
     }
 
@@ -214,7 +217,7 @@ mod tests {
         let data = sample();
         for mut packed in [xz(&data), gzip(&data), zstd::encode_all(&data[..], 1).unwrap()] {
             packed.truncate(packed.len() / 2);
-            let error = decompress("dir/m.ko.xz", packed).unwrap_err().to_string();
+            let error = decompress("dir/m.ko.xz", packed, LIMIT).unwrap_err().to_string();
             assert!(error.starts_with("dir/m.ko.xz: truncated or corrupt"), "{error}");
         }
     }
@@ -225,7 +228,7 @@ mod tests {
         for mut packed in [xz(&data), gzip(&data)] {
             let middle = packed.len() / 2;
             packed[middle] ^= 0xff;
-            assert!(matches!(decompress("m.ko", packed), Err(Error::Corrupt { .. })));
+            assert!(matches!(decompress("m.ko", packed, LIMIT), Err(Error::Corrupt { .. })));
         }
     }
 

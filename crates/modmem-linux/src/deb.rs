@@ -7,8 +7,9 @@
 use crate::{
     Error,
     cache::Fingerprint,
-    compress::{Format, LIMIT},
-    module_file::module_name,
+    compress::Format,
+    files,
+    module_file::{module_name, read_file},
     progress::{Phase, Progress},
     xz_index,
 };
@@ -23,15 +24,27 @@ use std::{
     thread,
 };
 
+/// Bytes of the list of unpacked files.
+const MAX_LIST: u64 = 16 << 20;
+
 /// The list of unpacked files, written last.
 pub(crate) const LIST: &str = ".modmem-files";
 
 const AR_MAGIC: &[u8; 8] = b"!<arch>\n";
 const AR_HEADER: u64 = 60;
 
-/// A kernel with all its modules has a few thousand files and under a gigabyte.
-const MAX_FILES: usize = 200_000;
-const MAX_TOTAL: u64 = 16 << 30;
+/// A kernel with all its modules has a few thousand files.
+const MAX_FILES: usize = 50_000;
+
+/// Bytes that are unpacked of a package, and bytes of a stream that are read on the way to them, at most: four times what
+/// the largest of Debian's kernels have, with modules that are not compressed, and with all that is for debuggers.
+const MAX_UNPACKED: u64 = 1600 << 20;
+const MAX_TOTAL: u64 = 26 << 30;
+
+/// Both are at most so many times what is packed: kernels come to a sixth or a tenth of their size. Small packages may
+/// consist of what compresses better.
+const MAX_RATIO: u64 = 32;
+const SMALL: u64 = 128 << 20;
 
 /// Bytes between the end of one file in the archive and the next: headers, long names and the like, which the archive's
 /// reader keeps in memory whatever their size says.
@@ -40,6 +53,9 @@ const MAX_BETWEEN: u64 = 4 << 20;
 /// Memory for decoding several blocks at once. dpkg's blocks are 24 MiB, and each in work needs about twice that; with
 /// less than two at once the second core would idle.
 const THREADING_MEMORY: u64 = 128 << 20;
+
+/// Memory for decoding at all: `xz -9` takes 65 MiB.
+const MOST_DECODING: u64 = 128 << 20;
 
 /// A package, its two archives found but not read.
 #[derive(Debug)]
@@ -60,11 +76,11 @@ impl Deb {
     /// Is there an `ar` archive at `path`?
     pub(crate) fn is_at(path: &Path) -> bool {
         let mut magic = [0; 8];
-        File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *AR_MAGIC
+        files::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok()) && magic == *AR_MAGIC
     }
 
     pub(crate) fn open(path: &Path) -> Result<Deb, Error> {
-        let mut file = File::open(path).map_err(Error::read(path))?;
+        let mut file = files::open(path)?;
         let size = file.metadata().map_err(Error::read(path))?.len();
         let bad = |problem: &str| Error::malformed(path.display().to_string(), problem);
         let mut magic = [0; 8];
@@ -147,7 +163,7 @@ impl Deb {
                 let stream = MtStreamBuilder::new()
                     .threads(threads)
                     .memlimit_threading(THREADING_MEMORY)
-                    .memlimit_stop(LIMIT)
+                    .memlimit_stop(MOST_DECODING)
                     .decoder()
                     .map_err(|error| Error::corrupt(&shown, "xz", error))?;
                 let total = xz_index::unpacked_size(&tail);
@@ -165,8 +181,18 @@ impl Deb {
         let left = Cell::new(MAX_BETWEEN);
         let counted = Counted { inner: unpacked, phase: &phase, left: &left };
         let mut archive = tar::Archive::new(BufReader::with_capacity(1 << 20, counted));
-        let mut unpacker =
-            Unpacker { package: &shown, format: name, folder, list, folders: HashSet::new(), total: 0 };
+        let by_ratio = self.data.size.saturating_mul(MAX_RATIO).max(SMALL);
+        let mut unpacker = Unpacker {
+            package: &shown,
+            format: name,
+            folder,
+            list,
+            folders: HashSet::new(),
+            total: 0,
+            unpacked: 0,
+            most: by_ratio.min(MAX_UNPACKED),
+            most_in_all: by_ratio.min(MAX_TOTAL),
+        };
         for entry in archive.entries().map_err(|error| Error::corrupt(&shown, name, error))? {
             let entry = entry.map_err(|error| Error::corrupt(&shown, name, error))?;
             left.set(entry.size().saturating_add(MAX_BETWEEN));
@@ -209,7 +235,12 @@ struct Unpacker<'u> {
     folder: &'u Path,
     list: &'u mut FileList,
     folders: HashSet<PathBuf>,
+    /// Bytes of all entries.
     total: u64,
+    /// Bytes of those that a kernel needs, and how many they may be.
+    unpacked: u64,
+    most: u64,
+    most_in_all: u64,
 }
 
 impl Unpacker<'_> {
@@ -217,8 +248,8 @@ impl Unpacker<'_> {
         // What is not wanted has to be unpacked all the same, to come to what follows it.
         let size = entry.size();
         self.total = self.total.saturating_add(size);
-        if self.total > MAX_TOTAL {
-            return Err(Error::TooLarge { file: self.package.to_owned(), limit: MAX_TOTAL });
+        if self.total > self.most_in_all {
+            return Err(self.too_large(self.most_in_all));
         }
         let path = entry.path_bytes();
         let kind = entry.header().entry_type();
@@ -237,8 +268,15 @@ impl Unpacker<'_> {
         if !kind.is_file() {
             return Ok(());
         }
-        if size > LIMIT || self.list.files.len() >= MAX_FILES {
-            return Err(Error::TooLarge { file: format!("{} in {}", name, self.package), limit: LIMIT });
+        self.unpacked = self.unpacked.saturating_add(size);
+        if self.unpacked > self.most {
+            return Err(self.too_large(self.most));
+        }
+        if self.list.files.len() >= MAX_FILES {
+            return Err(Error::malformed(
+                self.package,
+                format!("more than {MAX_FILES} files; no kernel has so many"),
+            ));
         }
         let target = self.folder.join(&name);
         if let Some(parent) = target.parent()
@@ -263,8 +301,16 @@ impl Unpacker<'_> {
         Ok(())
     }
 
+    fn too_large(&self, limit: u64) -> Error {
+        let problem = format!(
+            "unpacks to more than {} MiB, and no kernel's package of its size does; refused",
+            limit >> 20
+        );
+        Error::malformed(self.package, problem)
+    }
+
     fn escapes(&self, entry: &[u8]) -> Error {
-        let entry = String::from_utf8_lossy(entry).escape_debug().to_string();
+        let entry = modmem::Name(entry).to_text();
         Error::Escapes { package: self.package.to_owned(), entry }
     }
 }
@@ -364,7 +410,8 @@ impl FileList {
 
     /// `None` if there is no list or it is not whole.
     pub(crate) fn load(folder: &Path) -> Option<FileList> {
-        let text = fs::read_to_string(folder.join(LIST)).ok()?;
+        let text =
+            read_file(&folder.join(LIST), MAX_LIST).ok().and_then(|text| String::from_utf8(text).ok())?;
         let body = text.strip_prefix("modmem files 1\n")?;
         let (body, end) = body.trim_end().rsplit_once('\n').unwrap_or(("", body.trim_end()));
         let count: usize = end.strip_prefix("end ")?.parse().ok()?;

@@ -1,5 +1,6 @@
 //! What can go wrong, told with the file concerned and with what to do about it.
 
+use modmem::Visible;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -27,6 +28,29 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Standard output could not be written.
+    #[error("standard output: {0}")]
+    Stdout(#[source] io::Error),
+    /// Something that is no regular file: reading it could wait for ever, or never end.
+    #[error("{}: {what}, and only files are read", path.display())]
+    NotAFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// As root, a file would be written where others can put another one in its place.
+    #[error(
+        "not written as root to {}: {who}, and could change what is written; give a folder of root's own, or \
+         --allow-shared-folder",
+        folder.display()
+    )]
+    SharedFolder {
+        /// The folder that others can write to.
+        folder: PathBuf,
+        /// Who they are.
+        who: String,
+    },
     /// Compressed data ends early or contradicts itself.
     #[error("{file}: truncated or corrupt {format} data ({detail})")]
     Corrupt {
@@ -38,7 +62,7 @@ pub enum Error {
         detail: String,
     },
     /// Data is larger than this library is willing to hold.
-    #[error("{file}: larger than {} MiB when unpacked; refused", limit >> 20)]
+    #[error("{file}: larger than {} MiB, which is more than such a file may take; refused (--memory)", limit >> 20)]
     TooLarge {
         /// The file that holds the data.
         file: String,
@@ -201,20 +225,8 @@ impl Error {
     }
 
     pub(crate) fn corrupt(file: &str, format: &'static str, detail: impl ToString) -> Error {
-        Error::Corrupt { file: file.to_owned(), format, detail: printable(&detail.to_string()) }
+        Error::Corrupt { file: file.to_owned(), format, detail: Visible(&detail.to_string()).to_string() }
     }
-}
-
-/// What decoders say may quote the data: control characters are escaped, so that no file can write to a terminal.
-fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character.is_control() {
-            true => safe.extend(character.escape_default()),
-            false => safe.push(character),
-        }
-    }
-    safe
 }
 
 fn did_you_mean(suggestions: &[String]) -> String {

@@ -69,6 +69,7 @@ impl Kernel {
 
     /// As [`Kernel::open`], with sources that were understood before.
     pub fn open_sources(sources: &[Source], options: &OpenOptions) -> Result<Kernel, Error> {
+        crate::memory::seed_hashes();
         let cache = Cache::new(options.cache.clone());
         let (mut roots, mut described, mut origins) = (Vec::new(), Vec::new(), Vec::new());
         let mut remarks = Vec::new();
@@ -219,7 +220,7 @@ impl Kernel {
     /// `Module.symvers`, if it is there: in a headers package, a build folder, or as `symvers.gz` beside the modules.
     pub fn module_symvers(&self) -> Option<Vec<u8>> {
         let bytes = self.told(self.tree.read_first(&SYMVERS_NAMES)?)?;
-        self.told(compress::decompress("Module.symvers", bytes.into_owned()))
+        self.told(compress::decompress("Module.symvers", bytes.into_owned(), crate::memory::of_file()))
     }
 
     pub(crate) fn module_symvers_path(&self) -> Option<PathBuf> {

@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 
 use crate::cache::Fingerprint;
-use crate::compress::LIMIT;
 use crate::image::{KernelImage, ListedSymbol};
+use crate::memory;
 use crate::module_file::read_file;
 use crate::{Error, Kernel};
 
@@ -99,7 +99,7 @@ impl Kernel {
         {
             return Ok(Some(list));
         }
-        let read = self.image().or_else(|| path.map(|path| read_file(path, LIMIT)));
+        let read = self.image().or_else(|| path.map(|path| read_file(path, memory::of_file())));
         let bytes = match read {
             None => return Ok(None),
             // Some systems let only root read the running kernel's image.

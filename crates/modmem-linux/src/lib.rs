@@ -40,6 +40,7 @@ mod debian;
 mod depmod;
 mod error;
 mod fields;
+mod files;
 mod flavour;
 mod glob;
 mod image;
@@ -49,6 +50,7 @@ mod kernel;
 mod kernel_list;
 mod ksymtab;
 mod lookup;
+mod memory;
 mod modinfo;
 mod module_file;
 mod names;
@@ -70,10 +72,12 @@ pub use crate::{
     cache::default_cache_folder,
     error::Error,
     fields::{Field, module_fields},
+    files::{Caller, NewFile, Output, WriteOptions, caller},
     image::{ImageFacts, KernelImage, ListedSymbol, image_facts, kernel_symbols},
     kernel::Kernel,
     kernel_list::{KernelList, OwnSymbol},
     lookup::Wanted,
+    memory::{memory_limit, set_memory_limit},
     module_file::{ModuleFile, Origin, read_module_file},
     plan::{LoadPlan, MissingDependency, PlannedModule, Why},
     progress::{Progress, Silent},

@@ -1,9 +1,8 @@
 //! One module's file.
 
-use crate::{Error, compress, modinfo::normal_name};
+use crate::{Error, compress, files, memory, modinfo::normal_name};
 use std::{
     borrow::Cow,
-    fs::File,
     hash::{Hash, Hasher},
     io::Read,
     path::{Path, PathBuf},
@@ -104,12 +103,17 @@ impl ModuleFile {
 
     /// The module's bytes, decompressed.
     pub fn read(&self) -> Result<Vec<u8>, Error> {
+        self.read_within(memory::of_module())
+    }
+
+    /// The same if there are at most so many.
+    pub(crate) fn read_within(&self, most: u64) -> Result<Vec<u8>, Error> {
         let bytes = self.0.place.read()?.into_owned();
         let shown = match &self.0.place {
             Place::Disk { path, .. } => path.display().to_string(),
             Place::Static(_) => self.0.path.clone(),
         };
-        compress::decompress(&shown, bytes)
+        compress::decompress(&shown, bytes, most.min(memory::of_module()))
     }
 }
 
@@ -140,7 +144,7 @@ impl Place {
         match self {
             Place::Static(bytes) => Ok(Cow::Borrowed(bytes)),
             Place::Disk { path, size } => {
-                let bytes = read_file(path, compress::LIMIT)?;
+                let bytes = read_file(path, memory::of_file())?;
                 match size {
                     // A crash of the machine may leave a file empty although its name was written.
                     Some(size) if bytes.len() as u64 != *size => Err(Error::malformed(
@@ -159,7 +163,7 @@ impl Place {
 
 /// Reads a whole file of at most `limit` bytes. Works for `/proc` too, where sizes read as zero.
 pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let file = File::open(path).map_err(Error::read(path))?;
+    let file = files::open(path)?;
     let expected = file.metadata().map_err(Error::read(path))?.len();
     let too_large = || Error::TooLarge { file: path.display().to_string(), limit };
     if expected > limit {
@@ -173,7 +177,8 @@ pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
 /// Reads a module's file and decompresses it: `.ko`, `.ko.xz`, `.ko.zst` and `.ko.gz`, told apart by their contents.
 pub fn read_module_file(path: impl AsRef<Path>) -> Result<Vec<u8>, Error> {
     let path = path.as_ref();
-    compress::decompress(&path.display().to_string(), read_file(path, compress::LIMIT)?)
+    let limit = memory::of_module();
+    compress::decompress(&path.display().to_string(), read_file(path, limit)?, limit)
 }
 
 fn file_name(path: &str) -> &str {

@@ -52,6 +52,14 @@ impl PlannedModule {
             None => self.module.read(),
         }
     }
+
+    /// The same of a file that has at most so many bytes, unpacked; others are [`Error::TooLarge`].
+    pub fn into_contents_within(self, most: u64) -> Result<Vec<u8>, Error> {
+        match self.contents {
+            Some(bytes) => Ok(bytes),
+            None => self.module.read_within(most),
+        }
+    }
 }
 
 /// What a module is loaded for.

@@ -5,7 +5,7 @@ use crate::{
     cache::{Cache, default_cache_folder},
     deb::{Deb, FileList},
     debian::{self, Fetched, Request},
-    module_file::Origin,
+    module_file::{Origin, read_file},
     progress::{Progress, Silent},
     root::Root,
 };
@@ -123,7 +123,7 @@ impl Source {
 
 fn running(options: &OpenOptions) -> Result<(Root, String), Error> {
     let path = options.system_root.join("proc/sys/kernel/osrelease");
-    let release = fs::read_to_string(&path).map_err(Error::read(&path))?.trim().to_owned();
+    let release = String::from_utf8_lossy(&read_file(&path, 4096)?).trim().to_owned();
     let modules = options.system_root.join("lib/modules");
     let folder = modules.join(&release);
     // A container may have the folder and nothing of use in it.

@@ -3,8 +3,8 @@
 use crate::{
     Error, ImageFacts, Kernel,
     cache::Fingerprint,
-    compress::LIMIT,
     image::{self, KernelImage},
+    memory,
     module_file::read_file,
     symbol_file::SymbolFile,
     symvers,
@@ -87,7 +87,7 @@ impl Kernel {
     /// result is empty and its source [`SymbolSource::None`].
     pub fn symbols(&self, file: Option<&Path>) -> Result<KernelSymbols, Error> {
         if let Some(path) = file {
-            let bytes = read_file(path, LIMIT)?;
+            let bytes = read_file(path, memory::of_file())?;
             let shown = path.display().to_string();
             if KernelImage::is_one(&bytes) {
                 return self.image_table(&shown, path, bytes).map(Table::into_symbols);
@@ -120,7 +120,7 @@ impl Kernel {
     /// or else of this kernel's own `System.map`. Empty where there is none; only livepatch modules need more than what is
     /// exported.
     pub fn internal_symbols(&self, file: Option<&Path>) -> Result<Vec<(String, u64)>, Error> {
-        let given = file.map(|path| read_file(path, LIMIT)).transpose()?;
+        let given = file.map(|path| read_file(path, memory::of_file())).transpose()?;
         let given = given.filter(|bytes| !KernelImage::is_one(bytes) && !symvers::is_symvers(bytes));
         let bytes = given.or_else(|| self.symbol_file()).unwrap_or_default();
         let named = |(name, address): (&str, u64)| (name.to_owned(), address);
@@ -135,7 +135,7 @@ impl Kernel {
                 return Ok(Some(table));
             }
             // Read as the cache's list has it: a file cut short in the cache says so.
-            match self.image().unwrap_or_else(|| read_file(path, LIMIT)) {
+            match self.image().unwrap_or_else(|| read_file(path, memory::of_file())) {
                 Ok(bytes) => return self.image_table(&shown, path, bytes).map(Some),
                 // Some systems let only root read the running kernel's image.
                 Err(Error::Read { path, source }) if source.kind() == io::ErrorKind::PermissionDenied => {

@@ -54,9 +54,11 @@ pub mod link;
 pub mod modules;
 pub mod name;
 pub mod profile;
+mod seed;
 pub mod space;
 #[cfg(feature = "verify")]
 pub mod verify;
+mod visible;
 
 pub use address::RunAddr;
 pub use image::Image;
@@ -66,4 +68,6 @@ pub use modmem_index as index;
 pub use modules::{LoadError, Lookup, ModuleId, Modules};
 pub use name::Name;
 pub use profile::Profile;
+pub use seed::seed_hashes;
 pub use space::{AddressSpace, Block, Memory, Protection};
+pub use visible::{Visible, is_hidden};

@@ -5,12 +5,13 @@ use core::fmt;
 use core::hash::{BuildHasher, Hasher};
 use core::ops::Deref;
 
-use foldhash::fast::FixedState;
+use crate::seed::Seeded;
+use crate::visible::Visible;
 
 /// A section's, symbol's or module's name, borrowed from the file.
 ///
-/// It compares as bytes. [`Display`](fmt::Display) shows what is not UTF-8 as U+FFFD and control characters escaped,
-/// so that no file can write to a terminal.
+/// It compares as bytes. [`Display`](fmt::Display) shows what is not UTF-8 as U+FFFD, and what nobody would see
+/// [escaped](Visible).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Name<'a>(pub &'a [u8]);
 
@@ -59,13 +60,7 @@ impl<'a> From<&'a str> for Name<'a> {
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for character in chunk.valid().chars() {
-                if character.is_control() {
-                    write!(f, "{}", character.escape_default())?;
-                } else {
-                    fmt::Write::write_char(f, character)?;
-                }
-            }
+            write!(f, "{}", Visible(chunk.valid()))?;
             if !chunk.invalid().is_empty() {
                 f.write_str("\u{fffd}")?;
             }
@@ -107,7 +102,7 @@ pub(crate) fn length_to_nul(bytes: &[u8]) -> usize {
 /// The hash that all tables of names use.
 #[inline]
 pub(crate) fn hash(name: &[u8]) -> u64 {
-    let mut hasher = FixedState::default().build_hasher();
+    let mut hasher = Seeded.build_hasher();
     hasher.write(name);
     hasher.finish()
 }

@@ -4,12 +4,12 @@ pub(crate) mod json;
 mod progress;
 mod text;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
 pub(crate) use progress::Bars;
-pub(crate) use text::{Column, address, bytes, grouped, harmless, table};
+pub(crate) use text::{Column, Harmless, address, bytes, grouped, harmless, harmless_page, table};
 
 /// Style of the program's name in front of errors.
 pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -25,9 +25,16 @@ pub(crate) const DIM: Style = Style::new().dimmed();
 /// Columns below which a table is not readable.
 const WIDE: u16 = 76;
 
+/// Prints a page of text on standard output.
+pub(crate) fn print(page: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(harmless_page(page).as_bytes())?;
+    out.flush()
+}
+
 /// Says something on standard error. Where nobody listens there is nobody to tell, and the exit status says the rest.
 pub(crate) fn tell(message: &str) {
-    let _ = writeln!(anstream::stderr(), "{message}");
+    let _ = writeln!(anstream::stderr(), "{}", harmless_page(message));
 }
 
 /// Whether standard output is a terminal that is wide enough for tables.

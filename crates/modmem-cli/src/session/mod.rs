@@ -1,5 +1,6 @@
 //! One run: a kernel opened, modules loaded into its modelled address space.
 
+mod backing;
 mod kernel;
 mod request;
 mod snapshot;
@@ -10,11 +11,13 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use modmem::image::{Image, SymbolPlace};
 use modmem::link::{LinkError, LinkOptions, Provider, Reason};
 use modmem::modules::{LoadError, ModuleId, State};
-use modmem::space::SpaceBlock;
+use modmem::space::{Guard, SpaceBlock};
 use modmem::{AddressSpace, Linker, Modules};
-use modmem_linux::{LoadPlan, MissingDependency, ModuleFile, PlannedModule, Wanted, Why};
+use modmem_linux::{Error, LoadPlan, MissingDependency, ModuleFile, PlannedModule, Wanted, Why};
 use rayon::prelude::*;
 
+pub(crate) use backing::Bytes;
+use backing::Limited;
 pub(crate) use kernel::{OpenKernel, doubts, open_files, profile_name, profile_of};
 pub(crate) use request::Request;
 pub(crate) use snapshot::OpenSnapshot;
@@ -27,7 +30,7 @@ use crate::output::{Bars, harmless};
 const BATCH: usize = 32;
 
 /// The table of modules of a modelled kernel.
-pub(crate) type LoadedModules = Modules<SpaceBlock<Vec<u8>>>;
+pub(crate) type LoadedModules = Modules<SpaceBlock<Bytes>>;
 
 /// One module that was loaded.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ pub(crate) struct Failed {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) kernel: OpenKernel,
-    pub(crate) space: AddressSpace,
+    pub(crate) space: AddressSpace<Limited>,
     pub(crate) modules: LoadedModules,
     /// In load order.
     pub(crate) loaded: Vec<Loaded>,
@@ -72,7 +75,7 @@ impl Session {
             OpenKernel::open(kernel, bars.clone(), |kernel| plan(kernel, &request, space.all))?;
         kernel.learn(&plan.modules);
         let profile = kernel.profile.clone().with_kaslr_offset(space.kaslr_offset);
-        let mut address_space = AddressSpace::new(&profile);
+        let mut address_space = AddressSpace::with_backing(&profile, Limited::default(), Guard::Page);
         for range in &space.reserve {
             address_space.reserve(range.clone())?;
         }
@@ -117,11 +120,15 @@ impl Session {
     fn load_one(
         &mut self,
         planned: Planned,
-        file: Result<Vec<u8>>,
+        file: Contents,
         request: &Request,
         space: &SpaceArgs,
         linker: &mut Linker,
     ) -> Result<()> {
+        let file = match file {
+            Contents::Read(file) => file,
+            Contents::Later => planned.module.read().map_err(Into::into),
+        };
         let result = file.and_then(|file| self.load_file(&planned, &file, space, linker));
         match result {
             Ok(id) => {
@@ -247,11 +254,22 @@ struct Planned {
     options: Vec<String>,
 }
 
-fn read_batch(planned: Vec<PlannedModule>) -> Vec<(Planned, Result<Vec<u8>>)> {
+/// A module's file.
+enum Contents {
+    Read(Result<Vec<u8>>),
+    Later,
+}
+
+fn read_batch(planned: Vec<PlannedModule>) -> Vec<(Planned, Contents)> {
     let read = |mut planned: PlannedModule| {
         let options = std::mem::take(&mut planned.options);
         let kept = Planned { module: planned.module.clone(), why: planned.why.clone(), options };
-        (kept, planned.into_contents().map_err(Into::into))
+        // Many at once must not take all memory: what is larger waits for its turn.
+        let file = match planned.into_contents_within(modmem_linux::memory_limit() / 2 / BATCH as u64) {
+            Err(Error::TooLarge { .. }) => Contents::Later,
+            file => Contents::Read(file.map_err(Into::into)),
+        };
+        (kept, file)
     };
     planned.into_par_iter().map(read).collect()
 }

@@ -5,7 +5,8 @@
 use super::is_elf;
 use crate::{
     Error,
-    compress::{self, Format, LIMIT},
+    compress::{self, Format},
+    memory,
 };
 
 /// Is this an x86 `bzImage`?
@@ -56,7 +57,7 @@ pub(super) fn payload(file: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
     };
     // The build writes the unpacked size behind the payload; gzip has it there by its own format.
     let expected = payload.last_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize);
-    compress::unpack(file, format, payload, expected, LIMIT)
+    compress::unpack(file, format, payload, expected, memory::of_file())
 }
 
 #[cfg(test)]

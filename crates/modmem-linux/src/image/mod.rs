@@ -95,7 +95,7 @@ impl KernelImage {
     /// Recognises an image and unpacks it. `file` names it in errors; `config` is the kernel's configuration, which on some
     /// machines says where the kernel runs.
     pub fn read(file: &str, bytes: Vec<u8>, config: Option<&[u8]>) -> Result<KernelImage, Error> {
-        let bytes = compress::decompress(file, bytes)?;
+        let bytes = compress::decompress(file, bytes, crate::memory::of_file())?;
         let named = |machine, form| KernelImage { file: file.to_owned(), machine, moved: 0, form };
         if bzimage::is_bzimage(&bytes) || is_elf(&bytes) {
             let elf = elf_of(file, bytes)?;

@@ -2,6 +2,7 @@
 //!
 //! Its first member says what it is and in which version, its last one that nothing was cut off.
 
+use std::collections::HashSet;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
 use super::{
@@ -40,13 +41,14 @@ pub(crate) fn read_compressed(shown: &str, file: impl Read) -> Result<Snapshot, 
 pub(crate) fn read_tar(shown: &str, tar: impl Read) -> Result<Snapshot, Error> {
     let mut archive = tar::Archive::new(BufReader::with_capacity(BUFFER, tar).take(LIMIT));
     let mut members = Members::default();
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: HashSet<String> = HashSet::new();
+    let mut last = String::new();
     // Raw: extensions of the format may be of any size, and members' names need none.
     for entry in archive.entries().map_err(|error| broken(shown, error))?.raw(true) {
         let mut entry = entry.map_err(|error| broken(shown, error))?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let shown_member = member(shown, &name);
-        if seen.last().is_some_and(|last| last == LAST) {
+        if last == LAST {
             return Err(Error::malformed(
                 shown_member,
                 format!("behind \"{LAST}\", where nothing may follow"),
@@ -73,9 +75,10 @@ pub(crate) fn read_tar(shown: &str, tar: impl Read) -> Result<Snapshot, Error> {
         if seen.len() > MOST_MEMBERS {
             return Err(Error::malformed(shown, format!("more than {MOST_MEMBERS} members")));
         }
-        seen.push(name);
+        seen.insert(name.clone());
+        last = name;
     }
-    if seen.last().is_none_or(|last| last != LAST) {
+    if last != LAST {
         return Err(Error::malformed(shown, format!("cut off: the member \"{LAST}\" is not there")));
     }
     // The checksum stands behind the archive.

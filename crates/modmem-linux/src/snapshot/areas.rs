@@ -6,7 +6,7 @@ use super::lines::{each_line, hex};
 use crate::Error;
 
 /// More areas than any kernel has.
-const MOST_AREAS: usize = 1 << 22;
+const MOST_AREAS: usize = 1 << 20;
 
 /// One area of vmalloc.
 #[derive(Clone, Debug, PartialEq, Eq)]

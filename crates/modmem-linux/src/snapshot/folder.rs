@@ -1,9 +1,9 @@
 //! A snapshot as a folder: each member a file, compressed or not.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use super::{
@@ -11,43 +11,41 @@ use super::{
     lines::broken,
     members::{MEMORY, Members, NOTES, SYMBOLS, TEXT_MEMBERS},
 };
-use crate::Error;
+use crate::{Error, files::Folder};
 
 /// Names of the archive that holds the modules' files.
 const MODULE_FILES: [&str; 2] = ["ko.tar", "ko.tar.zst"];
 /// Bytes read at once.
 const BUFFER: usize = 1 << 16;
 
-pub(crate) fn read(folder: &Path) -> Result<Snapshot, Error> {
+pub(crate) fn read(path: &Path) -> Result<Snapshot, Error> {
     let mut members = Members::default();
+    let folder = Folder::open(path)?;
+    let mut member = |name: &str, file: &str| -> Result<(), Error> {
+        let shown = path.join(file);
+        let input = decompressed(&shown, folder.file(Path::new(file))?)?;
+        members.read(name, &shown.display().to_string(), input).map(drop)
+    };
     for name in TEXT_MEMBERS.into_iter().chain([SYMBOLS, MEMORY]) {
-        if let Some(path) = find(folder, name) {
-            members.read(name, &path.display().to_string(), open(&path)?)?;
+        // Plain or compressed.
+        let candidates = [name.to_owned(), format!("{name}.zst")];
+        if let Some(file) = candidates.iter().find(|file| folder.has(file)) {
+            member(name, file)?;
         }
     }
-    let notes = folder.join(NOTES);
-    if notes.is_dir() {
-        for entry in fs::read_dir(&notes).map_err(Error::read(&notes))? {
-            let path = entry.map_err(Error::read(&notes))?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            members.read(&format!("{NOTES}{name}"), &path.display().to_string(), open(&path)?)?;
-        }
+    for name in folder.names(NOTES.trim_end_matches('/'))?.into_iter().flatten() {
+        let name = format!("{NOTES}{name}");
+        member(&name, &name)?;
     }
-    if let Some(path) = MODULE_FILES.iter().map(|name| folder.join(name)).find(|path| path.exists()) {
-        members.set_module_files(ModuleFiles::at(path));
+    if let Some(name) = MODULE_FILES.iter().find(|name| folder.has(name)) {
+        members.set_module_files(ModuleFiles::inside(path, name));
     }
-    members.finish(&folder.display().to_string())
+    members.finish(&path.display().to_string())
 }
 
-/// The file of a member, plain or compressed.
-fn find(folder: &Path, name: &str) -> Option<PathBuf> {
-    let candidates = [folder.join(name), folder.join(format!("{name}.zst"))];
-    candidates.into_iter().find(|path| path.is_file())
-}
-
-/// Opens a file, decompressing it if it is compressed.
-pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>, Error> {
-    let mut file = BufReader::with_capacity(BUFFER, File::open(path).map_err(Error::read(path))?);
+/// What is in a file, decompressed if its name says that it is compressed.
+pub(crate) fn decompressed(path: &Path, file: File) -> Result<Box<dyn BufRead>, Error> {
+    let mut file = BufReader::with_capacity(BUFFER, file);
     if path.extension().is_none_or(|extension| extension != "zst") {
         return Ok(Box::new(file));
     }

@@ -5,12 +5,12 @@ use std::{
     fmt,
     io::{BufRead, BufReader, Read},
     ops::Range,
-    path::{Component, Path},
+    path::Path,
 };
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 
 use super::{
@@ -21,12 +21,10 @@ use super::{
     memory::{MemoryRecords, read_records},
     modules,
 };
-use crate::Error;
+use crate::{Error, files::Folder, memory};
 
 /// What the document calls itself, and its version.
 const SCHEMA: (&str, u32) = ("modmem.machine", 1);
-/// Bytes of the document: it may hold all symbols of a kernel.
-const LIMIT: u64 = 256 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +43,7 @@ struct Machine {
     config: Option<String>,
     #[serde(default)]
     config_text: Option<String>,
+    #[serde(deserialize_with = "few")]
     modules: Vec<Module>,
     #[serde(default)]
     symbols: Option<Symbols>,
@@ -162,6 +161,28 @@ impl Default for Files {
     }
 }
 
+/// Modules, of which each takes many times what it takes to name one.
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Module>, D::Error> {
+    struct Each;
+    impl<'de> Visitor<'de> for Each {
+        type Value = Vec<Module>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of modules")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Module>, A::Error> {
+            let mut modules = Vec::new();
+            while let Some(module) = list.next_element()? {
+                if modules.len() == modules::MOST_MODULES {
+                    return Err(A::Error::custom("more modules than any machine has"));
+                }
+                modules.push(module);
+            }
+            Ok(modules)
+        }
+    }
+    deserializer.deserialize_seq(Each)
+}
+
 fn global_text() -> char {
     'T'
 }
@@ -208,27 +229,29 @@ impl<'de> Deserialize<'de> for Sections {
 
 /// Reads a document whose files lie in its own folder.
 pub(crate) fn read_beside(path: &Path, shown: &str, json: impl Read) -> Result<Snapshot, Error> {
-    let json = bytes(shown, BufReader::new(json), LIMIT)?;
+    let json = bytes(shown, BufReader::new(json), 2 * memory::of_lists())?;
     let beside = path.parent().unwrap_or(Path::new(""));
-    let mut snapshot = read(shown, &json, |name| folder::open(&beside.join(own(shown, name)?)))?;
-    if let Some(files) = snapshot.module_files.take() {
-        let name = files.path().display().to_string();
-        snapshot.module_files = Some(ModuleFiles::at(beside.join(own(shown, &name)?)));
-    }
-    Ok(snapshot)
-}
-
-/// A file's name, if it does not lead elsewhere: whoever made the document may not choose among all files here.
-fn own<'n>(shown: &str, name: &'n str) -> Result<&'n str, Error> {
-    match Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-        true => Ok(name),
-        false => Err(Error::malformed(shown, format!("{name:?} leads out of the document's folder"))),
-    }
+    // Whoever made the document may not choose among all files here.
+    let folder = Folder::open(beside)?;
+    let open = |name: &str| -> Result<Box<dyn BufRead>, Error> {
+        folder::decompressed(&beside.join(name), folder.file(Path::new(name))?)
+    };
+    read_in(shown, &json, beside, open)
 }
 
 pub(crate) fn read(
     shown: &str,
     json: &[u8],
+    open: impl FnMut(&str) -> Result<Box<dyn BufRead>, Error>,
+) -> Result<Snapshot, Error> {
+    read_in(shown, json, Path::new(""), open)
+}
+
+/// Reads a document whose modules' files are in the folder `beside`.
+fn read_in(
+    shown: &str,
+    json: &[u8],
+    beside: &Path,
     mut open: impl FnMut(&str) -> Result<Box<dyn BufRead>, Error>,
 ) -> Result<Snapshot, Error> {
     let wrong = |problem: String| Error::malformed(shown, problem);
@@ -307,7 +330,7 @@ pub(crate) fn read(
         contradictory_areas: areas.contradictory,
         memory: MemoryRecords::new(records).map_err(&wrong)?.with_scanned(scanned),
         missing: machine.missing,
-        module_files: machine.module_files.map(|file| ModuleFiles::at(file.into())),
+        module_files: machine.module_files.map(|file| ModuleFiles::inside(beside, &file)),
         ..Snapshot::default()
     })
 }
@@ -442,13 +465,5 @@ mod tests {
         let other = br#"{"schema": "modmem.machine", "version": 2, "release": "6.12", "modules": []}"#;
         let error = super::read("m.json", other, |_| unreachable!()).unwrap_err().to_string();
         assert!(error.contains("version 2"), "{error}");
-    }
-
-    #[test]
-    fn files_elsewhere_are_not_read() {
-        for name in ["/etc/passwd", "../mem", "a/../../b"] {
-            assert!(own("m.json", name).unwrap_err().to_string().contains("leads out"), "{name}");
-        }
-        assert_eq!(own("m.json", "./a/b").unwrap(), "./a/b");
     }
 }

@@ -6,7 +6,7 @@ use super::lines::{each_line, hex};
 use crate::Error;
 
 /// More kprobes than anybody sets.
-const MOST_KPROBES: usize = 1 << 20;
+const MOST_KPROBES: usize = 1 << 18;
 
 /// One probe.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! The snapshot alone tells which section an address follows; where a memory ends and of which type it is, only the
 //! module's file does. A [`Locator`] asks for the files of the modules that addresses hit, and no others.
 
-use std::{collections::HashMap, fmt, ops::Range};
+use std::{cell::RefCell, collections::HashMap, fmt, ops::Range};
 
 use modmem::{Image, Layout, MemoryKind, RunAddr, image::SymbolPlace};
 
@@ -38,10 +38,14 @@ impl Memories {
     /// In words, if the sections do not lie as the layout has them: the file is of another build or kernel.
     pub fn of(module: &ModuleRecord, image: &Image<'_>, layout: &Layout) -> Result<Memories, String> {
         let mut memories: Vec<Memory> = Vec::new();
+        let mut addresses: HashMap<&str, u64> = HashMap::new();
+        for section in &module.sections {
+            addresses.entry(&section.name).or_insert(section.address);
+        }
         for section in image.sections().iter().filter(|section| section.size() > 0) {
             let Some(place) = layout.place(section.index()) else { continue };
             let name = section.name().to_text();
-            let Some(address) = module.section(&name) else { continue };
+            let Some(&address) = addresses.get(name.as_str()) else { continue };
             let size = layout.memories()[place.kind].allocated;
             let start = address.wrapping_sub(place.offset);
             let at = match memories.iter().position(|memory| memory.kind == place.kind) {
@@ -156,6 +160,8 @@ pub struct Locator<'s> {
     layouts: Box<Layouts<'s>>,
     /// Layouts that were asked for, by the module's place in the list.
     known: HashMap<usize, Option<Memories>>,
+    /// What the sections of a module in an area are, by the module's place and the area's start.
+    guessed: RefCell<HashMap<(usize, u64), Option<MemoryKind>>>,
     /// Sections whose memory is there, by address.
     present: Vec<Start<'s>>,
     /// Sections whose memory was given back.
@@ -198,6 +204,7 @@ impl<'s> Locator<'s> {
             snapshot,
             layouts: Box::new(layouts),
             known: HashMap::new(),
+            guessed: RefCell::default(),
             present,
             freed,
             kernel: range(&["_text", "_stext"], &["_end", "__bss_stop", "_edata", "_etext"]),
@@ -272,11 +279,14 @@ impl<'s> Locator<'s> {
     fn guess(&self, start: Start<'_>) -> MemoryKind {
         let neighbours = || {
             let area = self.snapshot.area(start.address)?;
-            let mut sections = self.snapshot.modules[start.module].sections.iter();
-            sections.find_map(|other| {
-                kind_of_section(&other.name)
-                    .filter(|kind| area.range.contains(&other.address) && !kind.is_init())
-            })
+            let find = || {
+                let mut sections = self.snapshot.modules[start.module].sections.iter();
+                sections.find_map(|other| {
+                    kind_of_section(&other.name)
+                        .filter(|kind| area.range.contains(&other.address) && !kind.is_init())
+                })
+            };
+            *self.guessed.borrow_mut().entry((start.module, area.range.start)).or_insert_with(find)
         };
         kind_of_section(start.section).or_else(neighbours).unwrap_or(MemoryKind::Data)
     }
@@ -292,7 +302,10 @@ impl<'s> Locator<'s> {
         let symbols = &self.snapshot.symbols;
         if let Some(memories) = self.known.get(&start.module).and_then(Option::as_ref) {
             let memory = memories.find(address, freed, module)?;
-            let section = memory.sections.iter().find(|(range, _)| range.contains(&address));
+            // By address, and none overlaps another.
+            let after = memory.sections.partition_point(|(range, _)| range.start <= address);
+            let before = after.checked_sub(1).and_then(|last| memory.sections.get(last));
+            let section = before.filter(|(range, _)| range.contains(&address));
             let symbol = match freed {
                 false => symbols.nearest_in(memory.range.clone(), address, Some(&module.name)),
                 true => memory.symbol(address, &module.name),

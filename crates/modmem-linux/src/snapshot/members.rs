@@ -1,20 +1,24 @@
 //! The members of a snapshot: what each is called, how large it may be, and how they become one value.
 
-use std::{collections::HashMap, io::BufRead, ops::Range};
+use std::{
+    collections::HashMap,
+    io::{BufRead, Read as _},
+    ops::Range,
+};
 
-use modmem::arch::Machine;
+use modmem::{Visible, arch::Machine};
 
 use super::{
     ModuleFiles, Snapshot,
     areas::{self, Areas},
     kprobes,
-    lines::{bytes, each_line, text},
+    lines::{broken, bytes, each_line, text},
     memory::{MemoryRecord, MemoryRecords, read_records},
     modules::{self, SectionAddress, Sizes},
     notes, ranges,
     symbols::SymbolTable,
 };
-use crate::Error;
+use crate::{Error, memory};
 
 /// Members that hold a text for people or a list of modest size, in the order in which they are written.
 pub(crate) const TEXT_MEMBERS: [&str; 15] = [
@@ -58,11 +62,28 @@ pub(crate) struct Members {
     records: Vec<MemoryRecord>,
     recorded: u64,
     scanned: Vec<Range<u64>>,
+    /// Bytes of lists and notes so far.
+    listed: u64,
 }
 
 impl Members {
     /// Reads one member; `shown` names it in errors. `false` if no member has this name.
-    pub(crate) fn read(&mut self, name: &str, shown: &str, input: impl BufRead) -> Result<bool, Error> {
+    pub(crate) fn read(&mut self, name: &str, shown: &str, mut input: impl BufRead) -> Result<bool, Error> {
+        if matches!(name, SYMBOLS | MEMORY) {
+            return self.read_member(name, shown, input);
+        }
+        // Together, since each of them becomes values of many times its size.
+        let limit = memory::of_lists();
+        let mut counted = input.by_ref().take(limit.saturating_sub(self.listed));
+        let known = self.read_member(name, shown, &mut counted);
+        self.listed = limit - counted.limit();
+        if counted.limit() == 0 && !input.fill_buf().map_err(|error| broken(shown, error))?.is_empty() {
+            return Err(Error::TooLarge { file: shown.to_owned(), limit });
+        }
+        known
+    }
+
+    fn read_member(&mut self, name: &str, shown: &str, input: impl BufRead) -> Result<bool, Error> {
         let snapshot = &mut self.snapshot;
         let line = |input| Ok(text(shown, input, SHORT)?.trim_end_matches('\n').to_owned());
         match name {
@@ -170,7 +191,7 @@ impl Members {
 
 /// A member's name in errors.
 pub(crate) fn member(shown: &str, name: &str) -> String {
-    format!("{shown}: {}", name.escape_debug())
+    format!("{shown}: {}", Visible(name))
 }
 
 /// The CPUs in a whole `/proc/cpuinfo`.

@@ -7,10 +7,8 @@ use std::{
 };
 
 use super::lines::{broken, hex};
-use crate::Error;
+use crate::{Error, memory};
 
-/// Bytes of all records together: more than all modules of any kernel take.
-const MOST_BYTES: u64 = 1 << 30;
 /// More records than anybody makes.
 const MOST_RECORDS: usize = 1 << 20;
 /// Bytes of the longest line before a record: two numbers of 16 digits.
@@ -242,6 +240,7 @@ pub(crate) fn read_records(
     records: &mut Vec<MemoryRecord>,
     total: &mut u64,
 ) -> Result<(), Error> {
+    let limit = memory::of_memory();
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -272,8 +271,8 @@ pub(crate) fn read_records(
             return Err(wrong(format!("more than {MOST_RECORDS} records")));
         }
         *total = total.saturating_add(length);
-        if *total > MOST_BYTES {
-            return Err(Error::TooLarge { file: shown.to_owned(), limit: MOST_BYTES });
+        if *total > limit {
+            return Err(Error::TooLarge { file: shown.to_owned(), limit });
         }
         // The length may be a lie: no more is reserved than a little at first, and no more held than there is.
         let length = length as usize;

@@ -22,15 +22,16 @@
 mod archive;
 mod areas;
 mod capture;
-mod files;
 mod folder;
 mod import;
 mod kinds;
 mod kprobes;
 mod lines;
 mod locate;
+mod machine;
 mod members;
 mod memory;
+mod module_files;
 mod module_ranges;
 mod modules;
 mod notes;
@@ -52,16 +53,17 @@ use modmem::{
 
 pub use self::{
     areas::Area,
-    files::ModuleFiles,
     kinds::kind_of_section,
     kprobes::Kprobe,
     locate::{Found, Locator, Memories, Place},
+    machine::{MachineFiles, serve},
     memory::{MemoryRecord, MemoryRecords},
+    module_files::ModuleFiles,
     modules::{ModuleRecord, ModuleState, SectionAddress},
     symbols::{Nearest, Symbol, SymbolTable},
 };
 pub(crate) use self::{memory::merged, module_ranges::uncovered, modules::is_module_name};
-use crate::{Error, compress::Format, image};
+use crate::{Error, Output, WriteOptions, compress::Format, files, image};
 
 /// One machine's module memory and what the machine says about it.
 ///
@@ -110,7 +112,7 @@ impl Snapshot {
             return folder::read(path);
         }
         let shown = path.display().to_string();
-        let mut file = fs::File::open(path).map_err(Error::read(path))?;
+        let mut file = files::open(path)?;
         let mut start = Vec::new();
         file.by_ref().take(512).read_to_end(&mut start).map_err(Error::read(path))?;
         let whole = start.as_slice().chain(file);
@@ -145,24 +147,18 @@ impl Snapshot {
     /// What cannot be read is in [`missing`](Snapshot::missing). It fails only if the kernel's release or its list of
     /// modules cannot be read.
     pub fn capture(root: impl AsRef<Path>) -> Result<Snapshot, Error> {
-        capture::capture(root.as_ref())
+        capture::capture(&MachineFiles::direct(root.as_ref()))
     }
 
-    /// Writes the snapshot as a `.mms` file, which nobody else may read.
+    /// The same of a machine whose files may be read by another process, which has the rights for it.
+    pub fn capture_from(files: &MachineFiles) -> Result<Snapshot, Error> {
+        capture::capture(files)
+    }
+
+    /// Writes the snapshot as a `.mms` file, which nobody else may read; as root, in no folder that others can write to.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let path = path.as_ref();
-        let mut options = fs::File::options();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path).map_err(Error::write(path))?;
-        // One that was there may be open to others.
-        #[cfg(unix)]
-        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-            file.set_permissions(mode).map_err(Error::write(path))?;
-        }
-        archive::write(self, file).map_err(Error::write(path))
+        let options = WriteOptions { private: true, ..WriteOptions::default() };
+        Output::open(path.as_ref(), options)?.write(|out| archive::write(self, out))
     }
 
     /// Writes the snapshot in the format of `.mms` files.

@@ -6,11 +6,13 @@ use super::lines::{each_line, hex};
 use crate::Error;
 
 /// More modules than any kernel has.
-const MOST_MODULES: usize = 1 << 16;
+pub(crate) const MOST_MODULES: usize = 1 << 14;
 /// Bytes of the longest name of a module: Linux allows a few less.
 const LONGEST_NAME: usize = 63;
 /// More section addresses than any kernel reports.
-const MOST_SECTIONS: usize = 1 << 22;
+const MOST_SECTIONS: usize = 1 << 19;
+/// More users of all modules together than anybody has.
+const MOST_USERS: usize = 1 << 20;
 
 /// One module as the kernel reported it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -169,11 +171,16 @@ impl ModuleRecord {
 /// Reads `/proc/modules`.
 pub(crate) fn parse(shown: &str, input: impl BufRead) -> Result<Vec<ModuleRecord>, Error> {
     let mut modules: Vec<ModuleRecord> = Vec::new();
+    let mut users = 0;
     each_line(shown, input, |line| {
         let module =
             ModuleRecord::parse(line).ok_or_else(|| format!("{line:?} is no line of /proc/modules"))?;
         if modules.len() == MOST_MODULES {
             return Err(format!("more than {MOST_MODULES} modules"));
+        }
+        users += module.users.len();
+        if users > MOST_USERS {
+            return Err(format!("more than {MOST_USERS} users of modules"));
         }
         modules.push(module);
         Ok(())

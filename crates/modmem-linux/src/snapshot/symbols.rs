@@ -9,12 +9,10 @@ use std::{
 };
 
 use super::lines::{each_line, hex};
-use crate::Error;
+use crate::{Error, memory};
 
-/// More symbols than any kernel has.
-const MOST_SYMBOLS: usize = 1 << 24;
-/// Bytes of all names together.
-const MOST_BYTES: usize = 1 << 30;
+/// Bytes of names for each symbol that may be, more than any kernel has.
+const NAME: usize = 16;
 /// Bytes of the longest name that kernels keep.
 const LONGEST_NAME: usize = 511;
 
@@ -29,9 +27,16 @@ pub struct SymbolTable {
     entries: Vec<Entry>,
     /// Names that stand in brackets behind symbols; the first is that of the kernel itself, empty.
     modules: Vec<String>,
+    /// The module's number by its name.
+    numbers: HashMap<String, u16>,
     /// Indices of entries by address, those of one address in order.
     by_address: Vec<u32>,
-    /// Half of a name's hash, and the entry's index, by both.
+    /// Those of code, by address, those of one address in order.
+    code: Vec<u32>,
+    /// Those that are no mapping symbols, by module and address.
+    by_module: Vec<u32>,
+    /// Half of a name's hash, and the entry's index: by hash, the kernel's global symbols first, then its others, then those
+    /// of modules by module; in order.
     by_name: Vec<(u32, u32)>,
     hasher: RandomState,
     /// Digits of an address in the file.
@@ -123,7 +128,8 @@ impl SymbolTable {
         None
     }
 
-    /// All symbols of a name, in the order of the file.
+    /// All symbols of a name: the kernel's global ones, its others, then those of modules, by module; each in the order of
+    /// the file.
     pub fn named<'t>(&'t self, name: &'t str) -> impl Iterator<Item = Symbol<'t>> {
         let hash = self.hash(name);
         let first = self.by_name.partition_point(|(other, _)| *other < hash);
@@ -133,9 +139,35 @@ impl SymbolTable {
 
     /// The address of the kernel's own symbol of this name: of the global one, or of the first.
     pub fn kernel(&self, name: &str) -> Option<u64> {
-        let own = || self.named(name).filter(|symbol| symbol.module.is_none());
-        let global = own().find(|symbol| symbol.letter.is_ascii_uppercase());
-        global.or_else(|| own().next()).map(|symbol| symbol.address)
+        // Global ones come first.
+        let own = self.named(name).next().filter(|symbol| symbol.module.is_none());
+        own.map(|symbol| symbol.address)
+    }
+
+    /// A module's symbols of a name, in the order of the file.
+    pub fn named_of<'t>(&'t self, name: &'t str, module: &str) -> impl Iterator<Item = Symbol<'t>> {
+        let key = self.numbers.get(module).map(|number| (self.hash(name), 2, *number));
+        let first =
+            key.map_or(self.by_name.len(), |key| self.by_name.partition_point(|at| self.name_key(at) < key));
+        let same = self.by_name[first..].iter().take_while(move |at| Some(self.name_key(at)) == key);
+        same.map(|(_, at)| self.at(*at)).filter(move |symbol| symbol.name == name)
+    }
+
+    /// The first of code at an address.
+    pub fn code_at(&self, address: u64) -> Option<Symbol<'_>> {
+        let first = self.code.partition_point(|at| self.address(*at) < address);
+        self.code.get(first).map(|at| self.at(*at)).filter(|symbol| symbol.address == address)
+    }
+
+    /// What symbols by name are sorted by.
+    fn name_key(&self, (hash, at): &(u32, u32)) -> (u32, u8, u16) {
+        let entry = &self.entries[*at as usize];
+        let class = match entry.module {
+            0 if self.symbol(entry).letter.is_ascii_uppercase() => 0,
+            0 => 1,
+            _ => 2,
+        };
+        (*hash, class, entry.module)
     }
 
     /// All symbols at an address, the kernel's choice first.
@@ -159,22 +191,22 @@ impl SymbolTable {
     pub fn nearest_in(&self, range: Range<u64>, address: u64, module: Option<&str>) -> Option<Nearest<'_>> {
         let module = match module {
             None => 0,
-            Some(module) => self.modules.iter().position(|known| known == module)?,
-        };
-        let counts = |at: &&u32| {
-            let entry = self.entries[**at as usize];
-            usize::from(entry.module) == module && !is_mapping(self.symbol(&entry).name)
+            Some(module) => *self.numbers.get(module)?,
         };
         if !range.contains(&address) {
             return None;
         }
-        let before = |limit: u64| self.by_address.partition_point(|at| self.address(*at) < limit);
+        let before = |limit: u64| {
+            self.by_module.partition_point(|at| {
+                let entry = &self.entries[*at as usize];
+                (entry.module, entry.address) < (module, limit)
+            })
+        };
         let (first, last) = (before(range.start), before(range.end));
-        let after = self.by_address.partition_point(|at| self.address(*at) <= address);
-        let best = *self.by_address[first..after].iter().rev().find(counts)?;
-        let start = self.address(best);
-        let best = *self.by_address[before(start)..after].iter().find(counts).unwrap_or(&best);
-        let next = self.by_address[after..last].iter().find(counts).map(|at| self.address(*at));
+        let after = before(address + 1);
+        let start = self.address(*self.by_module[first..after].last()?);
+        let best = self.by_module[before(start)];
+        let next = self.by_module[after..last].first().map(|at| self.address(*at));
         let end = next.or_else(|| (range.end < u64::MAX).then_some(range.end));
         Some(Nearest { symbol: self.at(best), offset: address - start, size: end.map(|end| end - start) })
     }
@@ -239,15 +271,16 @@ impl fmt::Debug for SymbolTable {
 
 struct Builder {
     table: SymbolTable,
-    modules: HashMap<String, u16>,
     /// The module of the last symbol: most follow one of the same.
     last: u16,
+    /// How many symbols there may be.
+    most: usize,
 }
 
 impl Builder {
     fn new() -> Builder {
         let table = SymbolTable { modules: vec![String::new()], digits: 16, ..SymbolTable::default() };
-        Builder { table, modules: HashMap::new(), last: 0 }
+        Builder { table, last: 0, most: memory::most_symbols().min(u32::MAX as usize / NAME / 2) }
     }
 
     fn line(&mut self, line: &str) -> Result<(), String> {
@@ -279,18 +312,19 @@ impl Builder {
             return Err(format!("{name:?} is no symbol's name"));
         }
         let table = &mut self.table;
-        if table.entries.len() == MOST_SYMBOLS || table.names.len() > MOST_BYTES {
-            return Err(format!("more than {MOST_SYMBOLS} symbols"));
+        let most = self.most;
+        if table.entries.len() == most || table.names.len() / NAME > most {
+            return Err(format!("more than {most} symbols, or longer ones than any kernel has (--memory)"));
         }
         let module = match module {
             None => 0,
             Some(module) if table.modules[usize::from(self.last)] == module => self.last,
-            Some(module) => match self.modules.get(module) {
+            Some(module) => match table.numbers.get(module) {
                 Some(&known) => known,
                 None => {
                     let number = u16::try_from(table.modules.len()).map_err(|_| "more than 65535 modules")?;
                     table.modules.push(module.to_owned());
-                    self.modules.insert(module.to_owned(), number);
+                    table.numbers.insert(module.to_owned(), number);
                     number
                 }
             },
@@ -313,8 +347,13 @@ impl Builder {
         // Nearly sorted to begin with; stable, so that the first of one address stays the first.
         by_address.sort_by_key(|at| table.entries[*at as usize].address);
         let mut by_name: Vec<(u32, u32)> = (0..count).map(|at| (table.hash(table.at(at).name), at)).collect();
-        by_name.sort_unstable();
-        Ok(SymbolTable { by_address, by_name, ..table })
+        by_name.sort_unstable_by_key(|at| (table.name_key(at), at.1));
+        let mut code = by_address.clone();
+        code.retain(|at| matches!(table.at(*at).letter, 't' | 'T' | 'w' | 'W'));
+        let mut by_module = by_address.clone();
+        by_module.retain(|at| !is_mapping(table.at(*at).name));
+        by_module.sort_by_key(|at| table.entries[*at as usize].module);
+        Ok(SymbolTable { by_address, code, by_module, by_name, ..table })
     }
 }
 
@@ -344,7 +383,7 @@ mod tests {
     #[test]
     fn names_lead_to_all_their_symbols_and_globals_go_before_locals() {
         let table = table();
-        assert_eq!(table.named("both").map(|symbol| symbol.letter).collect::<String>(), "tT");
+        assert_eq!(table.named("both").map(|symbol| symbol.letter).collect::<String>(), "Tt");
         assert_eq!(table.kernel("both"), Some(0xffff_ffff_8100_0020));
         assert_eq!(table.kernel("first"), None);
         assert_eq!(table.named("nowhere").count(), 0);

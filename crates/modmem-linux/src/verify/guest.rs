@@ -57,9 +57,9 @@ impl Guest for SnapshotGuest<'_> {
     }
 
     fn module_symbol(&self, module: &str, name: Name<'_>) -> Option<u64> {
-        let mut named = self.snapshot.symbols.named(name.as_str()?);
-        let first = named.find(|symbol| symbol.module == Some(module))?;
-        named.all(|symbol| symbol.module != Some(module)).then_some(first.address)
+        let mut named = self.snapshot.symbols.named_of(name.as_str()?, module);
+        let first = named.next()?;
+        named.next().is_none().then_some(first.address)
     }
 
     fn any_module_symbol(&self, name: Name<'_>) -> Option<u64> {
@@ -79,8 +79,7 @@ impl Guest for SnapshotGuest<'_> {
 
     fn symbol_at(&self, address: RunAddr) -> Option<GuestSymbol<'_>> {
         let symbols = &self.snapshot.symbols;
-        let here =
-            symbols.at_address(address.0).find(is_text).or_else(|| symbols.at_address(address.0).next());
+        let here = symbols.code_at(address.0).or_else(|| symbols.at_address(address.0).next());
         let in_probe_page =
             || symbols.nearest(address.0, Some(KPROBES)).filter(|probe| probe.offset < KPROBE_PAGE);
         let (symbol, offset) = match here {

@@ -34,8 +34,8 @@ use self::module_symbols::ModuleSymbols;
 pub use self::own_files::OwnFiles;
 pub use self::own_symbols::{Difference, Differences, OwnSymbols};
 pub use self::strays::{Sign, Stray, StrayKind};
-use crate::Error;
 use crate::snapshot::{ModuleRecord, ModuleState, Snapshot};
+use crate::{Error, memory};
 
 /// Where the files of modules come from: by name, `None` where there is none.
 pub type FileSource<'f> = dyn FnMut(&str) -> Result<Option<Vec<u8>>, Error> + 'f;
@@ -157,6 +157,7 @@ pub fn verify(
     options: &Options,
     files: &mut FileSource<'_>,
 ) -> Result<Verification, Error> {
+    memory::seed_hashes();
     // The kernel lists the newest first; whoever exports a symbol was loaded before those that use it.
     let records: Vec<&ModuleRecord> = snapshot.modules.iter().rev().collect();
     let profile = machine::of(snapshot.profile()?, &records, files)?;
@@ -169,7 +170,8 @@ pub fn verify(
     }
     let listed_kprobes = kprobes.len() - named;
     let wrong = |error: VerifyError| Error::malformed("the snapshot", error.to_string());
-    let mut verifier = Verifier::new(&guest, profile.clone(), kprobes).map_err(wrong)?;
+    let mut verifier =
+        Verifier::new(&guest, profile.clone(), kprobes).map_err(wrong)?.with_most_memory(memory::of_module());
     let mut modules = Vec::new();
     let symbols = ModuleSymbols::of(snapshot);
     let mut contradictions = options.contradictions.clone();
@@ -254,6 +256,7 @@ fn guest_module<'r>(
         live,
         forced: record.taints.contains('F'),
         build_id: record.build_id.as_deref(),
+        size: Some(record.size).filter(|size| *size > 0),
     }
 }
 

@@ -2,9 +2,8 @@
 
 use core::hash::{BuildHasher as _, Hasher as _};
 
-use foldhash::fast::FixedState;
-
 use crate::image::Image;
+use crate::seed::Seeded;
 
 /// What a layout remembers of its image. Two images with one mark are laid out alike but for their symbols' names, which
 /// whoever writes these checks.
@@ -17,7 +16,7 @@ pub(super) struct ImageMark {
 
 impl ImageMark {
     pub(super) fn of(image: &Image<'_>) -> ImageMark {
-        let mut hasher = FixedState::default().build_hasher();
+        let mut hasher = Seeded.build_hasher();
         for section in image.sections() {
             hasher.write_u64(section.flags());
             hasher.write_u64(section.size());

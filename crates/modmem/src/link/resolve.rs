@@ -79,6 +79,10 @@ pub(super) struct Resolver<'r, 'a, S> {
     /// Symbols that the module has no version for, although it has versions.
     pub(super) unversioned: Option<Remark>,
     unresolved: Vec<Unresolved>,
+    /// The namespaces that the module imports, sorted, once somebody asked.
+    imports: Option<Vec<Name<'a>>>,
+    /// Where in `uses` each module is, by module.
+    places: Vec<(ModuleId, usize)>,
 }
 
 impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
@@ -107,6 +111,8 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             uses: Uses::default(),
             unversioned: None,
             unresolved: Vec::new(),
+            imports: None,
+            places: Vec::new(),
         }
     }
 
@@ -242,12 +248,21 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
     }
 
     /// Whether the module may use symbols of that namespace (main.c:verify_namespace_is_imported).
-    fn is_open(&self, namespace: Name<'_>) -> bool {
+    fn is_open(&mut self, namespace: Name<'_>) -> bool {
         if namespace.is_empty() || self.profile.switches.allow_missing_namespace_imports {
             return true;
         }
         let named = self.profile.module_namespaces && namespace::names(namespace, self.image.name());
-        named || self.image.modinfo().all("import_ns").any(|import| import == namespace)
+        if named {
+            return true;
+        }
+        let image = self.image;
+        let imports = self.imports.get_or_insert_with(|| {
+            let mut imports: Vec<Name<'a>> = image.modinfo().all("import_ns").collect();
+            imports.sort_unstable();
+            imports
+        });
+        imports.binary_search(&namespace).is_ok()
     }
 
     /// The module's CRC against the provider's (kernel/module/version.c:check_version).
@@ -291,11 +306,17 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
             self.uses.kernel += 1;
             return Ok(());
         };
-        match self.uses.modules.iter_mut().find(|(used, _)| *used == id) {
-            Some((_, count)) => *count += 1,
-            None => {
-                self.uses.modules.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
-                self.uses.modules.push((id, 1));
+        match self.places.binary_search_by_key(&id, |(used, _)| *used) {
+            Ok(at) => {
+                let place = self.places[at].1;
+                self.uses.modules[place].1 += 1;
+            }
+            Err(at) => {
+                let modules = &mut self.uses.modules;
+                modules.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
+                self.places.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
+                self.places.insert(at, (id, modules.len()));
+                modules.push((id, 1));
             }
         }
         Ok(())

@@ -149,7 +149,9 @@ fn count_patches(
     for patch in patches {
         let start = (patch.offset as usize).max(done);
         let end = patch.offset as usize + patch.length as usize;
-        if skipped.iter().any(|range| range.start <= start && start < range.end) {
+        // By address, none overlapping another.
+        let behind = skipped.partition_point(|range| range.end <= start);
+        if skipped.get(behind).is_some_and(|range| range.start <= start) {
             continue;
         }
         let mut bytes = 0;

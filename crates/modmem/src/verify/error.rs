@@ -38,6 +38,14 @@ pub enum VerifyError {
         /// The memory.
         kind: MemoryKind,
     },
+    /// The file would take more memory than the running module has, or than there is to verify with: it is not read any
+    /// further.
+    TooLarge {
+        /// Bytes that it would take.
+        needs: u64,
+        /// Bytes that it may take.
+        most: u64,
+    },
     /// Our copy of the module found no place.
     Memory(SpaceError),
     /// The file cannot be linked against the guest's symbols.
@@ -65,6 +73,11 @@ impl fmt::Display for VerifyError {
                 Hex(file)
             ),
             VerifyError::Layout(error) => write!(f, "{error}"),
+            VerifyError::TooLarge { needs, most } => write!(
+                f,
+                "the file would take {needs} bytes of memory, and what the machine shows of this module, or the limit, \
+                 leaves it {most}: refused"
+            ),
             VerifyError::Misplaced { section, address, kind } => write!(
                 f,
                 "section {section} at {address} does not lie with the other sections of {kind}: the file or the list of sections is of another module"

@@ -8,11 +8,11 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 
 use super::VerifyError;
 use crate::address::RunAddr;
+use crate::seed::Seeded;
 
 /// Something that is the same for all code of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,12 +99,15 @@ pub(crate) struct Claim {
     pinned: Option<u64>,
     /// What it is taken for, once all modules have spoken.
     settled: Option<u64>,
-    values: Vec<Support>,
+    values: HashMap<u64, Support, Seeded>,
+    /// The value that most sites speak for; of equals the one that spoke first.
+    favourite: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
 struct Support {
-    value: u64,
+    /// How many values spoke before it.
+    before: usize,
     sites: u64,
     /// Modules that went by this value, by index.
     modules: Vec<u32>,
@@ -113,7 +116,7 @@ struct Support {
 /// All that is known of the machine's state.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    claims: HashMap<Variable, Claim, FixedState>,
+    claims: HashMap<Variable, Claim, Seeded>,
     /// The module that speaks now.
     module: u32,
     out_of_memory: bool,
@@ -172,7 +175,7 @@ impl Evidence {
     /// The best guess so far.
     pub(crate) fn leaning(&self, variable: Variable) -> Option<u64> {
         let claim = self.claim(variable)?;
-        claim.pinned.or(claim.settled).or_else(|| claim.favourite())
+        claim.pinned.or(claim.settled).or(claim.favourite)
     }
 
     /// A site that is as only this value makes it.
@@ -196,32 +199,17 @@ impl Evidence {
         if claim.pinned.or(claim.settled).is_some() {
             return;
         }
-        let known = claim.values.iter().position(|support| support.value == value);
-        let known = known.or_else(|| {
-            claim.values.try_reserve(1).ok()?;
-            claim.values.push(Support { value, sites: 0, modules: Vec::new() });
-            Some(claim.values.len() - 1)
-        });
-        let done = known.and_then(|index| claim.values.get_mut(index)).is_some_and(|support| {
-            support.sites += sites;
-            if support.modules.last() != Some(&module) {
-                if support.modules.try_reserve(1).is_err() {
-                    return false;
-                }
-                support.modules.push(module);
-            }
-            true
-        });
-        self.out_of_memory |= !done;
+        let done = claim.support(value, sites, module);
+        self.out_of_memory |= done.is_none();
     }
 
     /// Takes for each variable the value that most sites speak for, and names the modules that went by another.
     pub(crate) fn settle(&mut self) -> Result<Vec<u32>, VerifyError> {
         let mut again = Vec::new();
         for claim in self.claims.values_mut() {
-            claim.settled = claim.favourite();
-            let others = claim.values.iter().filter(|support| Some(support.value) != claim.settled);
-            for support in others {
+            claim.settled = claim.favourite;
+            let others = claim.values.iter().filter(|(value, _)| Some(**value) != claim.settled);
+            for (_, support) in others {
                 again.try_reserve(support.modules.len()).map_err(|_| VerifyError::OutOfMemory)?;
                 again.extend_from_slice(&support.modules);
             }
@@ -239,18 +227,32 @@ impl Evidence {
     /// Each variable, in no order, with its value, whether the guest's memory says it, and the sites that speak for it.
     pub(crate) fn facts(&self) -> impl Iterator<Item = (Variable, u64, bool, u64)> {
         self.claims.iter().filter_map(|(&variable, claim)| {
-            let value = claim.pinned.or(claim.settled).or_else(|| claim.favourite())?;
-            let sites = claim.values.iter().find(|support| support.value == value);
-            Some((variable, value, claim.pinned.is_some(), sites.map_or(0, |support| support.sites)))
+            let value = claim.pinned.or(claim.settled).or(claim.favourite)?;
+            let sites = claim.values.get(&value).map_or(0, |support| support.sites);
+            Some((variable, value, claim.pinned.is_some(), sites))
         })
     }
 }
 
 impl Claim {
-    fn favourite(&self) -> Option<u64> {
-        // Of equals the one that spoke first.
-        let best = self.values.iter().rev().max_by_key(|support| support.sites)?;
-        Some(best.value)
+    /// So many sites of a module speak for a value; `None` without memory.
+    fn support(&mut self, value: u64, sites: u64, module: u32) -> Option<()> {
+        self.values.try_reserve(1).ok()?;
+        let before = self.values.len();
+        let support =
+            self.values.entry(value).or_insert_with(|| Support { before, sites: 0, modules: Vec::new() });
+        support.sites += sites;
+        if support.modules.last() != Some(&module) {
+            support.modules.try_reserve(1).ok()?;
+            support.modules.push(module);
+        }
+        let (sites, before) = (support.sites, support.before);
+        let best = self.favourite.and_then(|favourite| self.values.get(&favourite));
+        let is_better = |best: &Support| sites > best.sites || (sites == best.sites && before < best.before);
+        if best.is_none_or(is_better) {
+            self.favourite = Some(value);
+        }
+        Some(())
     }
 }
 
@@ -263,7 +265,7 @@ impl fmt::Display for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.variable)?;
         let Some(claim) = &self.claim else { return Ok(()) };
-        let Some(value) = claim.pinned.or(claim.settled).or_else(|| claim.favourite()) else { return Ok(()) };
+        let Some(value) = claim.pinned.or(claim.settled).or(claim.favourite) else { return Ok(()) };
         match (self.variable.is_switch(), value) {
             (true, 0) => f.write_str(" is off")?,
             (true, _) => f.write_str(" is on")?,
@@ -272,8 +274,7 @@ impl fmt::Display for Described {
         if claim.pinned.is_some() {
             return f.write_str(", as the kernel's memory says");
         }
-        let sites =
-            claim.values.iter().find(|support| support.value == value).map_or(0, |support| support.sites);
+        let sites = claim.values.get(&value).map_or(0, |support| support.sites);
         write!(f, ", as {sites} sites show")
     }
 }

@@ -7,6 +7,7 @@ use super::{GuestModule, VerifyError};
 use crate::address::RunAddr;
 use crate::image::Image;
 use crate::layout::{Layout, MemoryKind, PerKind};
+use crate::name::Name;
 use crate::space::{Block, Memory, Protection, Request, SpaceError};
 
 /// Hands out blocks at given addresses.
@@ -33,11 +34,18 @@ impl GivenMemory {
         module: &GuestModule<'_>,
     ) -> Result<GivenMemory, VerifyError> {
         let mut addresses: PerKind<Option<RunAddr>> = PerKind::default();
+        let mut listed: Vec<(Name<'_>, RunAddr)> = Vec::new();
+        listed.try_reserve_exact(module.sections.len()).map_err(|_| VerifyError::OutOfMemory)?;
+        listed.extend_from_slice(module.sections);
+        listed.sort_unstable();
+        listed.dedup();
         for section in image.sections().iter().filter(|section| layout.shape(section).size > 0) {
             let Some(place) = layout.place(section.index()) else { continue };
             let memory = layout.memories()[place.kind];
             let Some(block) = memory.block.and_then(|block| layout.blocks().get(block)) else { continue };
-            let named = module.sections.iter().filter(|(name, _)| *name == section.name());
+            // Two sections of one name must lie apart, and then neither fits: more of them say no more.
+            let first = listed.partition_point(|(name, _)| *name < section.name());
+            let named = listed[first..].iter().take_while(|(name, _)| *name == section.name());
             for &(_, address) in named {
                 let misplaced = || VerifyError::Misplaced {
                     section: section.name().to_text().into(),

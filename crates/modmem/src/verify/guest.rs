@@ -72,4 +72,6 @@ pub struct GuestModule<'g> {
     pub forced: bool,
     /// The build id that the running module has, if known.
     pub build_id: Option<&'g [u8]>,
+    /// Bytes of its memories, as the kernel shows them, if it does: a file that needs far more is refused.
+    pub size: Option<u64>,
 }

@@ -69,6 +69,7 @@ pub struct Verifier<'g> {
     scope: GuestScope<'g>,
     linker: Linker,
     settled: bool,
+    most_memory: u64,
 }
 
 impl<'g> Verifier<'g> {
@@ -92,7 +93,15 @@ impl<'g> Verifier<'g> {
             scope,
             linker: Linker::new(),
             settled: false,
+            most_memory: u64::MAX,
         })
+    }
+
+    /// The same with a limit to the bytes of all memories of one module; three copies of them are made. Files may say that
+    /// they need any.
+    #[must_use]
+    pub fn with_most_memory(self, bytes: u64) -> Verifier<'g> {
+        Verifier { most_memory: bytes, ..self }
     }
 
     /// Compares one module. `index` is any number that names it, see [`Verifier::settle`].
@@ -117,6 +126,7 @@ impl<'g> Verifier<'g> {
         module: &GuestModule<'_>,
     ) -> Result<ModuleReport, VerifyError> {
         let layout = Layout::of(image, &self.profile)?;
+        check_size(&layout, module, self.most_memory)?;
         let mut memory = GivenMemory::of(image, &layout, module)?;
         let percpu = layout.percpu();
         let mut placement = Placement::allocate(layout, &mut memory).map_err(VerifyError::Memory)?;
@@ -250,6 +260,24 @@ impl core::fmt::Debug for Verifier<'_> {
 /// [machines](Profile::on_other_machines) are possible, this tells which it is.
 pub fn lies_as(profile: &Profile, image: &Image<'_>, module: &GuestModule<'_>) -> bool {
     Layout::of(image, profile).is_ok_and(|layout| GivenMemory::of(image, &layout, module).is_ok())
+}
+
+/// Whether a file's memories can be those of a module that is as large as the machine shows. A file that is a little
+/// larger is compared all the same, and told as what it is.
+fn check_size(layout: &Layout, module: &GuestModule<'_>, most: u64) -> Result<(), VerifyError> {
+    /// Bytes more than twice the size.
+    const MORE: u64 = 1 << 20;
+    let bytes = |init: bool| {
+        let blocks = layout.blocks().iter().filter(|block| init || !block.kind.is_init());
+        blocks.fold(0u64, |sum, block| sum.saturating_add(block.size))
+    };
+    let shown = module.size.map_or(u64::MAX, |size| size.saturating_mul(2).saturating_add(MORE));
+    for (needs, most) in [(bytes(true), most), (bytes(false), shown)] {
+        if needs > most {
+            return Err(VerifyError::TooLarge { needs, most });
+        }
+    }
+    Ok(())
 }
 
 /// Whether the file is the one that was loaded, as far as their build ids say.

@@ -8,7 +8,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 
 use super::given::{GivenBlock, is_gone};
@@ -20,6 +19,7 @@ use crate::image::{Image, Relocation, RelocationSection, SymbolPlace};
 use crate::link::{Expression, Placement, RelocationType, Symbols};
 use crate::name::Name;
 use crate::profile::Profile;
+use crate::seed::Seeded;
 
 /// Tables whose entries the kernel sorts or changes: what stands at a place is no longer what was relocated there. Of the
 /// first the entries can be told apart.
@@ -35,7 +35,7 @@ const FLAGS: u64 = 3;
 /// Addresses that were shown, by name.
 #[derive(Debug, Default)]
 pub(super) struct Unlisted {
-    shown: HashMap<Box<[u8]>, Shown, FixedState>,
+    shown: HashMap<Box<[u8]>, Shown, Seeded>,
 }
 
 /// An address, and how many places showed it.
@@ -80,7 +80,7 @@ impl Unlisted {
         let is_needed = !profile.switches.kallsyms_all;
         let Some(data) = is_needed.then(|| guest.kernel_data()).flatten() else { return Ok(()) };
         let mut place = Places { image, placement, guest, module, labels: HashMap::default() };
-        let mut sights: HashMap<u32, Vec<Sight>, FixedState> = HashMap::default();
+        let mut sights: HashMap<u32, Vec<Sight>, Seeded> = HashMap::default();
         let undefined = (1..).zip(image.symbols().iter().skip(1));
         for (index, symbol) in undefined.filter(|(_, symbol)| symbol.place == SymbolPlace::Undefined) {
             // A weak one may be nobody's: only what is shown counts.
@@ -181,7 +181,7 @@ impl Unlisted {
 }
 
 /// A count of things.
-type Counts<T> = HashMap<T, usize, FixedState>;
+type Counts<T> = HashMap<T, usize, Seeded>;
 
 fn count<T: Eq + core::hash::Hash>(counts: &mut Counts<T>, thing: T) -> Result<(), VerifyError> {
     counts.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
@@ -198,7 +198,7 @@ fn agreed(sights: &[Sight], data: &Range<RunAddr>) -> Result<Option<Shown>, Veri
         }
     }
     // The page that most show for an addend.
-    let mut usual: HashMap<i64, (usize, u64), FixedState> = HashMap::default();
+    let mut usual: HashMap<i64, (usize, u64), Seeded> = HashMap::default();
     for ((addend, page), count) in pages {
         usual.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
         let best = usual.entry(addend).or_insert((count, page));
@@ -233,7 +233,7 @@ struct Places<'p> {
     guest: &'p dyn Guest,
     module: &'p GuestModule<'p>,
     /// The keys of the guest's `__jump_table`, by where their branches are: the kernel has sorted the table.
-    labels: HashMap<u64, u64, FixedState>,
+    labels: HashMap<u64, u64, Seeded>,
 }
 
 impl Places<'_> {

@@ -75,8 +75,14 @@ impl Guest {
         let names: Vec<(&String, u64)> = loaded.sections.iter().map(|(name, (at, _))| (name, *at)).collect();
         let sections: Vec<(Name<'_>, RunAddr)> =
             names.iter().map(|(name, at)| (Name::from(&***name), RunAddr(*at))).collect();
-        let module =
-            GuestModule { name: "made", sections: &sections, live: true, forced: false, build_id: None };
+        let module = GuestModule {
+            name: "made",
+            sections: &sections,
+            live: true,
+            forced: false,
+            build_id: None,
+            size: None,
+        };
         let mut verifier = Verifier::new(self, profile.clone(), Vec::new()).unwrap();
         let report = verifier.check(0, &image, &module)?;
         match verifier.settle()?.is_empty() {

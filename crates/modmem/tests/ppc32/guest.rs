@@ -57,8 +57,14 @@ impl Guest {
                 Some((section.name, module.original_range(section.kind)?.start + section.offset))
             })
             .collect();
-        let guest =
-            GuestModule { name: "made_up", sections: &sections, live: true, forced: true, build_id: None };
+        let guest = GuestModule {
+            name: "made_up",
+            sections: &sections,
+            live: true,
+            forced: true,
+            build_id: None,
+            size: None,
+        };
         let mut verifier = Verifier::new(self, self.kernel.profile.clone(), self.kprobes.clone()).unwrap();
         verifier.check(0, &image, &guest).unwrap();
         verifier.settle().unwrap();

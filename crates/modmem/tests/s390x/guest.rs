@@ -57,8 +57,14 @@ impl Guest {
         let sections = loaded.sections.iter();
         let sections: Vec<(Name<'_>, RunAddr)> =
             sections.map(|(name, (at, _))| (Name::from(&**name), RunAddr(*at))).collect();
-        let module =
-            GuestModule { name: "made", sections: &sections, live: true, forced: false, build_id: None };
+        let module = GuestModule {
+            name: "made",
+            sections: &sections,
+            live: true,
+            forced: false,
+            build_id: None,
+            size: None,
+        };
         let mut verifier = Verifier::new(self, profile.clone(), Vec::new()).unwrap();
         let report = verifier.check(0, &image, &module).unwrap_or_else(|error| panic!("{error}"));
         match verifier.settle().unwrap().is_empty() {

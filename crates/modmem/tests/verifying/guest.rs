@@ -184,6 +184,7 @@ pub(crate) fn check(
         live: module.live,
         forced: false,
         build_id: module.build_id.as_deref(),
+        size: None,
     };
     let report = verifier.check(index, &image, &told)?;
     for (_, memory) in report.memories.iter() {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::output::harmless;
+
 use super::measure::Footprint;
 use super::report::Report;
 
@@ -27,7 +29,7 @@ fn header(any: &Footprint) -> String {
 
 fn push(text: &mut String, name: &str, path: &str, footprint: &Footprint) {
     for (case, cost) in footprint.costs() {
-        let mut cells = vec![quoted(name), quoted(path), case.cut.name().into()];
+        let mut cells = vec![quoted(name).into(), quoted(path).into(), case.cut.name().into()];
         cells.push(case.page_size.to_string().into());
         let numbers = footprint.content.fields().into_iter().chain(cost.fields(case.page_size));
         cells.extend(numbers.map(|(_, number)| Cow::from(number.to_string())));
@@ -36,10 +38,13 @@ fn push(text: &mut String, name: &str, path: &str, footprint: &Footprint) {
     }
 }
 
-fn quoted(text: &str) -> Cow<'_, str> {
+/// A cell that programs for tables take for text and nothing else: what they would compute begins with an apostrophe.
+fn quoted(text: &str) -> String {
+    let text = harmless(text);
+    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text };
     match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")).into(),
-        false => text.into(),
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text,
     }
 }
 
@@ -51,5 +56,17 @@ mod tests {
     fn only_what_would_break_a_line_is_quoted() {
         assert_eq!(quoted("kernel/fs/ext4/ext4.ko"), "kernel/fs/ext4/ext4.ko");
         assert_eq!(quoted("a,b \"c\""), "\"a,b \"\"c\"\"\"");
+    }
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        assert_eq!(quoted("=1+1"), "'=1+1");
+        assert_eq!(quoted("@SUM(A1,A2)"), "\"'@SUM(A1,A2)\"");
+        for start in ["+", "-", "\t", "\r", "\u{200b}="] {
+            assert!(
+                !quoted(&format!("{start}cmd")).starts_with(['=', '+', '-', '@', '\t', '\r']),
+                "{start:?}"
+            );
+        }
     }
 }

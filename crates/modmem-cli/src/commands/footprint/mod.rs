@@ -13,13 +13,12 @@ mod report;
 mod table;
 
 use std::collections::HashSet;
-use std::io::Write as _;
 
 use anyhow::{Result, bail};
 use modmem_linux::{Kernel, ModuleFile, Progress as _};
 
 use crate::args::{FootprintArgs, Format};
-use crate::output::{Bars, json};
+use crate::output::{self, Bars, json};
 use crate::session::OpenKernel;
 use measure::Ruler;
 use report::Report;
@@ -68,16 +67,13 @@ fn print(report: &Report, format: Format) -> Result<()> {
         Format::Csv => csv::lines(report),
         Format::Table => table::page(report),
     };
-    let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
+    Ok(output::print(&text)?)
 }
 
 /// Names what could not be measured, and makes that a failure.
 fn finish(report: &Report) -> Result<()> {
     for failed in &report.failed {
-        anstream::eprintln!("{}: {}", failed.path, failed.reason);
+        output::tell(&format!("{}: {}", failed.path, failed.reason));
     }
     match report.failed.len() {
         0 => Ok(()),

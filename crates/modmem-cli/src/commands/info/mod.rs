@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &InfoArgs) -> Result<()> {
     if arguments.json {
         json::print("info", Files { files: &reports, built_in: &built_in })?;
     } else {
-        let mut out = anstream::stdout().lock();
+        let mut out = output::Harmless(anstream::stdout().lock());
         for (index, report) in reports.iter().enumerate() {
             let gap = if index > 0 { "\n" } else { "" };
             write!(out, "{gap}{}", text::page(report))?;

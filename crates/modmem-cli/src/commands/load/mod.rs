@@ -16,7 +16,7 @@ use report::Report;
 pub(crate) fn run(arguments: &LoadArgs) -> Result<()> {
     let session = Session::load(&arguments.modules, &arguments.kernel, &arguments.space)?;
     if let Some(view) = arguments.view {
-        let mut out = BufWriter::new(std::io::stdout().lock());
+        let mut out = output::Harmless(BufWriter::new(std::io::stdout().lock()));
         view::write(&session.modules, view, &mut out)?;
         out.flush()?;
         session.remarks().iter().for_each(|remark| output::tell(&output::harmless(remark)));
@@ -30,9 +30,7 @@ pub(crate) fn run(arguments: &LoadArgs) -> Result<()> {
             true => text::tables(&report),
             false => text::lines(&report),
         };
-        let mut out = anstream::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()?;
+        output::print(&text)?;
     }
     session.finish()
 }

@@ -71,7 +71,7 @@ enum Reply {
 /// Answers each address, or each that standard input has.
 fn answer_all(addresses: Vec<RunAddr>, json: bool, mut find: impl FnMut(RunAddr) -> Reply) -> Result<()> {
     let mut answers = Vec::new();
-    let mut out = anstream::stdout().lock();
+    let mut out = output::Harmless(anstream::stdout().lock());
     let mut answer = |address: RunAddr| -> Result<()> {
         match find(address) {
             Reply::Json(answer) => answers.push(*answer),

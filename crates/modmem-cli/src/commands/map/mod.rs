@@ -6,11 +6,9 @@ mod rows;
 mod svg;
 mod terminal;
 mod text;
-mod write;
-
-use std::io::Write as _;
 
 use anyhow::Result;
+use modmem_linux::Output;
 
 use crate::args::MapArgs;
 use crate::output;
@@ -20,12 +18,11 @@ pub(crate) fn run(arguments: &MapArgs) -> Result<()> {
     let session = Session::load(&arguments.modules, &arguments.kernel, &arguments.space)?;
     let map = gather::map(&session, &arguments.space);
     match &arguments.svg {
-        Some(path) => write::to(path, &svg::picture(&map))?,
-        None => {
-            let mut out = anstream::stdout().lock();
-            out.write_all(terminal::picture(&map, usize::from(output::terminal_width())).as_bytes())?;
-            out.flush()?;
+        Some(path) => {
+            let options = arguments.write.options(false);
+            Output::open(path, options)?.write(|out| out.write_all(svg::picture(&map).as_bytes()))?;
         }
+        None => output::print(&terminal::picture(&map, usize::from(output::terminal_width())))?,
     }
     session.finish()
 }

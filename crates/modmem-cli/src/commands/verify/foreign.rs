@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
-use capstone::arch::{self, BuildsCapstone as _, BuildsCapstoneEndian as _};
-use capstone::{Capstone, Endian, InsnGroupId, InsnGroupType};
 use modmem::RunAddr;
 use modmem::arch::Machine;
 
 use super::atlas::Atlas;
+use super::disassembler::{Decoded, Disassembler};
 use super::file_map::{FileMap, MARK};
 use super::finding::{Line, Mark, Shown};
 use super::window::Window;
@@ -33,9 +32,9 @@ struct Insn {
 
 /// The instructions that differ, side by side; bytes alone where nothing can read them.
 pub(super) fn compare(machine: Machine, atlas: &Atlas<'_>, map: &FileMap, window: &Window) -> Shown {
-    let disassembler = disassembler(machine);
+    let disassembler = Disassembler::of(machine);
     let mark = |address: u64| atlas.mark(address, map).is_some_and(|mark| mark == address);
-    let decode = |bytes: &[u8]| insns(disassembler.as_ref(), machine, bytes, window.start, mark);
+    let decode = |bytes: &[u8]| insns(&disassembler, machine, bytes, window.start, mark);
     let (expected, found) = (decode(&window.expected), decode(&window.found));
     let first = expected.partition_point(|insn| insn.range.end <= window.span.start);
     let mut shown = Shown::default();
@@ -83,19 +82,6 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-fn disassembler(machine: Machine) -> Option<Capstone> {
-    let all = Capstone::new();
-    let built = match machine {
-        Machine::Arm64 => all.arm64().mode(arch::arm64::ArchMode::Arm).detail(true).build(),
-        Machine::S390 => all.sysz().mode(arch::sysz::ArchMode::Default).detail(true).build(),
-        Machine::PowerPc => {
-            all.ppc().mode(arch::ppc::ArchMode::Mode32).endian(Endian::Big).detail(true).build()
-        }
-        _ => return None,
-    };
-    built.ok()
-}
-
 /// Bytes of the instruction that `bytes` begin with.
 fn length(machine: Machine, bytes: &[u8]) -> usize {
     let length = match (machine, bytes.first()) {
@@ -108,7 +94,7 @@ fn length(machine: Machine, bytes: &[u8]) -> usize {
 
 /// The instructions in some bytes. `is_mark` says where words lie between functions that are none.
 fn insns(
-    disassembler: Option<&Capstone>,
+    disassembler: &Disassembler,
     machine: Machine,
     bytes: &[u8],
     start: u64,
@@ -134,41 +120,21 @@ fn insns(
     insns
 }
 
-fn insn(disassembler: Option<&Capstone>, bytes: &[u8], range: Range<u64>) -> Insn {
-    let mut insn = Insn { bytes: bytes.to_vec(), text: String::new(), branch: None, target: None, range };
-    let decoded = disassembler.and_then(|cs| Some((cs, cs.disasm_count(bytes, insn.range.start, 1).ok()?)));
-    let Some((cs, decoded)) = decoded else { return insn };
-    let Some(decoded) = decoded.first() else {
-        insn.text = "(no valid instruction)".to_owned();
-        return insn;
+fn insn(disassembler: &Disassembler, bytes: &[u8], range: Range<u64>) -> Insn {
+    let decoded = disassembler.decode(bytes, range.start);
+    let (text, branch, target) = match decoded {
+        Some(Decoded { text, branch, target }) => (text, branch, target),
+        None => (String::new(), None, None),
     };
-    let operands = decoded.op_str().unwrap_or_default();
-    insn.text = format!("{:<7} {operands}", decoded.mnemonic().unwrap_or_default()).trim_end().to_owned();
-    let in_group = |group: u32| {
-        let group = InsnGroupId(group as u8);
-        cs.insn_detail(decoded).is_ok_and(|detail| detail.groups().contains(&group))
-    };
-    let mnemonic = decoded.mnemonic().unwrap_or_default();
-    // Not every machine's branches that set the link are known as calls.
-    let is_call = in_group(InsnGroupType::CS_GRP_CALL) || ["bl", "brasl", "bras"].contains(&mnemonic);
-    let is_jump = in_group(InsnGroupType::CS_GRP_JUMP);
-    insn.branch = match (is_call, is_jump) {
-        (true, _) => Some("a call of"),
-        (false, true) => Some("a jump to"),
-        _ => None,
-    };
-    let named = operands.rsplit([' ', ',', '#']).next().and_then(|last| last.strip_prefix("0x"));
-    let named = named.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    insn.target = named.filter(|_| insn.branch.is_some());
-    insn
+    Insn { bytes: bytes.to_vec(), text, branch, target, range }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "disassembly"))]
 mod tests {
     use super::*;
 
     fn texts(machine: Machine, bytes: &[u8]) -> Vec<(String, Option<u64>)> {
-        let insns = insns(disassembler(machine).as_ref(), machine, bytes, 0x1000, |_| false);
+        let insns = insns(&Disassembler::of(machine), machine, bytes, 0x1000, |_| false);
         insns.into_iter().map(|insn| (insn.text, insn.target)).collect()
     }
 
@@ -186,8 +152,8 @@ mod tests {
     #[test]
     fn words_that_mark_functions_are_shown_as_the_addresses_that_they_are() {
         let bytes = [&0xffff_0000_082b_8c00_u64.to_le_bytes()[..], &[0xe9, 0x03, 0x1e, 0xaa]].concat();
-        let cs = disassembler(Machine::Arm64);
-        let insns = insns(cs.as_ref(), Machine::Arm64, &bytes, 0x1000, |address| address == 0x1000);
+        let cs = Disassembler::of(Machine::Arm64);
+        let insns = insns(&cs, Machine::Arm64, &bytes, 0x1000, |address| address == 0x1000);
         let texts: Vec<&str> = insns.iter().map(|insn| &*insn.text).collect();
         assert_eq!(texts, [".quad   0xffff0000082b8c00", "mov     x9, x30"]);
         assert_eq!(insns[0].target, Some(0xffff_0000_082b_8c00));
@@ -201,5 +167,19 @@ mod tests {
             shown.iter().all(|(text, target)| text.contains("no valid") && target.is_none()),
             "{shown:?}"
         );
+    }
+}
+
+#[cfg(all(test, not(feature = "disassembly")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_disassembler_that_is_said_in_its_place() {
+        let insns =
+            insns(&Disassembler::of(Machine::Arm64), Machine::Arm64, &[0x1f, 0x20, 3, 0xd5], 0x1000, |_| {
+                false
+            });
+        assert_eq!((insns.len(), &*insns[0].text), (1, "(built without a disassembler)"));
     }
 }

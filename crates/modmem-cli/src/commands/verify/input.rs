@@ -1,5 +1,7 @@
 //! What a verification starts from: a snapshot, the files of its modules, the probes that are expected.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, anyhow, bail};
 use modmem_linux::Error;
 use modmem_linux::snapshot::Snapshot;
@@ -8,6 +10,7 @@ use modmem_linux::verify::{Options, OwnFiles, OwnSymbols};
 use super::files::{Base, FileReport, Files};
 use crate::args::{VerifyArgs, parse_address};
 use crate::output::Bars;
+use crate::rights;
 use crate::session::open_files;
 
 /// A snapshot and what it is compared with.
@@ -25,7 +28,9 @@ impl Input {
     pub(super) fn open(arguments: &VerifyArgs) -> Result<Input> {
         let (mut snapshot, shown) = match &arguments.snapshot {
             Some(path) => (Snapshot::open(path)?, path.display().to_string()),
-            None => (Snapshot::capture("/")?, "this machine".to_owned()),
+            None => {
+                (Snapshot::capture_from(&rights::machine_files(Path::new("/"))?)?, "this machine".to_owned())
+            }
         };
         let lacks = snapshot.lacks();
         if !lacks.is_empty() {

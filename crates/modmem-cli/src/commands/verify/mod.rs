@@ -4,6 +4,7 @@ mod atlas;
 mod belief;
 mod code;
 mod data;
+mod disassembler;
 mod doubt;
 mod features;
 mod file_map;
@@ -20,13 +21,15 @@ mod stray;
 mod text;
 mod window;
 
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::args::VerifyArgs;
-use crate::output::json;
+use crate::output::{self, json};
+use crate::rights;
 use input::Input;
 use report::Report;
 
@@ -37,17 +40,19 @@ pub(crate) const FAILED: u8 = 2;
 
 /// Verifies and reports. An error means that there is no verdict.
 pub(crate) fn run(arguments: &VerifyArgs) -> Result<ExitCode> {
+    if arguments.live {
+        if rights::must_split(arguments.rights.keep_rights) {
+            return rights::split(Path::new("/"), Path::new(""), None, None);
+        }
+        rights::confine(true, arguments.kernel.cache.as_ref())?;
+    }
     let input = Input::open(arguments)?;
     let verification =
         modmem_linux::verify::verify(&input.snapshot, &input.options, &mut |name| input.file(name))?;
     let report = Report::of(&input, &verification, arguments)?;
     let printed = match arguments.json {
         true => json::print("verify", &report),
-        false => {
-            let mut out = anstream::stdout().lock();
-            let text = text::page(&report, arguments.verbose);
-            out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Into::into)
-        }
+        false => output::print(&text::page(&report, arguments.verbose)).map_err(Into::into),
     };
     match printed {
         // Whoever stops reading still gets the verdict: it is the exit status.

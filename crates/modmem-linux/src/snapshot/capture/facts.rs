@@ -1,10 +1,9 @@
 //! What does not change while the machine runs: release, configuration, CPUs, command line.
 
-use super::Machine;
+use super::{Machine, is_absent};
 use crate::{
     Error,
     compress::decompress,
-    module_file::read_file,
     snapshot::{
         Snapshot,
         lines::text,
@@ -61,14 +60,14 @@ fn config(machine: &mut Machine<'_>, release: &str) -> Option<String> {
         format!("lib/modules/{release}/config"),
         format!("usr/lib/modules/{release}/config"),
     ];
-    let mut found = places.iter().map(|place| machine.path(place)).filter(|path| path.exists());
-    let Some(path) = found.next() else {
+    let mut read = places.iter().map(|place| (place, machine.read(place, LIMIT)));
+    let Some((place, read)) = read.find(|(_, read)| !matches!(read, Err(error) if is_absent(error))) else {
         let why = "none of /proc/config.gz, /boot/config-RELEASE and /lib/modules/RELEASE/config is there";
         machine.miss("config", why, "readers need the kernel's package for it");
         return None;
     };
-    let shown = path.display().to_string();
-    match read_file(&path, LIMIT).and_then(|bytes| decompress(&shown, bytes)) {
+    let shown = machine.path(place).display().to_string();
+    match read.and_then(|bytes| decompress(&shown, bytes, LIMIT)) {
         Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) => machine.missed("config", &error, "readers need the kernel's package for it"),
     }
@@ -93,7 +92,7 @@ fn first_cpu(cpuinfo: &str) -> String {
 /// Bytes of a page, from what the kernel tells each process.
 pub(super) fn page_size(machine: &Machine<'_>) -> u64 {
     const WORD: usize = size_of::<usize>();
-    let list = read_file(&machine.path("proc/self/auxv"), LIMIT).unwrap_or_default();
+    let list = machine.read("proc/self/auxv", LIMIT).unwrap_or_default();
     let word = |bytes: &[u8]| bytes.try_into().map(usize::from_ne_bytes).unwrap_or_default();
     let mut pairs = list.chunks_exact(2 * WORD).map(|pair| (word(&pair[..WORD]), word(&pair[WORD..])));
     let size = pairs.find(|(key, _)| *key == AT_PAGESZ).map(|(_, size)| size as u64);

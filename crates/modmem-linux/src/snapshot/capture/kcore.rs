@@ -21,8 +21,6 @@ use crate::{
 
 /// Bytes of headers: no kernel has so many segments.
 const HEADERS: u64 = 1 << 20;
-/// Bytes of all that is read.
-const LIMIT: u64 = 1 << 30;
 /// Where a read fails, smaller ones are tried down to this; the kernel itself copies page by page.
 const PAGE: usize = 4096;
 /// Holes that are told one by one.
@@ -48,8 +46,8 @@ struct Segment {
 }
 
 impl Kcore {
-    pub(super) fn open(path: &Path) -> Result<Kcore, Error> {
-        let mut file = File::open(path).map_err(Error::read(path))?;
+    /// Reads the headers of an open core file.
+    pub(super) fn of(mut file: File, path: &Path) -> Result<Kcore, Error> {
         let mut head = Vec::new();
         let shown = path.display().to_string();
         // How much of it is headers the first of them says; more would be memory.
@@ -98,7 +96,7 @@ impl Kcore {
             segments.iter().map(part).filter(|part| part.start < part.end).collect::<Vec<_>>()
         };
         let ranges: Vec<Range<u64>> = ranges.iter().flat_map(inside).collect();
-        let mut scan = Scan::new(self, canary, LIMIT);
+        let mut scan = Scan::new(self, canary, crate::memory::of_memory());
         ranges.iter().for_each(|range| scan.range(range));
         let Scan { records, scanned, holes, .. } = scan;
         self.read += records.iter().map(|record| record.bytes.len() as u64).sum::<u64>();
@@ -164,8 +162,9 @@ impl Kcore {
     fn read(&mut self, range: Range<u64>, records: &mut Vec<MemoryRecord>) {
         let Some(length) = range.end.checked_sub(range.start).filter(|length| *length > 0) else { return };
         self.read += length;
-        if self.read > LIMIT {
-            return self.hole(&range, &format!("more than {} MiB of modules", LIMIT >> 20));
+        let limit = crate::memory::of_memory();
+        if self.read > limit {
+            return self.hole(&range, &format!("more than {} MiB of modules (--memory)", limit >> 20));
         }
         let Some(offset) = self.offset(&range) else {
             return self.hole(&range, "in no segment of /proc/kcore");

@@ -1,11 +1,10 @@
 //! The kernel's lists of modules, sections, symbols, areas and probes.
 
-use std::{fs, io::ErrorKind};
+use std::io::ErrorKind;
 
 use super::{ATTEMPTS, Machine, is_absent, rights};
 use crate::{
     Error,
-    module_file::read_file,
     snapshot::{
         Kprobe, ModuleRecord, SectionAddress,
         areas::{self, Areas, Listed},
@@ -38,7 +37,7 @@ pub(super) fn read_sysfs(machine: &mut Machine<'_>, modules: &mut [ModuleRecord]
     for module in modules {
         let folder = format!("sys/module/{}", module.name);
         let number = |name: &str| {
-            let bytes = read_file(&machine.path(&format!("{folder}/{name}")), LIMIT).ok()?;
+            let bytes = machine.read(&format!("{folder}/{name}"), LIMIT).ok()?;
             std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
         };
         (module.core_size, module.init_size) = (number("coresize"), number("initsize"));
@@ -49,7 +48,7 @@ pub(super) fn read_sysfs(machine: &mut Machine<'_>, modules: &mut [ModuleRecord]
                 module.sections = sections;
             }
             // A module that has just gone has no folder; the list of modules will tell.
-            Err(error) if is_absent(&error) && machine.path("sys/module").exists() => {}
+            Err(error) if is_absent(&error) && machine.files.names("sys/module").is_ok() => {}
             // To whom one file is shut, all are: once is enough.
             Err(Error::Read { source, .. }) if source.kind() == ErrorKind::PermissionDenied => denied += 1,
             Err(error) => drop(machine.missed::<()>("sections", &error, consequence)),
@@ -69,11 +68,12 @@ pub(super) fn read_sysfs(machine: &mut Machine<'_>, modules: &mut [ModuleRecord]
 
 fn sections(machine: &Machine<'_>, folder: &str) -> Result<Vec<SectionAddress>, Error> {
     let mut sections = Vec::new();
-    for name in names(machine, folder)? {
-        let path = machine.path(&format!("{folder}/{name}"));
-        let bytes = read_file(&path, LIMIT)?;
+    for name in machine.files.names(folder)? {
+        let path = format!("{folder}/{name}");
+        let bytes = machine.read(&path, LIMIT)?;
         let address = std::str::from_utf8(&bytes).ok().and_then(|text| hex(text.trim()));
-        let address = address.ok_or_else(|| Error::malformed(path.display().to_string(), "no address"))?;
+        let address = address
+            .ok_or_else(|| Error::malformed(machine.path(&path).display().to_string(), "no address"))?;
         sections.push(SectionAddress { name, address });
     }
     Ok(sections)
@@ -82,21 +82,11 @@ fn sections(machine: &Machine<'_>, folder: &str) -> Result<Vec<SectionAddress>, 
 /// All notes of a module, one behind the other.
 fn all_notes(machine: &Machine<'_>, folder: &str) -> Vec<u8> {
     let mut notes = Vec::new();
-    for name in names(machine, folder).unwrap_or_default() {
-        notes.extend(read_file(&machine.path(&format!("{folder}/{name}")), LIMIT).unwrap_or_default());
+    for name in machine.files.names(folder).unwrap_or_default() {
+        notes.extend(machine.read(&format!("{folder}/{name}"), LIMIT).unwrap_or_default());
         notes.resize(notes.len().next_multiple_of(4), 0);
     }
     notes
-}
-
-/// The files of a folder in the order of their names; names that no list could hold are passed over.
-fn names(machine: &Machine<'_>, folder: &str) -> Result<Vec<String>, Error> {
-    let path = machine.path(folder);
-    let entries = fs::read_dir(&path).map_err(Error::read(&path))?;
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| !name.contains('\n')).collect();
-    names.sort_unstable();
-    Ok(names)
 }
 
 pub(super) fn symbols(machine: &mut Machine<'_>) -> SymbolTable {

@@ -19,37 +19,37 @@ mod tracers;
 mod words;
 
 use std::{
-    fs::File,
-    io::{BufRead, BufReader, ErrorKind},
-    path::{Path, PathBuf},
+    io::{BufRead, ErrorKind},
+    path::PathBuf,
 };
 
 use self::kcore::Kcore;
 use super::{
-    MemoryRecord, ModuleRecord, Snapshot, memory::MemoryRecords, merged, symbols::SymbolTable, uncovered,
+    MachineFiles, MemoryRecord, ModuleRecord, Snapshot, memory::MemoryRecords, merged, symbols::SymbolTable,
+    uncovered,
 };
 use crate::Error;
 
 /// How often all is read again because modules came or went meanwhile, or code was changed.
 const ATTEMPTS: usize = 4;
-/// Bytes read at once.
-const BUFFER: usize = 1 << 16;
 
 /// Files of the machine, and what is missing among them.
 struct Machine<'r> {
-    root: &'r Path,
+    files: &'r MachineFiles,
     missing: Vec<String>,
 }
 
 impl Machine<'_> {
     fn path(&self, path: &str) -> PathBuf {
-        self.root.join(path)
+        self.files.path(path)
     }
 
-    fn open(&self, path: &str) -> Result<impl BufRead + use<>, Error> {
-        let path = self.path(path);
-        let file = File::open(&path).map_err(Error::read(&path))?;
-        Ok(BufReader::with_capacity(BUFFER, file))
+    fn open(&self, path: &str) -> Result<Box<dyn BufRead>, Error> {
+        self.files.open(path)
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, Error> {
+        self.files.read(path, limit)
     }
 
     /// Says what is missing, why, and what follows from it.
@@ -67,9 +67,9 @@ impl Machine<'_> {
     }
 }
 
-/// Takes a snapshot of the machine whose root folder this is.
-pub(crate) fn capture(root: &Path) -> Result<Snapshot, Error> {
-    let mut machine = Machine { root, missing: Vec::new() };
+/// Takes a snapshot of the machine whose files these are.
+pub(crate) fn capture(files: &MachineFiles) -> Result<Snapshot, Error> {
+    let mut machine = Machine { files, missing: Vec::new() };
     let mut snapshot = facts::read(&mut machine)?;
     for attempt in 1.. {
         let before = machine.missing.len();
@@ -127,7 +127,8 @@ fn take(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<(), Error>
 /// Memory of modules, and the kernel's own words. Gives whether all was read where modules may lie.
 fn memory(machine: &mut Machine<'_>, snapshot: &mut Snapshot) -> Result<bool, Error> {
     let consequence = "no module memory is in the snapshot, so verify has nothing to compare";
-    let mut kcore = match Kcore::open(&machine.path("proc/kcore")) {
+    let mut kcore = match machine.files.kcore().and_then(|file| Kcore::of(file, &machine.path("proc/kcore")))
+    {
         Ok(kcore) => kcore,
         Err(error) => {
             machine.miss("mem", &rights::why_no_memory(machine, &error), consequence);

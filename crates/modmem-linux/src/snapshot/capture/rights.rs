@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use super::Machine;
-use crate::{Error, module_file::read_file};
+use crate::Error;
 
 /// Bytes of any of these files.
 const LIMIT: u64 = 1 << 20;
@@ -80,7 +80,7 @@ fn may(machine: &Machine<'_>, capability: u32) -> Option<bool> {
 }
 
 fn text(machine: &Machine<'_>, path: &str) -> Option<String> {
-    let bytes = read_file(&machine.path(path), LIMIT).ok()?;
+    let bytes = machine.read(path, LIMIT).ok()?;
     Some(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
@@ -89,6 +89,7 @@ mod tests {
     use std::{fs, io};
 
     use super::*;
+    use crate::snapshot::MachineFiles;
 
     const ROOT: &str = "Name:\tmodmem\nUid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n";
     const USER: &str = "Name:\tmodmem\nUid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\n";
@@ -101,7 +102,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        say(&Machine { root: folder.path(), missing: Vec::new() })
+        say(&Machine { files: &MachineFiles::direct(folder.path()), missing: Vec::new() })
     }
 
     fn no_memory(files: &[(&str, &str)], errno: i32) -> String {

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use modmem::is_hidden;
+
 /// SVG text in the making.
 #[derive(Debug, Default)]
 pub(super) struct Canvas {
@@ -97,8 +99,8 @@ impl fmt::Display for N {
     }
 }
 
-/// Text inside an element or attribute. Names come from files that nobody vouches for: what XML does not allow, even
-/// as a reference, becomes U+FFFD.
+/// Text inside an element or attribute. Names come from files that nobody vouches for: what nobody would see is made
+/// visible, which includes all that XML does not allow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
@@ -112,9 +114,7 @@ impl fmt::Display for Escaped<'_> {
                 '"' => f.write_str("&quot;")?,
                 '\'' => f.write_str("&#39;")?,
                 '\n' | '\t' => f.write_char(character)?,
-                '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => {
-                    f.write_char('\u{fffd}')?
-                }
+                hidden if is_hidden(hidden) => write!(f, "{}", hidden.escape_default())?,
                 other => f.write_char(other)?,
             }
         }
@@ -164,7 +164,7 @@ mod tests {
     fn names_cannot_leave_their_element() {
         let hostile = "</text><script>\u{0}\u{1b}\u{ffff}\"'&";
         let escaped = Escaped(hostile).to_string();
-        assert_eq!(escaped, "&lt;/text&gt;&lt;script&gt;\u{fffd}\u{fffd}\u{fffd}&quot;&#39;&amp;");
+        assert_eq!(escaped, "&lt;/text&gt;&lt;script&gt;\\u{0}\\u{1b}\\u{ffff}&quot;&#39;&amp;");
     }
 
     #[test]
