@@ -14,7 +14,11 @@ fuzz_target!(|file: &[u8]| {
     let _ = image.versions().iter().count() + image.parameters().count() + image.exports().count();
     for relocations in image.relocations() {
         let symbols = image.symbols().len();
-        assert!(relocations.iter().all(|r| (r.symbol as usize) < symbols && r.offset < relocations.target().size()));
+        assert!(
+            relocations
+                .iter()
+                .all(|r| (r.symbol as usize) < symbols && r.offset < relocations.target().size())
+        );
     }
     for version in ["6.1", "6.12", "7.2"] {
         let Ok(mut profile) = Profile::named_for(image.machine(), version) else { return };

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use modmem::index::AddressIndex as _;
 use modmem::image::SymbolPlace;
+use modmem::index::AddressIndex as _;
 use modmem::link::{Export, LinkOptions};
 use modmem::modules::Lookup;
 use modmem::{AddressSpace, Image, Layout, Linker, MemoryKind, Modules, Name, Profile};
@@ -27,7 +27,8 @@ fn run(image: &Image<'_>, profile: &Profile) {
     let mut space = AddressSpace::new(profile);
     let mut modules = Modules::new(profile, 0x39000);
     // The kernel has whatever the module asks for, so that linking gets past the symbols.
-    let undefined = image.symbols().iter().filter(|s| s.place == SymbolPlace::Undefined && !s.name.is_empty());
+    let undefined =
+        image.symbols().iter().filter(|s| s.place == SymbolPlace::Undefined && !s.name.is_empty());
     for symbol in undefined {
         let export = Export {
             name: symbol.name,

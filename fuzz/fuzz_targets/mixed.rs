@@ -15,8 +15,8 @@ fuzz_target!(|input: &[u8]| {
     let Some((first, second)) = files.split_at_checked(u32::from_le_bytes(*length) as usize) else { return };
     let (Ok(first), Ok(second)) = (Image::parse(first), Image::parse(second)) else { return };
     let version = |bits: u8| ["5.10", "6.1", "6.12", "7.2"][usize::from(bits & 3)];
-    let profiles = [versions & 3, versions >> 2]
-        .map(|bits| Profile::named_for(first.machine(), version(bits)));
+    let profiles =
+        [versions & 3, versions >> 2].map(|bits| Profile::named_for(first.machine(), version(bits)));
     let [Ok(laid_out), Ok(linked)] = profiles else { return };
     let Ok(layout) = Layout::of(&first, &laid_out) else { return };
     if layout.blocks().iter().map(|block| block.size).sum::<u64>() > LARGEST {

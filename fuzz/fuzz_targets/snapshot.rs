@@ -19,7 +19,9 @@ fuzz_target!(|input: &[u8]| {
             // The document ends where a zero is; behind it are the files that it names, all of them the same.
             let end = data.iter().position(|&byte| byte == 0).unwrap_or(data.len());
             let file = data[end..].to_vec();
-            let open = |_: &str| -> Result<Box<dyn std::io::BufRead>, _> { Ok(Box::new(std::io::Cursor::new(file.clone()))) };
+            let open = |_: &str| -> Result<Box<dyn std::io::BufRead>, _> {
+                Ok(Box::new(std::io::Cursor::new(file.clone())))
+            };
             let Ok(snapshot) = Snapshot::from_json("fuzz", &data[..end], open) else { return };
             look_up(&snapshot);
             round_trip(&snapshot);

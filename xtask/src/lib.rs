@@ -7,6 +7,7 @@ pub mod bench_verify;
 mod command;
 pub mod compare;
 pub mod conformance;
+pub mod dependencies;
 pub mod differential;
 pub mod freestanding;
 pub mod goldens;

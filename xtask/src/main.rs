@@ -21,6 +21,7 @@ usage: cargo xtask CHORE
   differential [OPTION]  ask a running Linux about modules made by random (--help for the options)
   adversary SNAPSHOT...  try ways to hide on recorded machines that bring their module files along; fails if one is missed
   freestanding           build and run the library in a program without std
+  dependencies           hold what modmem depends on to deny.toml
   machines               check builds of the library with one machine each
   loom                   explore what readers and writers of the index share with the model checker";
 
@@ -53,6 +54,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "machine", kernel] => xtask::bench_machines::one(kernel),
         ["adversary", recordings @ ..] if !recordings.is_empty() => xtask::adversary::run(recordings),
         ["freestanding"] => xtask::freestanding::run(),
+        ["dependencies"] => xtask::dependencies::run(),
         ["machines"] => xtask::machines::run(),
         ["loom"] => xtask::loom::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
