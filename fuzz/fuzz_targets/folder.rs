@@ -58,5 +58,5 @@ fuzz_target!(|input: &[u8]| {
     let Ok(kernel) = Kernel::open(&[folder.path().to_str().expect("a name")], &options) else { return };
     let _ = (kernel.symbols(None).is_ok(), kernel.list().is_ok(), kernel.remarks());
     let modules: Vec<_> = kernel.modules().cloned().collect();
-    let _ = kernel.load_order(&modules);
+    let _ = kernel.load_order_of(&modules);
 });

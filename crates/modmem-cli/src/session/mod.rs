@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use modmem::image::{Image, SymbolPlace};
 use modmem::link::{LinkError, LinkOptions, Provider, Reason};
 use modmem::modules::{LoadError, ModuleId, State};
-use modmem::space::{Guard, SpaceBlock};
+use modmem::space::{Guard, SpaceBlock, SpaceError};
 use modmem::{AddressSpace, Linker, Modules};
 use modmem_linux::{Error, LoadPlan, MissingDependency, ModuleFile, PlannedModule, Wanted, Why};
 use rayon::prelude::*;
@@ -169,6 +169,10 @@ impl Session {
                 let advice = self.kernel.who_provides(absent.map(|symbol| &*symbol.symbol), &self.modules);
                 let error = LinkError::Unresolved(symbols);
                 return Err(anyhow!("{error}{advice}{}", self.version_advice(&error, &image)));
+            }
+            Err(error @ LoadError::Space(SpaceError::NoBytes { .. })) => {
+                let limit = modmem_linux::memory_limit() >> 20;
+                return Err(anyhow!("{error}: files may take {limit} MiB here (--memory)"));
             }
             Err(error) => return Err(error.into()),
         };
