@@ -71,8 +71,10 @@ static size_t plan_length;
 static Elf64_Phdr *segments;
 static int segment_count;
 static unsigned looks;
-/* How often the host has looked. */
-static volatile uint32_t looked;
+/* How often the host has looked. Written to while that is waited for, so that the host can write to it too. */
+static volatile struct {
+	uint32_t number, turns;
+} looked;
 
 static void stop(const char *what)
 {
@@ -227,7 +229,7 @@ static void take_blocks(int module, int whole)
 	int folder = openat(module, "sections", O_RDONLY | O_DIRECTORY);
 	size_t length, empty;
 
-	empty = length = snprintf(wanted, sizeof(wanted), "look 0x%llx %u\n", (unsigned long long)(uintptr_t)&looked, looks + 1);
+	empty = length = snprintf(wanted, sizeof(wanted), "look 0x%llx %u\n", (unsigned long long)(uintptr_t)&looked.number, looks + 1);
 	for (char *line = plan; line < plan + plan_length; line += strlen(line) + 1) {
 		uint64_t offset, size, address;
 		char *name;
@@ -256,8 +258,8 @@ static void take_blocks(int module, int whole)
 	if (write(host, wanted, length) != (ssize_t)length)
 		stop("the host");
 	looks++;
-	while (looked != looks)
-		;
+	while (looked.number != looks)
+		looked.turns++;
 	fprintf(answers, "look %u\n", looks);
 }
 
@@ -408,7 +410,6 @@ int main(void)
 		stop("/dev/kmsg and /proc/modules");
 	open_memory();
 	open_host();
-	looked = 0;
 	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 50 }))
 		stop("SCHED_FIFO");
 	take_log(0);

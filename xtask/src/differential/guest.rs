@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -17,6 +17,8 @@ use crate::conformance::outcome::not_to_be_had;
 
 /// Longer than that no batch takes.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// So much of a processor's time no case takes, in hundredths of a second: some modules have the kernel fault for ever.
+const STUCK: u64 = 300;
 /// How often the kernel is looked after.
 const GLANCE: Duration = Duration::from_millis(5);
 /// What it is started with. It would measure for a second how fast it counts, and which of the ways to compute RAID's
@@ -80,7 +82,7 @@ impl<'u> Guest<'u> {
         kernel.args([format!("CASES={}", inside("cases")), format!("ANSWERS={}", inside("answers"))]);
         kernel.env("TMPDIR", &self.folder).env("HOME", "/tmp");
         kernel.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let looks = serve(kernel.spawn().context("chroot")?, &self.uml.root_table)?;
+        let looks = serve(kernel.spawn().context("chroot")?, &self.uml.root_table, &answers)?;
         let bytes = std::fs::read(&answers).context("the kernel did not start")?;
         let mut answers = Answers::parse(&bytes)?;
         answers.add_memory(looks);
@@ -95,51 +97,78 @@ impl Drop for Guest<'_> {
     }
 }
 
-/// Waits until the kernel is gone; the memory that it asked for, each time.
-fn serve(mut kernel: Child, root: &Arc<OnceLock<Root>>) -> Result<Vec<Vec<Area>>> {
-    let (start, looks) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+/// What the kernel asked for, each time, or why that cannot be read.
+type Looks = Result<Vec<Vec<Area>>>;
+
+/// Waits until the kernel is gone; the memory that it asked for.
+fn serve(mut kernel: Child, root: &Arc<OnceLock<Root>>, answers: &Path) -> Looks {
+    let (start, looks) = (Instant::now(), Arc::new(Mutex::new(Ok(Vec::new()))));
     let Some(output) = kernel.stdout.take() else { bail!("no pipe from the kernel") };
     let (pid, kept, root) = (kernel.id(), Arc::clone(&looks), Arc::clone(root));
     // It ends when nobody has the pipe any more: processes of the guest can outlive their kernel.
-    std::thread::spawn(move || read_memory(pid, output, &root, &kept));
+    std::thread::spawn(move || {
+        if let Err(error) = read_memory(pid, output, &root, &kept) {
+            *locked(&kept) = Err(error);
+        }
+    });
+    let (mut written, mut since) = (0, 0);
     while kernel.try_wait()?.is_none() {
-        if start.elapsed() > PATIENCE {
+        let length = std::fs::metadata(answers).map_or(0, |metadata| metadata.len());
+        let used = time_used(pid);
+        if length != written {
+            (written, since) = (length, used);
+        }
+        if start.elapsed() > PATIENCE || used > since + STUCK || locked(&looks).is_err() {
             kernel.kill()?;
             kernel.wait()?;
             break;
         }
         std::thread::sleep(GLANCE);
     }
-    let mut looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(std::mem::take(&mut *looks))
+    let mut looks = locked(&looks);
+    std::mem::replace(&mut *looks, Ok(Vec::new()))
+}
+
+/// What a process has used of a processor, in hundredths of a second (proc_pid_stat(5): utime and stime).
+fn time_used(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let behind = text.rsplit_once(')').map(|(_, behind)| behind).unwrap_or_default();
+    behind.split_ascii_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
+fn locked(looks: &Mutex<Looks>) -> MutexGuard<'_, Looks> {
+    looks.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads what the guest asks for out of the kernel, and tells it. What comes besides while the kernel starts is nothing
 /// that the guest says.
-fn read_memory(pid: u32, output: impl Read, root: &OnceLock<Root>, looks: &Mutex<Vec<Vec<Area>>>) {
+fn read_memory(pid: u32, output: impl Read, root: &OnceLock<Root>, looks: &Mutex<Looks>) -> Result<()> {
     let (mut memory, mut waits, mut wanted) = (None, None, Vec::new());
     let numbers = |line: &str| {
         let (address, number) = line.strip_prefix("0x")?.split_once(' ')?;
         Some((u64::from_str_radix(address, 16).ok()?, number.parse::<u32>().ok()?))
     };
     for line in BufReader::new(output).split(b'\n') {
-        let Ok(line) = line.map(|line| String::from_utf8_lossy(&line).into_owned()) else { return };
+        let line = String::from_utf8_lossy(&line?).into_owned();
         if let Some(said) = line.trim().strip_prefix("look ") {
             waits = numbers(said);
         } else if let Some(block) = numbers(line.trim()) {
             wanted.push(block);
         } else if let Some((place, number)) = waits.take_if(|_| line.trim().is_empty()) {
-            memory = memory.or_else(|| Memory::of(pid, root).ok());
-            let Some(memory) = &memory else { return };
+            let memory = match &mut memory {
+                Some(memory) => memory,
+                None => memory.insert(Memory::of(pid, root)?),
+            };
             memory.find_root(&wanted);
             let areas =
                 wanted.drain(..).map(|(address, size)| (address, memory.read(address, size as usize)));
-            looks.lock().unwrap_or_else(PoisonError::into_inner).push(areas.collect());
-            if memory.tell_guest(place, number).is_err() {
-                return;
+            if let Ok(looks) = &mut *locked(looks) {
+                looks.push(areas.collect());
             }
+            memory.tell_guest(place, number)?;
         }
     }
+    Ok(())
 }
 
 /// What the guest is told to do, after the ways to load ([`super::generate::Closeness`]).

@@ -6,10 +6,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 const PAGE: u64 = 4096;
+/// How often the guest is told something, and how long after each other.
+const TURNS: usize = 50_000;
+const TURN: Duration = Duration::from_micros(100);
 /// _PAGE_PRESENT and _PAGE_PROTNONE (arch/um/include/asm/pgtable.h).
 const PRESENT: u64 = 0x011;
 /// Kernels' own data lies below, in and behind the file that they are (arch/um/kernel/uml.lds.S).
@@ -72,9 +76,15 @@ impl<'r> Memory<'r> {
         self.walk(*self.root.get()?, address, &mut bytes).map(|()| bytes)
     }
 
-    /// Writes a number where the guest's program waits for it.
+    /// Writes a number where the guest's program waits for it. Until that touches the page, its process may not have it.
     pub(super) fn tell_guest(&self, place: u64, number: u32) -> Result<()> {
-        Ok(self.guest.write_all_at(&number.to_le_bytes(), place)?)
+        for _ in 0..TURNS {
+            if self.guest.write_all_at(&number.to_le_bytes(), place).is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(TURN);
+        }
+        bail!("the guest's program cannot be told that its memory was read")
     }
 
     /// Finds the tables by memory that can be read without them.
