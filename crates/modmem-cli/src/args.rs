@@ -256,7 +256,8 @@ pub(crate) struct FootprintArgs {
 
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Exit status: 0 if nothing is unexplained, 1 if something is, 2 if it could not be done."
+    after_help = "Exit status: 0 if nothing is unexplained and somebody vouches for the modules' files, 1 if not, 2 if it \
+                  could not be done."
 )]
 pub(crate) struct VerifyArgs {
     /// The machine's snapshot: a .mms file, a folder of its members, or a description of memory in JSON; without
@@ -266,6 +267,10 @@ pub(crate) struct VerifyArgs {
     /// Verify this machine as it is now, with its files under /lib/modules or those of --kernel; as root
     #[arg(long, conflicts_with = "snapshot")]
     pub(crate) live: bool,
+    /// Trust the modules' files that the machine itself brings: those in its snapshot, and with --live those on its disk.
+    /// Nobody vouches for them: without this, what is compared with them is not verified
+    #[arg(long)]
+    pub(crate) own_files: bool,
     /// Believe nothing that whoever owns the machine could have written: what is not proven is not verified
     #[arg(long)]
     pub(crate) strict: bool,

@@ -172,11 +172,11 @@ impl Kernel {
     /// What one of its modules' files is worth.
     pub fn origin(&self, module: &ModuleFile) -> Origin {
         let Some(file) = module.file() else { return Origin::Program };
-        let file = canonical(file);
         // This machine's own, by whatever name.
-        if DISK.iter().any(|folder| file.starts_with(folder)) {
+        if Origin::of_given(file) == Origin::Disk {
             return Origin::Disk;
         }
+        let file = canonical(file);
         let holding = self.origins.iter().filter(|(folder, _)| file.starts_with(folder));
         let innermost = holding.max_by_key(|(folder, _)| folder.components().count());
         innermost.map_or(Origin::Given, |(_, origin)| *origin)
@@ -278,9 +278,6 @@ impl Kernel {
         self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
-
-/// Where a machine has its modules.
-const DISK: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
 
 /// A path without links, where it can be followed.
 fn canonical(path: &Path) -> PathBuf {

@@ -48,11 +48,20 @@ impl Origin {
         }
     }
 
+    /// What a file that somebody gives by hand is worth: one in this machine's own folders of modules is this machine's.
+    pub fn of_given(path: &Path) -> Origin {
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        if DISK.iter().any(|folder| path.starts_with(folder)) { Origin::Disk } else { Origin::Given }
+    }
+
     /// Whether the file is one of a kernel's package, and not of whoever had it in hands since.
     pub fn is_of_package(self) -> bool {
         matches!(self, Origin::Package | Origin::Program)
     }
 }
+
+/// Where a machine has its modules.
+const DISK: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
 
 /// Where a file's bytes are.
 #[derive(Clone, Debug)]

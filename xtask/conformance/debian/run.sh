@@ -36,7 +36,7 @@ attempt user-snapshot user snapshot -o /home/user/mine.mms
 attempt user-live user verify --live
 attempt root-snapshot root snapshot -o "$out/live/snapshot.mms"
 attempt root-verify root verify "$out/live/snapshot.mms" --kernel "$release"
-attempt root-live root verify --live
+attempt root-live root verify --live --own-files
 
 dmesg > "$out/dmesg"
 grep . /sys/devices/system/cpu/vulnerabilities/* > "$out/vulnerabilities"

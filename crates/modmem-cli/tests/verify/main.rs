@@ -5,6 +5,7 @@ mod areas;
 mod files;
 mod hooks;
 mod machine;
+mod own_files;
 mod recorded;
 mod use_and_misuse;
 

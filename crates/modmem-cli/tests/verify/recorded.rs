@@ -62,7 +62,7 @@ fn one_place_out_of_step_with_all_others_is_shown_with_what_they_show() {
         (TEXT + 0x11a84, &branch(0xe8, TEXT + 0x11a84, 0xffff_ffff_c180_0000)),
     ];
     let folder = tampered("amd64-6.12", "out_of_step", &changes);
-    let text = run(&[folder.to_str().unwrap()], 1);
+    let text = run(&[folder.to_str().unwrap(), "--own-files"], 1);
     assert_lines(
         &text,
         &[
@@ -93,7 +93,7 @@ fn a_function_of_a_const_table_is_named_before_and_after() {
             &0xffff_ffff_8110_7f00_u64.to_le_bytes(),
         )],
     );
-    let text = run(&[folder.to_str().unwrap(), "--module", "ext4"], 1);
+    let text = run(&[folder.to_str().unwrap(), "--own-files", "--module", "ext4"], 1);
     assert_lines(
         &text,
         &[
@@ -107,6 +107,9 @@ fn a_function_of_a_const_table_is_named_before_and_after() {
 fn recorded_kernels_are_verified() {
     for name in ["amd64-6.1", "amd64-6.12", "amd64-7.2"] {
         let folder = tampered(name, &format!("as_recorded_{name}"), &[]);
-        assert_lines(&run(&[folder.to_str().unwrap()], 0), &["verified: nothing unexplained in "]);
+        assert_lines(
+            &run(&[folder.to_str().unwrap(), "--own-files"], 0),
+            &["(--own-files): nothing unexplained in "],
+        );
     }
 }

@@ -129,12 +129,20 @@ impl Verification {
         total
     }
 
-    /// Whether everything was compared and nothing is unexplained.
+    /// Bytes that were compared.
+    pub fn compared_bytes(&self) -> u64 {
+        let total = self.total();
+        let not_compared = NotCompared::ALL.into_iter().map(|reason| total.not_compared_for(reason));
+        total.total.saturating_sub(not_compared.sum())
+    }
+
+    /// Whether everything was compared and nothing is unexplained. Where nothing was compared, nothing is clean.
     pub fn is_clean(&self) -> bool {
         let clean =
             |checked: &Checked| matches!(&checked.outcome, Outcome::Compared(report) if report.is_clean());
         let missing = self.total().not_compared_for(NotCompared::Unreadable);
         missing == 0
+            && self.compared_bytes() > 0
             && self.modules.iter().all(clean)
             && self.strays.iter().all(|stray| !stray.kind.is_unexplained())
             && matches!(self.own_symbols, OwnSymbols::Believed | OwnSymbols::AsImage { .. })

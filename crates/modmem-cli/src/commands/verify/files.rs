@@ -41,6 +41,13 @@ pub(super) struct FileReport {
     pub(super) origin: Origin,
 }
 
+impl FileReport {
+    /// Whether the machine that is verified brings it, so that whoever changed its memory may have changed it too.
+    pub(super) fn is_own(&self, live: bool) -> bool {
+        self.origin == Origin::Snapshot || (live && self.origin == Origin::Disk)
+    }
+}
+
 fn name_of<S: serde::Serializer>(origin: &Origin, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(origin.name())
 }
@@ -68,9 +75,10 @@ impl Files {
 
     /// Where it comes from.
     pub(super) fn report(&self, record: &ModuleRecord) -> Result<Option<FileReport>, Error> {
+        // A copy of the machine's own file is named by hand, the file itself is still the machine's.
         let shown = |path: &Path, origin| Some(FileReport { path: path.display().to_string(), origin });
         Ok(match (self.choice(record)?, &self.base) {
-            (Choice::Given(path), _) => shown(&path, Origin::Given),
+            (Choice::Given(path), _) => shown(&path, Origin::of_given(&path)),
             (Choice::Other, Base::None) => None,
             (Choice::Other, Base::Own(files, archive)) => {
                 files.has(&record.name).then(|| shown(archive, Origin::Snapshot)).flatten()

@@ -58,8 +58,17 @@ pub(super) struct KernelReport {
 /// What it comes to.
 #[derive(Debug, Serialize)]
 pub(super) struct Verdict {
-    /// Everything was compared and nothing is unexplained; if so asked for, nothing was believed either.
+    /// Everything was compared, nothing is unexplained, and somebody vouches for the files, or they are to be trusted; if
+    /// so asked for, nothing was believed either.
     pub(super) clean: bool,
+    /// Everything was compared and nothing is unexplained, whatever the files are worth.
+    pub(super) consistent: bool,
+    /// Whether files that the machine itself brings are to be trusted.
+    pub(super) own_files: bool,
+    /// Modules that were compared with files that the machine itself brings.
+    pub(super) modules_with_own_files: usize,
+    /// Bytes that were compared.
+    pub(super) compared: u64,
     /// The same, and nothing was believed that whoever owns the machine could have written.
     pub(super) proven: bool,
     /// Whether that was asked for.
@@ -147,7 +156,7 @@ impl Report {
             kernel,
             files: input.files.describe(),
             live: input.live,
-            verdict: Verdict::of(verification, arguments.strict),
+            verdict: Verdict::of(input, verification, arguments)?,
             total: TallyReport::of(&verification.total()),
             modules: modules?,
             strays: StrayReport::all(verification, &input.snapshot),
@@ -250,15 +259,31 @@ impl TallyReport {
 }
 
 impl Verdict {
-    fn of(verification: &Verification, strict: bool) -> Verdict {
+    fn of(
+        input: &Input,
+        verification: &Verification,
+        arguments: &VerifyArgs,
+    ) -> Result<Verdict, modmem_linux::Error> {
+        let (strict, own_files) = (arguments.strict, arguments.own_files);
+        let mut modules_with_own_files = 0;
+        for checked in &verification.modules {
+            let file = input.file_report(&checked.name)?;
+            modules_with_own_files += usize::from(file.is_some_and(|file| file.is_own(input.live)));
+        }
         let modules = &verification.modules;
         let total = verification.total();
         let missing = total.not_compared_for(NotCompared::Unreadable);
         let count = |is: fn(&Outcome) -> bool| modules.iter().filter(|m| is(&m.outcome)).count();
-        Verdict {
-            // Memory that nobody recorded proves nothing.
-            clean: verification.is_clean() && missing == 0 && (!strict || verification.is_proven()),
-            proven: verification.is_proven() && missing == 0,
+        // Memory that nobody recorded proves nothing, and neither do files of whoever changed the memory.
+        let consistent = verification.is_clean() && missing == 0 && (!strict || verification.is_proven());
+        let vouched = own_files || modules_with_own_files == 0;
+        Ok(Verdict {
+            clean: consistent && vouched,
+            consistent,
+            own_files,
+            modules_with_own_files,
+            compared: verification.compared_bytes(),
+            proven: verification.is_proven() && missing == 0 && vouched,
             strict,
             modules: modules.len(),
             modules_with_unexplained: count(
@@ -279,6 +304,6 @@ impl Verdict {
                 .filter(|stray| stray.kind == StrayKind::Unseen)
                 .map(|stray| stray.range.end - stray.range.start)
                 .sum(),
-        }
+        })
     }
 }
