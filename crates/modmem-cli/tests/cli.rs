@@ -5,7 +5,12 @@ use std::process::{Command, Output, Stdio};
 
 fn modmem(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_modmem"));
-    command.args(words).args(["--kernel", "sample"]).env("MODMEM_CACHE", cache()).stdin(Stdio::null());
+    command
+        .args(words)
+        .args(["--kernel", "sample"])
+        .env("MODMEM_CACHE", cache())
+        .env("XDG_STATE_HOME", cache())
+        .stdin(Stdio::null());
     command
 }
 

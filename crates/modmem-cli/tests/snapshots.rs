@@ -8,7 +8,11 @@ use std::process::{Command, Output, Stdio};
 fn modmem(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_modmem"));
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
-    command.args(words).env("MODMEM_CACHE", cache).stdin(Stdio::null());
+    command
+        .args(words)
+        .env("MODMEM_CACHE", cache)
+        .env("XDG_STATE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("state"))
+        .stdin(Stdio::null());
     command
 }
 

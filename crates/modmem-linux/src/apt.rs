@@ -1,15 +1,16 @@
-//! apt as a tool of ours: it knows where packages are and checks who signed them.
+//! apt as a tool of ours: it knows where packages are and checks who signed them. What it is told comes from us alone.
 //!
 //! Nothing is installed and no root is needed: lists and downloads live in folders of our own. Errors are apt's own
 //! words, in one line.
 
 use crate::{
-    Error,
+    deb::Package,
     progress::{Phase, Progress},
+    trust::digest::Digest,
 };
 use std::{
-    fs,
-    io::{self, Read, Seek},
+    env, fs,
+    io::{self, Read, Seek, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -107,67 +108,125 @@ pub(crate) fn suite(name: &str) -> Option<&'static str> {
     DEBIAN_SUITES.iter().chain(&DEBIAN_RELEASES).map(|(suite, _)| *suite).find(|suite| *suite == name)
 }
 
-/// apt, with the package lists it is to use.
+/// Where Debian's archive is for who names no mirror.
+const MIRRORS: &str = "http://deb.debian.org/debian http://deb.debian.org/debian-security";
+
+/// Variables of the caller's that reach apt: how to get out.
+const PROXIES: [&str; 8] = [
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+];
+
+/// What must be so whatever this system's apt is told: nothing counts that is not signed.
+const SIGNED: [&str; 4] = [
+    "-oAcquire::AllowInsecureRepositories=false",
+    "-oAcquire::AllowWeakRepositories=false",
+    "-oAcquire::AllowDowngradeToInsecureRepositories=false",
+    "-oAPT::Get::AllowUnauthenticated=false",
+];
+
+/// The release of Debian that this system is, if it is one whose kernels are known.
+pub(crate) fn own_release() -> Option<&'static str> {
+    let text = fs::read_to_string("/etc/os-release").ok()?;
+    let field = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.map(|value| value.trim_matches('"'))
+    };
+    let codename = field("VERSION_CODENAME").filter(|_| field("ID") == Some("debian"))?;
+    suite(codename)
+}
+
+/// apt on Debian's archive, and on nothing else.
+///
+/// Neither the system's sources nor its lists are used, which may be anybody's: of them only the addresses of mirrors are
+/// taken. The archive's own key decides.
 #[derive(Debug)]
 pub(crate) struct Apt {
     /// The architecture whose packages are meant, by Debian's name for it.
     architecture: &'static str,
-    /// Folder for lists of our own; `None`: the system's.
-    lists: Option<PathBuf>,
-    /// The file that says where packages come from; `None`: what the system says.
-    sources: Option<PathBuf>,
+    /// Folder for lists of our own.
+    lists: PathBuf,
+    /// The file that says where packages come from.
+    sources: PathBuf,
+    /// Whose archive that is, in words.
+    origin: String,
 }
 
 impl Apt {
-    /// The system's lists, as they are. They are of the system's own architecture.
-    pub(crate) fn system() -> Apt {
-        Apt { architecture: HOME, lists: None, sources: None }
-    }
-
-    /// The system's sources, with fresh lists of an architecture in `folder`.
-    pub(crate) fn fresh(folder: &Path, architecture: &'static str) -> Apt {
-        Apt { architecture, lists: Some(folder.join(folder_of("system", architecture))), sources: None }
-    }
-
-    /// All of Debian's suites, or one of them, from the mirrors that the system uses, with lists in `folder`. `None`
-    /// where there are none, or Debian's key is not known.
+    /// All of Debian's suites, or one of them, from the mirrors that the system uses, with lists in `folder`.
     pub(crate) fn of_debian(
         folder: &Path,
         suite: Option<&str>,
         architecture: &'static str,
-    ) -> Result<Option<Apt>, Error> {
-        let list = suites(&system_sources(), suite).filter(|_| Path::new(DEBIAN_KEYS).exists());
-        let Some(list) = list else { return Ok(None) };
+    ) -> Result<Apt, String> {
+        if !Path::new(DEBIAN_KEYS).exists() {
+            return Err(format!(
+                "the keys that sign Debian's archive are not here ({DEBIAN_KEYS}); install debian-archive-keyring"
+            ));
+        }
+        let mirrors = format!("{} {MIRRORS}", system_sources());
+        let list = suites(&mirrors, suite).ok_or("no suite of Debian's archive is meant")?;
         let name = suite.map_or("debian".to_owned(), |suite| format!("debian-{suite}"));
         let sources = folder.join(format!("{name}.list"));
-        fs::write(&sources, list).map_err(Error::write(&sources))?;
-        let lists = Some(folder.join(folder_of(&name, architecture)));
-        Ok(Some(Apt { architecture, lists, sources: Some(sources) }))
+        // A new file under that name: what is there may be a link.
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::Builder::new().prefix(".part-").suffix(".list").tempfile_in(folder)?;
+            file.write_all(list.as_bytes())?;
+            file.persist(&sources)?;
+            Ok(())
+        };
+        write().map_err(|error| format!("cannot write {}: {error}", sources.display()))?;
+        let mirror = Archive::Main.mirror(&mirrors).unwrap_or_default();
+        let of = suite.map_or(String::new(), |suite| format!(" {suite}"));
+        Ok(Apt {
+            architecture,
+            lists: folder.join(folder_of(&name, architecture)),
+            sources,
+            origin: format!("Debian{of}, {mirror}"),
+        })
     }
 
+    /// Whose archive it is, and what signed it.
+    pub(crate) fn vouchers(&self) -> (String, String) {
+        (self.origin.clone(), DEBIAN_KEYS.to_owned())
+    }
+
+    /// A program of apt's by its full path, with nothing of the caller's environment but how to get out.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("LC_ALL", "C").stdin(Stdio::null());
-        // As root, apt would download as a user who cannot write to our folder.
-        command.arg("-oAPT::Sandbox::User=root");
-        if let Some(folder) = &self.lists {
-            command
-                .arg(format!("-oDir::State::Lists={}", folder.join("lists").display()))
-                .arg(format!("-oDir::Cache={}", folder.join("cache").display()))
-                .arg("-oDir::State::status=/dev/null")
-                .arg(format!("-oAPT::Architecture={}", self.architecture))
-                .arg(format!("-oAPT::Architectures={}", self.architecture))
-                // Package lists and nothing else: no translations, no catalogues for software centres.
-                .args([
-                    "-oAcquire::Languages=none",
-                    "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
-                ]);
-        }
-        if let Some(sources) = &self.sources {
-            command
-                .arg(format!("-oDir::Etc::SourceList={}", sources.display()))
-                .args(["-oDir::Etc::SourceParts=-", "-oAcquire::AllowReleaseInfoChange=true"]);
-        }
+        let mut command = Command::new(Path::new("/usr/bin").join(program));
+        command
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(Stdio::null());
+        command.envs(PROXIES.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+        command
+            // Who fetches is not root, where apt can have it so.
+            .arg("-oAPT::Sandbox::User=_apt")
+            .args(SIGNED)
+            .arg(format!("-oDir::State::Lists={}", self.lists.join("lists").display()))
+            .arg(format!("-oDir::Cache={}", self.lists.join("cache").display()))
+            .arg("-oDir::State::status=/dev/null")
+            .arg(format!("-oDir::Etc::SourceList={}", self.sources.display()))
+            .args([
+                "-oDir::Etc::SourceParts=-",
+                "-oDir::Etc::Preferences=-",
+                "-oDir::Etc::PreferencesParts=-",
+            ])
+            .arg("-oAcquire::AllowReleaseInfoChange=true")
+            .arg(format!("-oAPT::Architecture={}", self.architecture))
+            .arg(format!("-oAPT::Architectures={}", self.architecture))
+            // Package lists and nothing else: no translations, no catalogues for software centres.
+            .args([
+                "-oAcquire::Languages=none",
+                "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+            ]);
         command
     }
 
@@ -183,9 +242,8 @@ impl Apt {
     /// Fetches the lists.
     pub(crate) fn update(&self, progress: &dyn Progress) -> Result<(), String> {
         for name in ["lists/partial", "cache/archives/partial"] {
-            if let Some(folder) = self.lists.as_ref().map(|lists| lists.join(name)) {
-                fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-            }
+            let folder = self.lists.join(name);
+            fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         }
         let mut title = "fetching Debian's package lists".to_owned();
         if self.architecture != HOME {
@@ -255,6 +313,7 @@ impl Apt {
 pub(crate) struct Description {
     pub(crate) version: String,
     pub(crate) size: u64,
+    sha256: Option<Digest>,
     depends: String,
 }
 
@@ -267,8 +326,17 @@ impl Description {
         Description {
             version: field("Version").to_owned(),
             size: field("Size").parse().unwrap_or(0),
+            sha256: Digest::parse(field("SHA256")),
             depends: format!("{}, {}", field("Pre-Depends"), field("Depends")),
         }
+    }
+
+    /// What is recorded of the package when it was fetched.
+    pub(crate) fn package(&self, name: &str, apt: &Apt) -> Result<Package, String> {
+        let digest = self.sha256.ok_or_else(|| format!("apt's lists have no SHA256 of {name}"))?;
+        let (name, version) = (name.to_owned(), self.version.clone());
+        let (origin, key) = apt.vouchers();
+        Ok(Package { name, version, digest, origin, key })
     }
 
     /// The other packages of the same kernel that this one needs.

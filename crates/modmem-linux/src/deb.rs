@@ -6,11 +6,11 @@
 
 use crate::{
     Error,
-    cache::Fingerprint,
     compress::Format,
     files,
-    module_file::{module_name, read_file},
+    module_file::{Kept, module_name},
     progress::{Phase, Progress},
+    trust::digest::{Digest, Hasher},
     xz_index,
 };
 use liblzma::stream::MtStreamBuilder;
@@ -23,12 +23,6 @@ use std::{
     path::{Path, PathBuf},
     thread,
 };
-
-/// Bytes of the list of unpacked files.
-const MAX_LIST: u64 = 16 << 20;
-
-/// The list of unpacked files, written last.
-pub(crate) const LIST: &str = ".modmem-files";
 
 const AR_MAGIC: &[u8; 8] = b"!<arch>\n";
 const AR_HEADER: u64 = 60;
@@ -62,7 +56,6 @@ const MOST_DECODING: u64 = 128 << 20;
 pub(crate) struct Deb {
     path: PathBuf,
     file: File,
-    control: Member,
     data: Member,
 }
 
@@ -87,7 +80,7 @@ impl Deb {
         if file.read_exact(&mut magic).is_err() || magic != *AR_MAGIC {
             return Err(bad("not a Debian package"));
         }
-        let (mut control, mut data) = (None, None);
+        let (mut control, mut data) = (false, None);
         let mut at = AR_MAGIC.len() as u64;
         while at < size && data.is_none() {
             let mut header = [0; AR_HEADER as usize];
@@ -104,30 +97,25 @@ impl Deb {
             let end = member.offset.checked_add(length).filter(|end| *end <= size);
             let end = end.ok_or_else(|| bad(&format!("truncated package (member {name})")))?;
             if name.starts_with("control.tar") {
-                control = Some(member);
+                control = true;
             } else if name.starts_with("data.tar") {
                 data = Some(member);
             }
             at = end + end % 2;
         }
         match (control, data) {
-            (Some(control), Some(data)) => Ok(Deb { path: path.to_path_buf(), file, control, data }),
+            (true, Some(data)) => Ok(Deb { path: path.to_path_buf(), file, data }),
             _ => Err(bad("not a Debian package (no control.tar or no data.tar in it)")),
         }
     }
 
-    /// A name for what is unpacked from this file in its present state.
-    ///
-    /// The control archive lists the checksum of every file in the package, and a compressed stream ends with its own
-    /// checksum: reading these is quick and tells packages apart. Path and time are added since this guards against
-    /// mistakes, not against somebody who forges a package to look like another.
-    pub(crate) fn fingerprint(&self) -> Result<Fingerprint, Error> {
-        let path = fs::canonicalize(&self.path).map_err(Error::read(&self.path))?;
-        let mut fingerprint = Fingerprint::new();
-        fingerprint.add_state(&path);
-        fingerprint.add(&self.bytes(self.control.offset, self.control.size.min(4 << 20))?);
-        fingerprint.add(&self.tail(4 << 10)?);
-        Ok(fingerprint)
+    /// What this package is, whatever it is called: the SHA-256 of the whole file, as archives list it.
+    pub(crate) fn digest(&self) -> Result<Digest, Error> {
+        Digest::of_file(&self.file, &self.path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn tail(&self, length: u64) -> Result<Vec<u8>, Error> {
@@ -293,11 +281,11 @@ impl Unpacker<'_> {
             }
             file => file.map_err(Error::write(&target))?,
         };
-        copy(&mut entry, &mut file, size).map_err(|error| match error {
+        let digest = copy(&mut entry, &mut file, size).map_err(|error| match error {
             CopyError::Read(error) => Error::corrupt(self.package, self.format, error),
             CopyError::Write(error) => Error::write(&target)(error),
         })?;
-        self.list.files.push((name, size));
+        self.list.files.push((name, Kept { size, digest }));
         Ok(())
     }
 
@@ -320,7 +308,8 @@ enum CopyError {
     Write(io::Error),
 }
 
-fn copy(from: &mut impl Read, to: &mut impl Write, size: u64) -> Result<(), CopyError> {
+fn copy(from: &mut impl Read, to: &mut impl Write, size: u64) -> Result<Digest, CopyError> {
+    let mut hash = Hasher::default();
     let mut buffer = vec![0; size.clamp(1, 256 << 10) as usize];
     let mut left = size;
     while left > 0 {
@@ -330,9 +319,10 @@ fn copy(from: &mut impl Read, to: &mut impl Write, size: u64) -> Result<(), Copy
             return Err(CopyError::Read(io::ErrorKind::UnexpectedEof.into()));
         }
         to.write_all(&buffer[..read]).map_err(CopyError::Write)?;
+        hash.add(&buffer[..read]);
         left -= read as u64;
     }
-    Ok(())
+    Ok(hash.digest())
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -390,39 +380,66 @@ fn leads_out(path: &[u8], target: &[u8], hard: bool) -> bool {
     false
 }
 
-/// What was unpacked: paths and sizes. Reading it back is quicker than walking the folders, and finds what a crash of
-/// the machine left short.
+/// What was unpacked, each file with its size and hash, and from which packages. Whoever reads it back must know that
+/// nobody else wrote it.
 #[derive(Debug, Default)]
 pub(crate) struct FileList {
-    pub(crate) files: Vec<(String, u64)>,
+    pub(crate) files: Vec<(String, Kept)>,
+    pub(crate) packages: Vec<Package>,
+}
+
+/// A package of an archive, as it was when it was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The SHA-256 of its file, which is the one that the archive's signed lists have.
+    pub digest: Digest,
+    /// Whose archive it is of.
+    pub origin: String,
+    /// What signed that archive.
+    pub key: String,
 }
 
 impl FileList {
-    pub(crate) fn save(&self, folder: &Path) -> Result<(), Error> {
-        let mut text = String::from("modmem files 1\n");
-        for (name, size) in &self.files {
-            let _ = writeln!(text, "{size} {name}");
+    /// As text, which [`FileList::parse`] reads.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = String::from("modmem files 2\n");
+        for Package { name, version, digest, origin, key } in &self.packages {
+            let _ = writeln!(text, "package\t{name}\t{version}\t{digest}\t{origin}\t{key}");
+        }
+        for (name, Kept { size, digest }) in &self.files {
+            let _ = writeln!(text, "{digest} {size} {name}");
         }
         let _ = writeln!(text, "end {}", self.files.len());
-        let path = folder.join(LIST);
-        fs::write(&path, text).map_err(Error::write(&path))
+        text
     }
 
-    /// `None` if there is no list or it is not whole.
-    pub(crate) fn load(folder: &Path) -> Option<FileList> {
-        let text =
-            read_file(&folder.join(LIST), MAX_LIST).ok().and_then(|text| String::from_utf8(text).ok())?;
-        let body = text.strip_prefix("modmem files 1\n")?;
-        let (body, end) = body.trim_end().rsplit_once('\n').unwrap_or(("", body.trim_end()));
+    /// `None` if it is not whole.
+    pub(crate) fn parse(text: &str) -> Option<FileList> {
+        let body = text.strip_prefix("modmem files 2\n")?.strip_suffix('\n')?;
+        let (body, end) = body.rsplit_once('\n').unwrap_or(("", body));
         let count: usize = end.strip_prefix("end ")?.parse().ok()?;
-        let files = body.lines().map(|line| {
-            let (size, name) = line.split_once(' ')?;
-            // Names were checked when they were written; a list that somebody edited must not lead elsewhere.
-            let inside = !name.starts_with('/') && name.split('/').all(|part| part != "..");
-            Some((name.to_owned(), size.parse().ok().filter(|_| inside)?))
-        });
-        let files: Vec<_> = files.collect::<Option<_>>()?;
-        (files.len() == count).then_some(FileList { files })
+        let mut list = FileList::default();
+        for line in body.lines() {
+            if let Some(fields) = line.strip_prefix("package\t") {
+                let fields: Vec<&str> = fields.split('\t').collect();
+                let [name, version, digest, origin, key] = fields[..] else { return None };
+                let [name, version, origin, key] = [name, version, origin, key].map(str::to_owned);
+                list.packages.push(Package { name, version, digest: Digest::parse(digest)?, origin, key });
+                continue;
+            }
+            let (digest, rest) = line.split_once(' ')?;
+            let (size, name) = rest.split_once(' ')?;
+            if name.starts_with('/') || name.split('/').any(|part| part == "..") {
+                return None;
+            }
+            let kept = Kept { size: size.parse().ok()?, digest: Digest::parse(digest)? };
+            list.files.push((name.to_owned(), kept));
+        }
+        (list.files.len() == count).then_some(list)
     }
 }
 
@@ -468,20 +485,22 @@ mod tests {
 
     #[test]
     fn a_list_of_files_is_whole_or_nothing() {
-        let folder = tempfile::tempdir().unwrap();
         let mut list = FileList::default();
-        list.save(folder.path()).unwrap();
-        assert!(FileList::load(folder.path()).unwrap().files.is_empty());
-        list.files.push(("lib/a b.ko".to_owned(), 7));
-        list.save(folder.path()).unwrap();
-        assert_eq!(FileList::load(folder.path()).unwrap().files, list.files);
-        let path = folder.path().join(LIST);
-        let text = fs::read_to_string(&path).unwrap();
-        for length in 0..text.len() - 1 {
-            fs::write(&path, &text[..length]).unwrap();
-            assert!(FileList::load(folder.path()).is_none(), "{length}");
+        assert!(FileList::parse(&list.to_text()).unwrap().files.is_empty());
+        list.files.push(("lib/a b.ko".to_owned(), Kept { size: 7, digest: Digest::of(b"file") }));
+        list.packages.push(Package {
+            name: "linux-image".to_owned(),
+            version: "6.12-1".to_owned(),
+            digest: Digest::of(b"package"),
+            origin: "Debian".to_owned(),
+            key: "a keyring".to_owned(),
+        });
+        let text = list.to_text();
+        let read = FileList::parse(&text).unwrap();
+        assert_eq!((read.files, read.packages), (list.files, list.packages));
+        for length in 0..text.len() {
+            assert!(FileList::parse(&text[..length]).is_none(), "{length}");
         }
-        fs::write(&path, text.replace("lib", "..")).unwrap();
-        assert!(FileList::load(folder.path()).is_none());
+        assert!(FileList::parse(&text.replace("lib", "..")).is_none());
     }
 }

@@ -12,13 +12,17 @@ use crate::{
     progress::Progress,
     source::unpacked,
 };
-use std::{cmp::Ordering, fs, path::PathBuf};
+use std::{
+    cmp::Ordering,
+    fs,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 
 /// Folder of the cache with unpacked packages.
-const PACKAGES: &str = "debian";
+const PACKAGES: &str = "archive";
 /// Folder of the cache that says which package answered which request.
-const ANSWERS: &str = "debian-answers";
+const ANSWERS: &str = "archive-answers";
 
 /// A kernel version, or the suite whose newest kernel is meant, and a flavour.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +133,7 @@ fn compare_versions(mut a: &str, mut b: &str) -> Ordering {
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) folder: PathBuf,
+    pub(crate) list: FileList,
     /// Its name and version.
     pub(crate) package: String,
     /// In words, that it may not be the newest one: the archive could not be asked.
@@ -149,14 +154,18 @@ fn fetch_by(
     cache: &Cache,
     download: impl FnOnce() -> Result<Found, Error>,
 ) -> Result<Fetched, Error> {
-    let refresh = options.refresh && !options.offline;
+    if options.refresh && options.offline {
+        return Err(request
+            .error("it was to be asked again (--refresh), and the network is not to be used (--offline)"));
+    }
+    let refresh = options.refresh;
     let answer = format!("{}_{}", request.version.as_deref().unwrap_or("newest"), request.flavour);
     let usable = |name: &str| {
         // A name read from the cache is used as a path: it must be one name.
-        let folder =
-            cache.existing(PACKAGES, name).filter(|_| !name.contains('/') && !name.starts_with('.'))?;
+        let is_one = !name.contains('/') && !name.starts_with('.');
+        let (folder, list) = cache.unpacked(PACKAGES, name).filter(|_| is_one)?;
         let package = name.replacen('_', " ", 1);
-        FileList::load(&folder).is_some().then_some(Fetched { folder, package, remark: None })
+        Some(Fetched { folder, list, package, remark: None })
     };
     let cached = || {
         // Which suite a package came from, its name does not say.
@@ -165,7 +174,12 @@ fn fetch_by(
                 .note(ANSWERS, &answer)
                 .and_then(|note| usable(String::from_utf8(note).ok()?.trim()));
         }
-        let names = cache.names(PACKAGES);
+        // What somebody planted stands in the way of nothing.
+        let mut names = cache.names(PACKAGES);
+        names.retain(|name| {
+            let package = name.split_once('_').map(|(package, _)| package);
+            package.is_some_and(|package| request.version_in(package).is_some()) && usable(name).is_some()
+        });
         let newest =
             request.newest(names.iter().filter_map(|name| Some(name.split_once('_')?.0)))?.to_owned();
         // Of several builds of one package any will do; the last name is the likeliest to be the latest.
@@ -175,15 +189,23 @@ fn fetch_by(
             .max();
         usable(name?)
     };
+    // Nobody was asked, and there may be a newer one.
+    let stored = |mut found: Fetched| {
+        let package = &found.package;
+        found.remark = options.offline.then(|| {
+            format!("offline: {package} is what the cache has; the archive was not asked, and may have a newer one")
+        });
+        found
+    };
     if !refresh {
         let remembered = cache.note(ANSWERS, &answer).and_then(|note| String::from_utf8(note).ok());
         if let Some(found) = remembered.as_deref().map(str::trim).and_then(usable) {
-            return Ok(found);
+            return Ok(stored(found));
         }
         if (request.names_series() || options.offline)
             && let Some(found) = cached()
         {
-            return Ok(found);
+            return Ok(stored(found));
         }
         if options.offline {
             return Err(request.error("not in the cache, and the network is not to be used"));
@@ -195,9 +217,8 @@ fn fetch_by(
             if updated.is_ok() {
                 cache.keep_note(ANSWERS, &answer, name.as_bytes());
             }
-            let folder = cache
-                .existing(PACKAGES, &name)
-                .ok_or_else(|| request.error("unpacked package has vanished"))?;
+            let unpacked = cache.unpacked(PACKAGES, &name);
+            let (folder, list) = unpacked.ok_or_else(|| request.error("unpacked package has vanished"))?;
             let package = name.replacen('_', " ", 1);
             let remark = updated.err().map(|problem| {
                 format!(
@@ -205,7 +226,7 @@ fn fetch_by(
                     request.shown()
                 )
             });
-            Ok(Fetched { folder, package, remark })
+            Ok(Fetched { folder, list, package, remark })
         }
         Err(error) if refresh => Err(error),
         // The archive cannot be reached: an older kernel that fits is better than none.
@@ -225,63 +246,47 @@ type Found = (String, Result<(), String>);
 /// Finds, downloads and unpacks. Where everything was to be asked again, only fresh lists count.
 fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<Found, Error> {
     let progress = &*options.progress;
-    let failed = |problem: String| request.error(problem);
-    if let Some(suite) = request.suite() {
-        return download_from(suite, request, cache, progress);
-    }
-    let architecture = request.architecture();
-    // The system's own lists are of its own architecture, and name no packages of others.
-    if !options.refresh && architecture == apt::HOME {
-        let apt = Apt::system();
-        let kernels = apt.kernels().map_err(failed)?;
-        if let Some(package) = request.newest(kernels.iter().map(String::as_str))
-            // The system's lists may be old, and point to packages that are gone.
-            && let Ok(name) = get(request, &apt, package, cache, progress)
-        {
-            return Ok((name, Ok(())));
-        }
-    }
     let folder = cache.writable("apt")?;
-    let apt = Apt::fresh(&folder, architecture);
-    let updated = apt.update(progress);
-    let kernels = apt.kernels().map_err(failed)?;
-    let is_fresh = |updated: &Result<(), String>| updated.is_ok() || !options.refresh;
-    if let Some(package) = request.newest(kernels.iter().map(String::as_str)).filter(|_| is_fresh(&updated)) {
-        return Ok((get(request, &apt, package, cache, progress)?, updated));
-    }
-    // Another release of Debian, or another system with Debian's keys.
-    if let Some(apt) = Apt::of_debian(&folder, None, architecture)? {
-        // One suite more or less: what counts is whether the kernel is found.
-        let updated = apt.update(progress);
-        let kernels = apt.kernels().map_err(failed)?;
-        let newest = request.newest(kernels.iter().map(String::as_str));
-        if let Some(package) = newest.filter(|_| is_fresh(&updated)) {
-            return Ok((get(request, &apt, package, cache, progress)?, updated));
+    // This system's own release first, where that is Debian: there are fewer lists to fetch.
+    let suites = match request.suite() {
+        Some(suite) => vec![Some(suite)],
+        None => apt::own_release().map(Some).into_iter().chain([None]).collect(),
+    };
+    let mut problem = None;
+    for suite in suites {
+        let found = download_from(suite, &folder, (request, options.refresh), cache, progress)?;
+        match found {
+            Ok(found) => return Ok(found),
+            Err(error) => problem = Some(error),
         }
-        updated.map_err(failed)?;
     }
-    updated.map_err(failed)?;
-    Err(request.error(
-        "apt's sources have no such kernel; give a .deb file from Debian's archive, a folder, or sample",
-    ))
+    Err(problem.unwrap_or_else(|| request.error("no suite of Debian's archive is meant")))
 }
 
-/// The same for the newest kernel of one suite.
+/// The same from one suite, or from all. What is not there may be elsewhere: that is the inner error.
 fn download_from(
-    suite: &str,
-    request: &Request,
+    suite: Option<&'static str>,
+    folder: &Path,
+    (request, only_fresh): (&Request, bool),
     cache: &Cache,
     progress: &dyn Progress,
-) -> Result<Found, Error> {
+) -> Result<Result<Found, Error>, Error> {
     let failed = |problem: String| request.error(problem);
-    let folder = cache.writable("apt")?;
-    let apt = Apt::of_debian(&folder, Some(suite), request.architecture())?;
-    let apt = apt.ok_or_else(|| request.error("this system's sources name no mirror of Debian's archive"))?;
-    apt.update(progress).map_err(failed)?;
+    let apt = Apt::of_debian(folder, suite, request.architecture()).map_err(failed)?;
+    let updated = apt.update(progress);
+    // Of all suites one more or less does not matter, if the kernel is found.
+    if (only_fresh || suite.is_some())
+        && let Err(problem) = updated
+    {
+        return Ok(Err(failed(problem)));
+    }
     let kernels = apt.kernels().map_err(failed)?;
-    let package = request.newest(kernels.iter().map(String::as_str));
-    let package = package.ok_or_else(|| request.error("it has no such kernel"))?;
-    Ok((get(request, &apt, package, cache, progress)?, Ok(())))
+    let Some(package) = request.newest(kernels.iter().map(String::as_str)) else {
+        updated.map_err(failed)?;
+        let problem = "Debian's archive has no such kernel; give a .deb file, a folder, or sample";
+        return Ok(Err(request.error(problem)));
+    };
+    Ok(Ok((get(request, &apt, package, cache, progress)?, updated)))
 }
 
 /// Downloads `package` and what belongs to it, and unpacks them into one folder of the cache.
@@ -296,11 +301,12 @@ fn get(
     let first = apt.describe(package).map_err(failed)?;
     let version: String = first.version.chars().map(|c| if c == ':' || c == '/' { '%' } else { c }).collect();
     let name = format!("{package}_{version}");
-    if cache.existing(PACKAGES, &name).is_some_and(|folder| FileList::load(&folder).is_some()) {
+    if cache.unpacked(PACKAGES, &name).is_some() {
         return Ok(name);
     }
     let mut packages = vec![package.to_owned()];
     let mut size = first.size;
+    let mut records = vec![first.package(package, apt).map_err(failed)?];
     let release = package.strip_prefix("linux-image-").unwrap_or(package);
     let mut parts = first.parts(release);
     // Since Linux 7 the image, its binary and its modules are packages of their own that need each other.
@@ -308,6 +314,7 @@ fn get(
         if !packages.contains(&part) && packages.len() < 8 {
             let described = apt.describe(&part).map_err(failed)?;
             size += described.size;
+            records.push(described.package(&part, apt).map_err(failed)?);
             parts.extend(described.parts(release));
             packages.push(part);
         }
@@ -318,10 +325,21 @@ fn get(
     let mut debs = Vec::new();
     for entry in fs::read_dir(folder.path()).map_err(Error::read(folder.path()))?.flatten() {
         if entry.path().extension().is_some_and(|end| end == "deb") {
-            debs.push(Deb::open(&entry.path())?);
+            let deb = Deb::open(&entry.path())?;
+            // apt checked it too; what is recorded is what was read.
+            let digest = deb.digest()?;
+            if !records.iter().any(|record| record.digest == digest) {
+                return Err(
+                    request.error(format!("{} is not what the archive lists", entry.path().display()))
+                );
+            }
+            debs.push(deb);
         }
     }
-    unpacked(cache, PACKAGES, &name, &debs, progress)?;
+    if debs.len() != records.len() {
+        return Err(request.error("not all of its packages were downloaded"));
+    }
+    unpacked(cache, PACKAGES, &name, (&debs, records), progress)?;
     Ok(name)
 }
 
@@ -386,14 +404,16 @@ mod tests {
 
     fn with_cached(names: &[&str]) -> (TempDir, OpenOptions, Cache) {
         let root = tempfile::tempdir().unwrap();
+        let options = OpenOptions {
+            offline: true,
+            cache: Some(root.path().join("cache")),
+            state: Some(root.path().join("state")),
+            ..OpenOptions::default()
+        };
+        let cache = Cache::new(options.cache.as_deref(), options.state.as_deref()).unwrap();
         for name in names {
-            let folder = root.path().join(PACKAGES).join(name);
-            fs::create_dir_all(&folder).unwrap();
-            FileList::default().save(&folder).unwrap();
+            cache.make(PACKAGES, name, |_| Ok(FileList::default())).unwrap();
         }
-        let options =
-            OpenOptions { offline: true, cache: Some(root.path().to_path_buf()), ..OpenOptions::default() };
-        let cache = Cache::new(options.cache.clone());
         (root, options, cache)
     }
 
@@ -405,10 +425,13 @@ mod tests {
             "linux-image-6.1.0-1-amd64_1",
         ]);
         let request = Request::parse("6.12", Some("amd64")).unwrap();
-        let name = fetch(&request, &options, &cache).unwrap().package;
-        assert_eq!(name, "linux-image-6.12.10-amd64 6.12.10-1");
+        let found = fetch(&request, &options, &cache).unwrap();
+        assert_eq!(found.package, "linux-image-6.12.10-amd64 6.12.10-1");
+        assert!(found.remark.unwrap().starts_with("offline: "));
         let error = fetch(&Request::parse("6.13", Some("amd64")).unwrap(), &options, &cache).unwrap_err();
         assert!(error.to_string().contains("not in the cache"), "{error}");
+        let error = fetch(&request, &OpenOptions { refresh: true, ..options }, &cache).unwrap_err();
+        assert!(error.to_string().contains("--refresh"), "{error}");
     }
 
     #[test]
@@ -434,6 +457,22 @@ mod tests {
         assert_eq!(fetch(&options, fresh()).unwrap().remark, None);
         assert!(cache.note(ANSWERS, "newest_amd64").is_some());
         assert!(fetch(&options, down()).is_err(), "although there is an answer to fall back to");
+    }
+
+    #[test]
+    fn a_planted_package_is_not_used() {
+        let (root, options, cache) = with_cached(&["linux-image-6.12.9-amd64_6.12.9-1"]);
+        let [ours, planted] = ["6.12.9", "6.12.99"].map(|version| {
+            root.path().join(format!("cache/archive/linux-image-{version}-amd64_{version}-1"))
+        });
+        fs::create_dir(&planted).unwrap();
+        for entry in fs::read_dir(&ours).unwrap().flatten() {
+            fs::copy(entry.path(), planted.join(entry.file_name())).unwrap();
+        }
+        let request = Request::parse("6.12", Some("amd64")).unwrap();
+        assert_eq!(fetch(&request, &options, &cache).unwrap().folder, fs::canonicalize(ours).unwrap());
+        let request = Request::parse("6.12.99", Some("amd64")).unwrap();
+        assert!(fetch(&request, &options, &cache).unwrap_err().to_string().contains("not in the cache"));
     }
 
     #[test]

@@ -85,6 +85,21 @@ pub enum Error {
         /// The entry's path or link target, made printable.
         entry: String,
     },
+    /// Somebody else could have written what lies in one of this program's own folders.
+    #[error(
+        "{}: refused, since {} {why}: what lies there could be anybody's; give another folder (--cache DIR), or make it \
+         and all above it writable by yourself and root alone",
+        path.display(),
+        at.display()
+    )]
+    Unsafe {
+        /// The folder.
+        path: PathBuf,
+        /// What on the way to it.
+        at: PathBuf,
+        /// Who, and how.
+        why: String,
+    },
     /// The running kernel's modules are not on this machine.
     #[error(
         "no modules for the running kernel {release} under {}; try --kernel debian:6.12, --kernel FILE.deb or \

@@ -5,13 +5,16 @@ use crate::{
     cache::Cache,
     compress,
     config::Candidate,
+    ground::Ground,
     image::{self, KernelImage},
     modinfo::normal_name,
     module_file::{Origin, module_name},
     names::Names,
     order::array::{array, listed},
     progress::Progress,
+    source::Opened,
     tree::Tree,
+    trust::digest::Digest,
 };
 use modmem::{arch::Machine, profile::KernelConfig};
 use std::{
@@ -37,6 +40,7 @@ const NAMED_DOUBLES: usize = 3;
 pub struct Kernel {
     pub(crate) tree: Tree,
     described: String,
+    grounds: Vec<Ground>,
     /// The folders that the files come from, and what those are worth.
     origins: Vec<(PathBuf, Origin)>,
     pub(crate) cache: Cache,
@@ -70,12 +74,13 @@ impl Kernel {
     /// As [`Kernel::open`], with sources that were understood before.
     pub fn open_sources(sources: &[Source], options: &OpenOptions) -> Result<Kernel, Error> {
         crate::memory::seed_hashes();
-        let cache = Cache::new(options.cache.clone());
+        let cache = Cache::new(options.cache.as_deref(), options.state.as_deref())?;
         let (mut roots, mut described, mut origins) = (Vec::new(), Vec::new(), Vec::new());
-        let mut remarks = Vec::new();
+        let (mut remarks, mut grounds) = (Vec::new(), Vec::new());
         for source in sources {
-            let (root, from, remark) = source.root(options, &cache)?;
+            let Opened { root, described: from, remark, grounds: own } = source.open(options, &cache)?;
             remarks.extend(remark);
+            grounds.extend(own);
             origins.extend(root.folder().map(|folder| (canonical(folder), source.origin())));
             roots.push(root);
             described.push(from);
@@ -86,6 +91,7 @@ impl Kernel {
         let mut kernel = Kernel {
             tree,
             described,
+            grounds,
             origins,
             cache,
             progress: options.progress.clone(),
@@ -169,6 +175,11 @@ impl Kernel {
         self.described.clone()
     }
 
+    /// What its files rest on.
+    pub fn grounds(&self) -> &[Ground] {
+        &self.grounds
+    }
+
     /// What one of its modules' files is worth.
     pub fn origin(&self, module: &ModuleFile) -> Origin {
         let Some(file) = module.file() else { return Origin::Program };
@@ -215,6 +226,11 @@ impl Kernel {
     /// The image's file; `None` if there is no image, or if it is part of the program.
     pub fn image_path(&self) -> Option<&Path> {
         self.tree.path_of_first(&IMAGE_NAMES)
+    }
+
+    /// What the image on disk is, by its content.
+    pub(crate) fn image_digest(&self) -> Option<Digest> {
+        self.tree.digest_of_first(&IMAGE_NAMES)
     }
 
     /// `Module.symvers`, if it is there: in a headers package, a build folder, or as `symvers.gz` beside the modules.

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::Path;
 
 use crate::cache::Fingerprint;
 use crate::image::{KernelImage, ListedSymbol};
 use crate::memory;
 use crate::module_file::read_file;
+use crate::trust::digest::Digest;
 use crate::{Error, Kernel};
 
 /// Folder of the cache with these lists: finding one means to decompress the image.
@@ -92,7 +92,7 @@ impl Kernel {
     pub fn list(&self) -> Result<Option<KernelList>, Error> {
         let path = self.image_path();
         let config = self.config();
-        let kept = path.map(|path| name(path, config.as_deref()));
+        let kept = self.image_digest().map(|digest| name(digest, config.as_deref()));
         if let Some(name) = &kept
             && let Some(text) = self.cache.note(LISTS, name).and_then(|text| String::from_utf8(text).ok())
             && let Some(list) = KernelList::kept(text)
@@ -119,9 +119,9 @@ impl Kernel {
 }
 
 /// The name under which the list of an image is kept: what an image says is read by the configuration.
-fn name(path: &Path, config: Option<&[u8]>) -> String {
+fn name(image: Digest, config: Option<&[u8]>) -> String {
     let mut fingerprint = Fingerprint::new();
-    fingerprint.add_state(path);
+    fingerprint.add(image.as_bytes());
     fingerprint.add(&[u8::from(config.is_some())]);
     fingerprint.add(config.unwrap_or_default());
     fingerprint.name()

@@ -43,6 +43,7 @@ mod fields;
 mod files;
 mod flavour;
 mod glob;
+mod ground;
 mod image;
 mod index;
 mod inside;
@@ -65,14 +66,17 @@ mod symbol_file;
 mod symbols;
 mod symvers;
 mod tree;
+mod trust;
 pub mod verify;
 mod xz_index;
 
 pub use crate::{
     cache::default_cache_folder,
+    deb::Package,
     error::Error,
     fields::{Field, module_fields},
     files::{Caller, NewFile, Output, WriteOptions, caller},
+    ground::Ground,
     image::{ImageFacts, KernelImage, ListedSymbol, image_facts, kernel_symbols},
     kernel::Kernel,
     kernel_list::{KernelList, OwnSymbol},
@@ -83,4 +87,5 @@ pub use crate::{
     progress::{Progress, Silent},
     source::{OpenOptions, Sample, Source},
     symbols::{KernelSymbol, KernelSymbols, SymbolSource},
+    trust::{digest::Digest, key::default_state_folder},
 };

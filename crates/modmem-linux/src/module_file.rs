@@ -1,8 +1,13 @@
 //! One module's file.
 
-use crate::{Error, compress, files, memory, modinfo::normal_name};
+use crate::{
+    Error, compress, files, memory,
+    modinfo::normal_name,
+    trust::{digest::Digest, places},
+};
 use std::{
     borrow::Cow,
+    fs::File,
     hash::{Hash, Hasher},
     io::Read,
     path::{Path, PathBuf},
@@ -66,10 +71,17 @@ const DISK: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
 /// Where a file's bytes are.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// A file; its size where the cache's list knows it.
-    Disk { path: PathBuf, size: Option<u64> },
+    /// A file; what it must be, where it is one of ours in the cache.
+    Disk { path: PathBuf, kept: Option<Kept> },
     /// Part of the program.
     Static(&'static [u8]),
+}
+
+/// What a file of the cache was when it was unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) size: u64,
+    pub(crate) digest: Digest,
 }
 
 impl ModuleFile {
@@ -81,7 +93,7 @@ impl ModuleFile {
         ModuleFile(Arc::new(Inner {
             name,
             path: shown,
-            place: Place::Disk { path, size: None },
+            place: Place::Disk { path, kept: None },
             outside: true,
         }))
     }
@@ -152,19 +164,15 @@ impl Place {
     pub(crate) fn read(&self) -> Result<Cow<'static, [u8]>, Error> {
         match self {
             Place::Static(bytes) => Ok(Cow::Borrowed(bytes)),
-            Place::Disk { path, size } => {
-                let bytes = read_file(path, memory::of_file())?;
-                match size {
-                    // A crash of the machine may leave a file empty although its name was written.
-                    Some(size) if bytes.len() as u64 != *size => Err(Error::malformed(
-                        path.display().to_string(),
-                        format!(
-                            "damaged in the cache ({} bytes, not {size}); remove its folder",
-                            bytes.len()
-                        ),
-                    )),
-                    _ => Ok(Cow::Owned(bytes)),
+            Place::Disk { path, kept: None } => read_file(path, memory::of_file()).map(Cow::Owned),
+            Place::Disk { path, kept: Some(kept) } => {
+                let bytes = read_opened(places::open(path)?, path, memory::of_file())?;
+                // A crash of the machine may leave a file empty although its name was written.
+                if bytes.len() as u64 == kept.size && Digest::of(&bytes) == kept.digest {
+                    return Ok(Cow::Owned(bytes));
                 }
+                let problem = "not what was unpacked into the cache (damaged, or changed by somebody); remove its folder";
+                Err(Error::malformed(path.display().to_string(), problem))
             }
         }
     }
@@ -172,7 +180,11 @@ impl Place {
 
 /// Reads a whole file of at most `limit` bytes. Works for `/proc` too, where sizes read as zero.
 pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let file = files::open(path)?;
+    read_opened(files::open(path)?, path, limit)
+}
+
+/// The same of a file that is open.
+pub(crate) fn read_opened(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let expected = file.metadata().map_err(Error::read(path))?.len();
     let too_large = || Error::TooLarge { file: path.display().to_string(), limit };
     if expected > limit {
@@ -214,9 +226,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_too_short_for_the_cache_s_list_is_reported() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let place = Place::Disk { path: file.path().to_path_buf(), size: Some(7) };
-        assert!(place.read().unwrap_err().to_string().contains("damaged in the cache"));
+    fn a_file_of_the_cache_is_what_it_was_and_no_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = std::fs::canonicalize(folder.path()).unwrap().join("file");
+        let place =
+            Place::Disk { path: path.clone(), kept: Some(Kept { size: 4, digest: Digest::of(b"text") }) };
+        std::fs::write(&path, "text").unwrap();
+        assert_eq!(*place.read().unwrap(), *b"text");
+        for other in ["", "tex", "texT"] {
+            std::fs::write(&path, other).unwrap();
+            assert!(place.read().unwrap_err().to_string().contains("not what was unpacked"), "{other}");
+        }
+        std::fs::write(path.with_file_name("other"), "text").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("other", &path).unwrap();
+        assert!(place.read().is_err());
     }
 }

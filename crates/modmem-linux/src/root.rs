@@ -37,7 +37,7 @@ pub(crate) struct Found {
 impl Found {
     fn add(&mut self, key: &str, path: Option<PathBuf>) {
         if let Some(path) = path.filter(|path| path.is_file()) {
-            self.files.push((key.to_owned(), Place::Disk { path, size: None }));
+            self.files.push((key.to_owned(), Place::Disk { path, kept: None }));
         }
     }
 }
@@ -64,13 +64,15 @@ pub(crate) struct Releases {
 }
 
 impl Root {
+    /// A folder that we unpacked, with the list of what is in it.
+    pub(crate) fn unpacked(folder: PathBuf, list: FileList) -> Root {
+        Root::System { folder, list: Some(list) }
+    }
+
     /// Finds out what a folder is.
     pub(crate) fn of_folder(folder: &Path) -> Result<Root, Error> {
         fs::read_dir(folder).map_err(Error::read(folder))?;
         let has = |name: &str| inside::resolve(folder, Path::new(name)).is_some();
-        if let Some(list) = FileList::load(folder) {
-            return Ok(Root::System { folder: folder.to_path_buf(), list: Some(list) });
-        }
         let boots = || !boot_releases(&boot_names(folder)).is_empty();
         if has("lib/modules") || has("usr/lib/modules") || boots() {
             return Ok(Root::System { folder: folder.to_path_buf(), list: None });
@@ -132,9 +134,9 @@ impl Root {
         let mut found = Found::default();
         match self {
             Root::System { folder, list: Some(list) } => {
-                for (name, size) in &list.files {
+                for (name, kept) in &list.files {
                     if let Some(key) = key(name, release) {
-                        found.files.push((key, Place::Disk { path: folder.join(name), size: Some(*size) }));
+                        found.files.push((key, Place::Disk { path: folder.join(name), kept: Some(*kept) }));
                     }
                 }
             }
@@ -198,7 +200,7 @@ impl Root {
             return files.iter().find(|(other, _)| *other == name).map(|(_, bytes)| Place::Static(bytes));
         }
         let path = inside::file(self.system()?, Path::new(path.trim_start_matches('/')))?;
-        Some(Place::Disk { path, size: None })
+        Some(Place::Disk { path, kept: None })
     }
 
     /// The modules in a folder elsewhere in the root, by their full paths.

@@ -3,17 +3,22 @@
 use crate::{
     Error,
     cache::{Cache, default_cache_folder},
-    deb::{Deb, FileList},
+    deb::{Deb, FileList, Package},
     debian::{self, Fetched, Request},
+    ground::Ground,
     module_file::{Origin, read_file},
     progress::{Progress, Silent},
     root::Root,
+    trust::key::default_state_folder,
 };
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+/// Folder of the cache with unpacked packages that were given as files, by their SHA-256.
+const PACKAGES: &str = "packages";
 
 /// Files that are part of the program: path under a root file system (`lib/modules/RELEASE/...`, `boot/...`), contents.
 pub type Sample = &'static [(&'static str, &'static [u8])];
@@ -82,32 +87,34 @@ impl Source {
         }
     }
 
-    /// The place where this source's files are, after fetching and unpacking what that needs; what it is called, and
-    /// what it stands in for, if it does.
-    pub(crate) fn root(
-        &self,
-        options: &OpenOptions,
-        cache: &Cache,
-    ) -> Result<(Root, String, Option<String>), Error> {
+    /// The place where this source's files are, after fetching and unpacking what that needs.
+    pub(crate) fn open(&self, options: &OpenOptions, cache: &Cache) -> Result<Opened, Error> {
         match self {
-            Source::Running => running(options).map(|(root, described)| (root, described, None)),
+            Source::Running => running(options).map(|(root, described)| Opened::folder(root, described)),
             Source::Sample if options.sample.is_empty() => Err(Error::BadSource {
                 spec: "sample".to_owned(),
                 problem: "this program was built without sample modules".to_owned(),
             }),
-            Source::Sample => Ok((Root::Static(options.sample), "the built-in sample".to_owned(), None)),
+            Source::Sample => Ok(Opened {
+                root: Root::Static(options.sample),
+                described: "the built-in sample".to_owned(),
+                remark: None,
+                grounds: vec![Ground::Program],
+            }),
             Source::Debian { version, flavour } => {
                 let request = Request { version: version.clone(), flavour: flavour.clone() };
-                let Fetched { folder, package, remark } = debian::fetch(&request, options, cache)?;
-                Ok((Root::of_folder(&folder)?, format!("Debian package {package}"), remark))
+                let Fetched { folder, list, package, remark } = debian::fetch(&request, options, cache)?;
+                let grounds = list.packages.iter().cloned().map(Ground::Archive).collect();
+                let described = format!("Debian package {package}");
+                Ok(Opened { root: Root::unpacked(folder, list), described, remark, grounds })
             }
-            Source::Path(path) => Ok((of_path(path, options, cache)?, path.display().to_string(), None)),
+            Source::Path(path) => of_path(path, options, cache),
             Source::Release(release) => {
                 let folder = options.system_root.join("lib/modules");
                 let one = folder.join(release);
                 if one.is_dir() {
                     let root = Root::Modules { folder: one.clone(), release: release.clone() };
-                    return Ok((root, one.display().to_string(), None));
+                    return Ok(Opened::folder(root, one.display().to_string()));
                 }
                 let mut found: Vec<String> = fs::read_dir(&folder)
                     .map(|entries| {
@@ -118,6 +125,24 @@ impl Source {
                 Err(Error::NoSuchSource { spec: release.clone(), folder, found })
             }
         }
+    }
+}
+
+/// A source whose files are at hand.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) root: Root,
+    /// What it is called.
+    pub(crate) described: String,
+    /// In words, what it stands in for, if it does.
+    pub(crate) remark: Option<String>,
+    pub(crate) grounds: Vec<Ground>,
+}
+
+impl Opened {
+    fn folder(root: Root, described: String) -> Opened {
+        let grounds = root.folder().map(|folder| Ground::Folder(folder.to_path_buf())).into_iter().collect();
+        Opened { root, described, remark: None, grounds }
     }
 }
 
@@ -136,10 +161,10 @@ fn running(options: &OpenOptions) -> Result<(Root, String), Error> {
     Ok((Root::Modules { folder, release }, described))
 }
 
-fn of_path(path: &Path, options: &OpenOptions, cache: &Cache) -> Result<Root, Error> {
+fn of_path(path: &Path, options: &OpenOptions, cache: &Cache) -> Result<Opened, Error> {
     let metadata = fs::metadata(path).map_err(Error::read(path))?;
     if metadata.is_dir() {
-        return Root::of_folder(path);
+        return Ok(Opened::folder(Root::of_folder(path)?, path.display().to_string()));
     }
     // Opening a pipe would wait for somebody to write to it.
     if !metadata.is_file() || !Deb::is_at(path) {
@@ -152,10 +177,16 @@ fn of_path(path: &Path, options: &OpenOptions, cache: &Cache) -> Result<Root, Er
         return Err(Error::BadSource { spec: path.display().to_string(), problem: problem.to_owned() });
     }
     let deb = Deb::open(path)?;
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let stem: String = stem.chars().filter(|c| c.is_ascii_graphic() && *c != '/').take(80).collect();
-    let name = format!("{}-{}", stem.trim_start_matches('.'), &deb.fingerprint()?.name()[..16]);
-    Root::of_folder(&unpacked(cache, "deb", &name, &[deb], &*options.progress)?)
+    let digest = deb.digest()?;
+    let (folder, list) =
+        unpacked(cache, PACKAGES, &digest.to_string(), (&[deb], Vec::new()), &*options.progress)?;
+    let grounds = vec![Ground::File { path: path.to_path_buf(), digest }];
+    Ok(Opened {
+        root: Root::unpacked(folder, list),
+        described: path.display().to_string(),
+        remark: None,
+        grounds,
+    })
 }
 
 /// The folder with these packages' files: from the cache, or unpacked into it now.
@@ -163,21 +194,25 @@ pub(crate) fn unpacked(
     cache: &Cache,
     kind: &str,
     name: &str,
-    debs: &[Deb],
+    (debs, packages): (&[Deb], Vec<Package>),
     progress: &dyn Progress,
-) -> Result<PathBuf, Error> {
-    if let Some(folder) = cache.existing(kind, name) {
-        if FileList::load(&folder).is_some() {
-            return Ok(folder);
-        }
-        cache.discard(&folder);
+) -> Result<(PathBuf, FileList), Error> {
+    if let Some(unpacked) = cache.unpacked(kind, name) {
+        return Ok(unpacked);
     }
     cache.make(kind, name, |part| {
-        let mut list = FileList::default();
+        let mut list = FileList { packages, ..FileList::default() };
         for deb in debs {
+            let before = deb.digest()?;
             deb.unpack(part, &mut list, progress)?;
+            if deb.digest()? != before {
+                return Err(Error::malformed(
+                    deb.path().display().to_string(),
+                    "it changed while it was read",
+                ));
+            }
         }
-        list.save(part)
+        Ok(list)
     })
 }
 
@@ -186,6 +221,8 @@ pub(crate) fn unpacked(
 pub struct OpenOptions {
     /// The cache folder. `None`: a temporary folder, removed with the [`Kernel`](crate::Kernel).
     pub cache: Option<PathBuf>,
+    /// The folder of the key that seals what the cache keeps. `None`: a key for this one run.
+    pub state: Option<PathBuf>,
     /// What `sample` stands for.
     pub sample: Sample,
     /// Who is told about long work.
@@ -206,6 +243,7 @@ impl Default for OpenOptions {
     fn default() -> Self {
         OpenOptions {
             cache: default_cache_folder(),
+            state: default_state_folder(),
             sample: &[],
             progress: Arc::new(Silent),
             offline: false,
@@ -221,6 +259,7 @@ impl fmt::Debug for OpenOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenOptions")
             .field("cache", &self.cache)
+            .field("state", &self.state)
             .field("sample", &self.sample.len())
             .field("offline", &self.offline)
             .field("refresh", &self.refresh)

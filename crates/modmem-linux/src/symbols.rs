@@ -8,6 +8,7 @@ use crate::{
     module_file::read_file,
     symbol_file::SymbolFile,
     symvers,
+    trust::digest::Digest,
 };
 use modmem::{Name, profile::KernelConfig};
 use std::{
@@ -154,7 +155,7 @@ impl Kernel {
     }
 
     fn kept_table(&self, path: &Path) -> Option<Table> {
-        let name = table_name(path, self.config().as_deref());
+        let name = table_name(self.image_digest()?, self.config().as_deref());
         let text = String::from_utf8(self.cache.note(TABLES, &name)?).ok()?;
         let (symbols, facts) = load(&text)?;
         Some(Table { symbols, source: SymbolSource::Image(path.to_path_buf()), image: Some(facts) })
@@ -162,10 +163,11 @@ impl Kernel {
 
     fn image_table(&self, shown: &str, path: &Path, bytes: Vec<u8>) -> Result<Table, Error> {
         let config = self.config();
+        let digest = Digest::of(&bytes);
         let image = KernelImage::read(shown, bytes, config.as_deref())?;
         let (symbols, facts) = (image.symbols()?, image.facts()?);
         if path.is_absolute() {
-            let name = table_name(path, config.as_deref());
+            let name = table_name(digest, config.as_deref());
             self.cache.keep_note(TABLES, &name, save(&symbols, &facts).as_bytes());
         }
         Ok(Table { symbols, source: SymbolSource::Image(path.to_path_buf()), image: Some(facts) })
@@ -262,9 +264,9 @@ fn place(image: ImageFacts, addresses: &SymbolFile) -> ImageFacts {
 
 /// The name of an image's table. What an image says of itself is read by the configuration: a table that was made
 /// without, or with another one, is another table.
-fn table_name(path: &Path, config: Option<&[u8]>) -> String {
+fn table_name(image: Digest, config: Option<&[u8]>) -> String {
     let mut fingerprint = Fingerprint::new();
-    fingerprint.add_state(path);
+    fingerprint.add(image.as_bytes());
     fingerprint.add(&[u8::from(config.is_some())]);
     fingerprint.add(config.unwrap_or_default());
     fingerprint.name()
@@ -374,8 +376,7 @@ mod tests {
 
     #[test]
     fn a_table_that_was_made_without_the_configuration_is_another_table() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let name = |config: Option<&[u8]>| table_name(file.path(), config);
+        let name = |config: Option<&[u8]>| table_name(Digest::of(b"image"), config);
         let names = [name(None), name(Some(b"")), name(Some(b"CONFIG_ARM64_VA_BITS=48\n"))];
         assert!(names[0] != names[1] && names[1] != names[2] && names[0] != names[2]);
         assert_eq!(name(None), names[0]);

@@ -8,6 +8,7 @@ use crate::{
     index::vermagic_release,
     module_file::{ModuleFile, Place, module_name},
     root::{Found, Releases, Root},
+    trust::digest::Digest,
 };
 use std::{
     borrow::Cow,
@@ -129,6 +130,16 @@ impl Tree {
         }
     }
 
+    /// What the first of these files that is on disk holds, by its content alone; `None` if it cannot be read.
+    pub(crate) fn digest_of_first(&self, names: &[&str]) -> Option<Digest> {
+        let place = names.iter().find_map(|name| self.files.get(*name))?;
+        match place {
+            Place::Disk { kept: Some(kept), .. } => Some(kept.digest),
+            Place::Disk { kept: None, .. } => Some(Digest::of(&place.read().ok()?)),
+            Place::Static(_) => None,
+        }
+    }
+
     /// The text of a file of depmod, if it is there.
     pub(crate) fn text(&self, name: &str) -> Option<Result<String, Error>> {
         let bytes = self.place(&format!("modules/{name}"))?.read();
@@ -144,12 +155,8 @@ impl Tree {
             }
             fingerprint.add(name.as_bytes());
             match place {
-                // In the cache: its folder's name says which package this is, and nobody writes there.
-                Place::Disk { path, size: Some(size) } => {
-                    fingerprint.add(path.as_os_str().as_encoded_bytes());
-                    fingerprint.add(&size.to_le_bytes());
-                }
-                Place::Disk { path, size: None } => fingerprint.add_state(path),
+                Place::Disk { kept: Some(kept), .. } => fingerprint.add(kept.digest.as_bytes()),
+                Place::Disk { path, kept: None } => fingerprint.add_state(path),
                 Place::Static(bytes) => fingerprint.add(bytes),
             }
         }

@@ -21,7 +21,9 @@ fn files_below(folder: &Path) -> Vec<String> {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().unwrap().is_dir() {
             found.extend(files_below(&entry.path()));
-        } else if entry.path().extension().is_none_or(|end| end != "deb") {
+        } else if entry.path().extension().is_none_or(|end| end != "deb")
+            && !entry.path().ends_with("state/key")
+        {
             found.push(entry.path().display().to_string());
         }
     }
@@ -68,6 +70,52 @@ fn a_package_is_unpacked_once() {
     entries.push(("./lib/modules/6.12.1-test/kernel/c.ko", Entry::File(needing(""))));
     fs::write(&path, deb(&entries)).unwrap();
     assert_eq!(names(&Kernel::open(&[path.to_str().unwrap()], &options).unwrap()), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_package_is_known_by_its_content_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("linux.deb");
+    // Stored as they are, so that both have one size; the bytes at both ends are the same.
+    let of = |config: &[u8]| {
+        let mut entries = kernel_entries();
+        entries.retain(|(name, _)| !name.contains("config-"));
+        entries.insert(0, ("./boot/config-6.12.1-test", Entry::File(config.to_vec())));
+        deb_of("data.tar", tar(&entries))
+    };
+    let [first, second] = [of(b"CONFIG_X=y\n"), of(b"CONFIG_Y=y\n")];
+    assert_eq!(first.len(), second.len());
+    let (options, _) = options(folder.path());
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    for (package, config) in [(&first, "CONFIG_X=y\n"), (&second, "CONFIG_Y=y\n"), (&first, "CONFIG_X=y\n")] {
+        fs::write(&path, package).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        let kernel = Kernel::open(&[path.to_str().unwrap()], &options).unwrap();
+        assert_eq!(kernel.config().unwrap(), config.as_bytes());
+    }
+}
+
+#[test]
+fn what_was_changed_in_the_cache_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("linux.deb");
+    fs::write(&path, deb(&kernel_entries())).unwrap();
+    let (options, phases) = options(folder.path());
+    let kernel = Kernel::open(&[path.to_str().unwrap()], &options).unwrap();
+    let module = kernel.module("b").unwrap();
+    let file = module.file().unwrap();
+    let mut bytes = fs::read(file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(file, bytes).unwrap();
+    let error = module.read().unwrap_err().to_string();
+    assert!(error.contains("not what was unpacked") && error.contains("remove its folder"), "{error}");
+    // A list that says so too is not ours: it is unpacked again.
+    let unpacked = file.ancestors().find(|folder| folder.join(".modmem-files").is_file()).unwrap();
+    let list = fs::read_to_string(unpacked.join(".modmem-files")).unwrap();
+    fs::write(unpacked.join(".modmem-files"), list.replace("lib/modules", "lib/modulez")).unwrap();
+    let kernel = Kernel::open(&[path.to_str().unwrap()], &options).unwrap();
+    assert_eq!(kernel.module("b").unwrap().read().unwrap(), needing("a"));
+    assert_eq!(*phases.0.lock().unwrap(), ["unpacking linux.deb"; 2]);
 }
 
 #[test]
@@ -245,7 +293,7 @@ fn several_openings_at_once_do_not_disturb_each_other() {
             });
         }
     });
-    assert_eq!(fs::read_dir(folder.path().join("cache/deb")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(folder.path().join("cache/packages")).unwrap().count(), 1);
 }
 
 #[test]

@@ -18,7 +18,13 @@ use machine::Machine;
 fn command(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_modmem"));
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
-    command.arg("verify").args(words).env("MODMEM_CACHE", cache).stdin(Stdio::null());
+    let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
+    command
+        .arg("verify")
+        .args(words)
+        .env("MODMEM_CACHE", cache)
+        .env("XDG_STATE_HOME", state)
+        .stdin(Stdio::null());
     command
 }
 

@@ -113,3 +113,26 @@ fn where_nothing_was_compared_nothing_is_verified() {
     let text = verify(&machine, "nothing", &[], 1);
     assert_lines(&text, &["NOT VERIFIED, of 0 modules: nothing was compared"]);
 }
+
+#[test]
+fn every_report_says_what_it_rests_on() {
+    let folder = with_files(&Machine::new(), "rests_on", &MODULES[..4]);
+    let module = Path::new(ROOT).join(MODULES[4]);
+    let words = [folder.to_str().unwrap(), "--modules", module.to_str().unwrap()];
+    let text = run(&words, 1);
+    let sha256 = modmem_linux::Digest::of(&fs::read(&module).unwrap()).to_string();
+    let unwrapped = text.replace("\n    ", " ");
+    assert!(
+        unwrapped.contains("What this rests on") && unwrapped.contains(&format!("SHA-256 {sha256}")),
+        "{text}"
+    );
+    assert!(
+        unwrapped.contains("the machine itself: the files of 4 of its modules; its list of symbols"),
+        "{text}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&run(&[&words[..], &["--json"]].concat(), 1)).unwrap();
+    assert_eq!(json["rests_on"]["given"][0]["sha256"], sha256, "{}", json["rests_on"]);
+    let json: serde_json::Value =
+        serde_json::from_str(&verify(&Machine::new(), "rests_on_sample", &["--json"], 0)).unwrap();
+    assert_eq!(json["rests_on"]["program"], true);
+}

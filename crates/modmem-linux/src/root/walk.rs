@@ -71,7 +71,7 @@ pub(super) fn walk(
             }
             if kind.is_file() {
                 if wanted {
-                    found.files.push((key, Place::Disk { path: entry.path(), size: None }));
+                    found.files.push((key, Place::Disk { path: entry.path(), kept: None }));
                 }
                 continue;
             }

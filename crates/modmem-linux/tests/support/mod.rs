@@ -220,6 +220,7 @@ pub(crate) fn options(folder: &Path) -> (OpenOptions, Arc<Phases>) {
     let phases = Arc::new(Phases::default());
     let options = OpenOptions {
         cache: Some(folder.join("cache")),
+        state: Some(folder.join("state")),
         system_root: folder.join("system"),
         offline: true,
         progress: phases.clone(),

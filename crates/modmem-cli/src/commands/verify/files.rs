@@ -8,7 +8,7 @@ use anyhow::Result;
 use modmem::profile::KernelConfig;
 use modmem_linux::snapshot::{ModuleRecord, Snapshot};
 use modmem_linux::verify::{Choice, GivenFiles, KernelExports, OwnFiles};
-use modmem_linux::{Error, Kernel, KernelList, ModuleFile, Origin, read_module_file};
+use modmem_linux::{Error, Ground, Kernel, KernelList, ModuleFile, Origin, read_module_file};
 use serde::Serialize;
 
 /// The files of modules: of a kernel or of the snapshot, and those that were given by hand beside them.
@@ -114,6 +114,19 @@ impl Files {
     pub(super) fn config(&self) -> Option<String> {
         let Base::Kernel(kernel) = &self.base else { return None };
         Some(String::from_utf8_lossy(&kernel.config()?).into_owned())
+    }
+
+    /// What the kernel's files rest on, and its image.
+    pub(super) fn grounds(&self) -> (&[Ground], Option<&Path>) {
+        match &self.base {
+            Base::Kernel(kernel) => (kernel.grounds(), kernel.image_path()),
+            Base::None | Base::Own(..) => (&[], None),
+        }
+    }
+
+    /// The files and folders by hand, as they were named.
+    pub(super) fn named(&self) -> &[PathBuf] {
+        &self.named
     }
 
     /// In words, where they come from.

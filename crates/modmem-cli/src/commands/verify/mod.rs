@@ -11,6 +11,7 @@ mod file_map;
 mod files;
 mod finding;
 mod foreign;
+mod grounds;
 mod hidden;
 mod hooks;
 mod input;

@@ -11,6 +11,7 @@ use super::doubt;
 use super::file_map::FileMap;
 use super::files::FileReport;
 use super::finding::{self, Finding};
+use super::grounds::Grounds;
 use super::hidden::HiddenReport;
 use super::hooks::HookReport;
 use super::input::Input;
@@ -30,6 +31,8 @@ pub(super) struct Report {
     /// Whether it is the machine that runs this program.
     #[serde(skip)]
     pub(super) live: bool,
+    /// What the verdict rests on.
+    pub(super) rests_on: Grounds,
     pub(super) verdict: Verdict,
     /// Of all modules, whichever are shown.
     pub(super) total: TallyReport,
@@ -156,6 +159,7 @@ impl Report {
             kernel,
             files: input.files.describe(),
             live: input.live,
+            rests_on: Grounds::of(input, verification)?,
             verdict: Verdict::of(input, verification, arguments)?,
             total: TallyReport::of(&verification.total()),
             modules: modules?,

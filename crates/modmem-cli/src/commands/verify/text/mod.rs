@@ -2,6 +2,7 @@
 
 mod beliefs;
 mod files;
+mod grounds;
 mod hidden;
 mod hooks;
 mod modules;
@@ -36,6 +37,7 @@ pub(super) fn page(report: &Report, verbose: bool) -> String {
     state::show(&mut page, &report.state, verbose);
     beliefs::believed(&mut page, report, verbose);
     remarks(&mut page, report);
+    grounds::show(&mut page, report);
     verdict::show(&mut page, report);
     page.text
 }
