@@ -50,8 +50,8 @@ pub(crate) enum Command {
 /// Which kernel, and where its files come from.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct KernelArgs {
-    /// The kernel: `debian[:VERSION[:FLAVOUR]]` (`debian:6.12:s390x`), `debian:sid` or another suite of Debian's, a `.deb`
-    /// file, an unpacked root folder, a folder of modules, a release under /lib/modules, or `sample`; again for packages
+    /// The kernel: `debian[:VERSION[:FLAVOUR]]` (`debian:6.12:s390x`), `debian:sid` or another suite of Debian's,
+    /// `apt:PACKAGE` of any archive that this system's apt has, a `.deb` file, an unpacked root folder, a folder of modules, a release under /lib/modules, or `sample`; again for packages
     /// that come in several parts [default: the running kernel]
     #[arg(short, long = "kernel", value_name = "KERNEL", global = true)]
     pub(crate) kernel: Vec<String>,

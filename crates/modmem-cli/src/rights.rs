@@ -9,6 +9,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use landlock::{
     RulesetAttr as _, RulesetCreatedAttr as _,
 };
 use modmem_linux::snapshot::{MachineFiles, serve};
-use modmem_linux::{Caller, NewFile, caller, default_cache_folder};
+use modmem_linux::{Caller, NewFile, caller, default_cache_folder, default_state_folder};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
 /// The user and group of nobody, on every Linux.
@@ -64,7 +65,9 @@ pub(crate) fn split(
     let (ours, theirs) = UnixStream::pair()?;
     let user = caller().unwrap_or(NOBODY);
     let mut command = Command::new("/proc/self/exe");
-    command.args(std::env::args_os().skip(1)).env(CONFINED, output).env_remove("XDG_CACHE_HOME");
+    command.args(std::env::args_os().skip(1)).env(CONFINED, output);
+    // What is kept is the other user's.
+    command.env_remove("XDG_CACHE_HOME").env_remove("XDG_STATE_HOME");
     match home_of(user) {
         Some(home) => command.env("HOME", home),
         None => command.env_remove("HOME"),
@@ -128,7 +131,9 @@ pub(crate) fn confine(reads: bool, cache: Option<&OsString>) -> Result<()> {
     let mut writable = Vec::new();
     if reads {
         let cache = cache.map(PathBuf::from).or_else(default_cache_folder);
-        writable.extend(cache.filter(|cache| fs::create_dir_all(cache).is_ok()));
+        // Made before, as nothing can be made above them later.
+        let folders = [cache, default_state_folder()];
+        writable.extend(folders.into_iter().flatten().filter(|folder| make(folder).is_ok()));
         writable.push(std::env::temp_dir());
         writable.extend(["/dev/null", "/dev/tty"].map(PathBuf::from));
     }
@@ -136,6 +141,10 @@ pub(crate) fn confine(reads: bool, cache: Option<&OsString>) -> Result<()> {
     #[cfg(debug_assertions)]
     behave_badly();
     Ok(())
+}
+
+fn make(folder: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Where the kernel has no Landlock, or less of it, this does as much as it can.

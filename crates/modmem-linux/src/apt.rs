@@ -3,6 +3,9 @@
 //! Nothing is installed and no root is needed: lists and downloads live in folders of our own. Errors are apt's own
 //! words, in one line.
 
+mod system;
+
+use self::system::Candidate;
 use crate::{
     deb::Package,
     progress::{Phase, Progress},
@@ -80,13 +83,10 @@ impl Archive {
 
 /// The text of the system's sources, in both formats that apt has.
 fn system_sources() -> String {
-    let parts = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
-    let files = parts.map(|part| part.path()).chain([PathBuf::from("/etc/apt/sources.list")]);
-    let texts = files.filter_map(|file| fs::read_to_string(file).ok());
-    let lines: Vec<String> =
-        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
-    let used = lines.iter().filter(|line| !line.trim_start().starts_with('#'));
-    used.cloned().collect::<Vec<_>>().join("\n")
+    let texts = system::sources();
+    let lines = texts.iter().flat_map(|text| text.lines());
+    let used = lines.filter(|line| !line.trim_start().starts_with('#'));
+    used.collect::<Vec<_>>().join("\n")
 }
 
 /// A list of all suites, or of one with its security updates, from the mirrors in `sources`; `None` if there is none of
@@ -142,20 +142,28 @@ pub(crate) fn own_release() -> Option<&'static str> {
     suite(codename)
 }
 
-/// apt on Debian's archive, and on nothing else.
+/// apt on Debian's archive and on nothing else, or as this system has it.
 ///
-/// Neither the system's sources nor its lists are used, which may be anybody's: of them only the addresses of mirrors are
-/// taken. The archive's own key decides.
+/// For Debian's, neither the system's sources nor its lists are used, which may be anybody's: of them only the addresses of
+/// mirrors are taken. The archive's own key decides.
 #[derive(Debug)]
 pub(crate) struct Apt {
+    /// Lists and sources of our own; `None` for the system's.
+    own: Option<Own>,
+    /// Whose archive it is, in words.
+    origin: String,
+    /// What signs for it.
+    key: String,
+}
+
+#[derive(Debug)]
+struct Own {
     /// The architecture whose packages are meant, by Debian's name for it.
     architecture: &'static str,
     /// Folder for lists of our own.
     lists: PathBuf,
     /// The file that says where packages come from.
     sources: PathBuf,
-    /// Whose archive that is, in words.
-    origin: String,
 }
 
 impl Apt {
@@ -184,17 +192,27 @@ impl Apt {
         write().map_err(|error| format!("cannot write {}: {error}", sources.display()))?;
         let mirror = Archive::Main.mirror(&mirrors).unwrap_or_default();
         let of = suite.map_or(String::new(), |suite| format!(" {suite}"));
-        Ok(Apt {
-            architecture,
-            lists: folder.join(folder_of(&name, architecture)),
-            sources,
-            origin: format!("Debian{of}, {mirror}"),
-        })
+        let own = Own { architecture, lists: folder.join(folder_of(&name, architecture)), sources };
+        let origin = format!("Debian{of}, {mirror}");
+        Ok(Apt { own: Some(own), origin, key: DEBIAN_KEYS.to_owned() })
+    }
+
+    /// This system's apt, as its administrator set it up, for one package that somebody asked for by name.
+    pub(crate) fn of_system(package: &str) -> Result<Apt, String> {
+        let mut apt = Apt { own: None, origin: String::new(), key: String::new() };
+        let policy = apt.run(apt.command("apt-cache").args(["policy", package]))?;
+        let Some(candidate) = Candidate::parse(&policy) else {
+            return Err("this system's apt knows no archive that has it (apt-get update?)".to_owned());
+        };
+        let policies = apt.run(apt.command("apt-cache").arg("policy"))?;
+        apt.origin = candidate.origin(&policies);
+        apt.key = system::key(&candidate.address, &system::sources());
+        Ok(apt)
     }
 
     /// Whose archive it is, and what signed it.
     pub(crate) fn vouchers(&self) -> (String, String) {
-        (self.origin.clone(), DEBIAN_KEYS.to_owned())
+        (self.origin.clone(), self.key.clone())
     }
 
     /// A program of apt's by its full path, with nothing of the caller's environment but how to get out.
@@ -206,22 +224,22 @@ impl Apt {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::null());
         command.envs(PROXIES.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+        // Who fetches is not root, where apt can have it so.
+        command.arg("-oAPT::Sandbox::User=_apt").args(SIGNED);
+        let Some(Own { architecture, lists, sources }) = &self.own else { return command };
         command
-            // Who fetches is not root, where apt can have it so.
-            .arg("-oAPT::Sandbox::User=_apt")
-            .args(SIGNED)
-            .arg(format!("-oDir::State::Lists={}", self.lists.join("lists").display()))
-            .arg(format!("-oDir::Cache={}", self.lists.join("cache").display()))
+            .arg(format!("-oDir::State::Lists={}", lists.join("lists").display()))
+            .arg(format!("-oDir::Cache={}", lists.join("cache").display()))
             .arg("-oDir::State::status=/dev/null")
-            .arg(format!("-oDir::Etc::SourceList={}", self.sources.display()))
+            .arg(format!("-oDir::Etc::SourceList={}", sources.display()))
             .args([
                 "-oDir::Etc::SourceParts=-",
                 "-oDir::Etc::Preferences=-",
                 "-oDir::Etc::PreferencesParts=-",
             ])
             .arg("-oAcquire::AllowReleaseInfoChange=true")
-            .arg(format!("-oAPT::Architecture={}", self.architecture))
-            .arg(format!("-oAPT::Architectures={}", self.architecture))
+            .arg(format!("-oAPT::Architecture={architecture}"))
+            .arg(format!("-oAPT::Architectures={architecture}"))
             // Package lists and nothing else: no translations, no catalogues for software centres.
             .args([
                 "-oAcquire::Languages=none",
@@ -239,15 +257,16 @@ impl Apt {
         Err(format!("apt failed: {}", complaint(&output.stderr)))
     }
 
-    /// Fetches the lists.
+    /// Fetches lists of our own; the system's are for its administrator to fetch.
     pub(crate) fn update(&self, progress: &dyn Progress) -> Result<(), String> {
+        let Some(Own { architecture, lists, .. }) = &self.own else { return Ok(()) };
         for name in ["lists/partial", "cache/archives/partial"] {
-            let folder = self.lists.join(name);
+            let folder = lists.join(name);
             fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         }
         let mut title = "fetching Debian's package lists".to_owned();
-        if self.architecture != HOME {
-            title = format!("{title} for {}", self.architecture);
+        if *architecture != HOME {
+            title = format!("{title} for {architecture}");
         }
         let _phase = Phase::begin(progress, &title, None);
         // By itself apt takes old lists where it cannot fetch new ones, and is content.

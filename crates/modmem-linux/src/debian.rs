@@ -5,9 +5,9 @@
 
 use crate::{
     Error, OpenOptions,
-    apt::{self, Apt},
+    apt::{self, Apt, Description},
     cache::Cache,
-    deb::{Deb, FileList},
+    deb::{Deb, FileList, Package},
     flavour,
     progress::Progress,
     source::unpacked,
@@ -23,6 +23,8 @@ use tempfile::TempDir;
 const PACKAGES: &str = "archive";
 /// Folder of the cache that says which package answered which request.
 const ANSWERS: &str = "archive-answers";
+/// Folder of the cache with unpacked packages of other archives.
+const NAMED: &str = "other-archives";
 
 /// A kernel version, or the suite whose newest kernel is meant, and a flavour.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -286,27 +288,66 @@ fn download_from(
         let problem = "Debian's archive has no such kernel; give a .deb file, a folder, or sample";
         return Ok(Err(request.error(problem)));
     };
-    Ok(Ok((get(request, &apt, package, cache, progress)?, updated)))
+    let of_archive = Wanted { package, kind: PACKAGES, failed: &failed };
+    Ok(Ok((get(&of_archive, &apt, cache, progress)?, updated)))
+}
+
+/// A package of whatever archive this system's apt knows, asked for by its name.
+pub(crate) fn fetch_named(package: &str, options: &OpenOptions, cache: &Cache) -> Result<Fetched, Error> {
+    let failed = |problem: String| Error::BadSource { spec: format!("apt:{package}"), problem };
+    if options.refresh {
+        return Err(failed(
+            "apt's lists are this system's: refresh them by `apt-get update`, as root".into(),
+        ));
+    }
+    let apt = Apt::of_system(package).map_err(failed)?;
+    let wanted = Wanted { package, kind: NAMED, failed: &failed };
+    if options.offline {
+        let name = name_of(package, &apt.describe(package).map_err(failed)?);
+        if cache.unpacked(NAMED, &name).is_none() {
+            return Err(failed("not in the cache, and the network is not to be used".into()));
+        }
+    }
+    let name = get(&wanted, &apt, cache, &*options.progress)?;
+    let unpacked = cache.unpacked(NAMED, &name);
+    let (folder, list) = unpacked.ok_or_else(|| failed("unpacked package has vanished".into()))?;
+    let package = name.replacen('_', " ", 1);
+    Ok(Fetched { folder, list, package, remark: None })
+}
+
+/// What is to be had from an archive.
+struct Wanted<'w> {
+    package: &'w str,
+    /// The folder of the cache that it goes to.
+    kind: &'static str,
+    failed: &'w dyn Fn(String) -> Error,
+}
+
+/// The name of a package and its version, as a folder's.
+fn name_of(package: &str, described: &Description) -> String {
+    let version = described.version.chars().map(|c| if c == ':' || c == '/' { '%' } else { c });
+    format!("{package}_{}", version.collect::<String>())
 }
 
 /// Downloads `package` and what belongs to it, and unpacks them into one folder of the cache.
-fn get(
-    request: &Request,
-    apt: &Apt,
-    package: &str,
-    cache: &Cache,
-    progress: &dyn Progress,
-) -> Result<String, Error> {
-    let failed = |problem: String| request.error(problem);
+fn get(wanted: &Wanted<'_>, apt: &Apt, cache: &Cache, progress: &dyn Progress) -> Result<String, Error> {
+    let Wanted { package, kind, failed } = *wanted;
     let first = apt.describe(package).map_err(failed)?;
-    let version: String = first.version.chars().map(|c| if c == ':' || c == '/' { '%' } else { c }).collect();
-    let name = format!("{package}_{version}");
-    if cache.unpacked(PACKAGES, &name).is_some() {
-        return Ok(name);
+    let name = name_of(package, &first);
+    let mut records = vec![first.package(package, apt).map_err(failed)?];
+    // Another archive can have another package of this name and version.
+    let digest = |packages: &[Package]| packages.first().map(|package| package.digest);
+    let is_it = |list: &FileList| kind == PACKAGES || digest(&list.packages) == digest(&records);
+    match cache.unpacked(kind, &name) {
+        Some((_, list)) if is_it(&list) => return Ok(name),
+        Some((folder, _)) => {
+            let problem = "the cache has another package of this name and version; remove";
+            return Err(failed(format!("{problem} {}", folder.display())));
+        }
+        None => {}
     }
     let mut packages = vec![package.to_owned()];
     let mut size = first.size;
-    let mut records = vec![first.package(package, apt).map_err(failed)?];
     let release = package.strip_prefix("linux-image-").unwrap_or(package);
     let mut parts = first.parts(release);
     // Since Linux 7 the image, its binary and its modules are packages of their own that need each other.
@@ -319,7 +360,7 @@ fn get(
             packages.push(part);
         }
     }
-    let work = cache.writable(PACKAGES)?;
+    let work = cache.writable(kind)?;
     let folder = TempDir::with_prefix_in(".part-", &work).map_err(Error::write(&work))?;
     apt.download(&packages, size, folder.path(), progress).map_err(failed)?;
     let mut debs = Vec::new();
@@ -329,17 +370,15 @@ fn get(
             // apt checked it too; what is recorded is what was read.
             let digest = deb.digest()?;
             if !records.iter().any(|record| record.digest == digest) {
-                return Err(
-                    request.error(format!("{} is not what the archive lists", entry.path().display()))
-                );
+                return Err(failed(format!("{} is not what the archive lists", entry.path().display())));
             }
             debs.push(deb);
         }
     }
     if debs.len() != records.len() {
-        return Err(request.error("not all of its packages were downloaded"));
+        return Err(failed("not all of its packages were downloaded".into()));
     }
-    unpacked(cache, PACKAGES, &name, (&debs, records), progress)?;
+    unpacked(cache, kind, &name, (&debs, records), progress)?;
     Ok(name)
 }
 

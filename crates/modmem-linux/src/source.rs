@@ -40,6 +40,9 @@ pub enum Source {
         /// the kernel is.
         flavour: String,
     },
+    /// A package of any archive that this system's apt knows, by its name: what that archive is worth its origin and its key
+    /// tell, which reports name.
+    Apt(String),
     /// A package's file, or a folder.
     Path(PathBuf),
     /// A release under `/lib/modules`.
@@ -47,14 +50,16 @@ pub enum Source {
 }
 
 impl Source {
-    /// Understands `sample`, `debian`, `debian:VERSION`, `debian:VERSION:FLAVOUR` (each with a suite for the version too), a
+    /// Understands `sample`, `apt:PACKAGE`, `debian`, `debian:VERSION`, `debian:VERSION:FLAVOUR` (each with a suite for the version too), a
     /// path, and a release's name.
     ///
     /// A word that could be both a release and a path is a path if something is there; `./sample` is a path.
     pub fn parse(spec: &str) -> Result<Source, Error> {
         let bad = |problem: &str| Error::BadSource { spec: spec.to_owned(), problem: problem.to_owned() };
         if spec.is_empty() {
-            return Err(bad("empty; give a .deb file, a folder, a release, debian:VERSION or sample"));
+            return Err(bad(
+                "empty; give a .deb file, a folder, a release, debian:VERSION, apt:PACKAGE or sample",
+            ));
         }
         if spec == "sample" {
             return Ok(Source::Sample);
@@ -70,6 +75,14 @@ impl Source {
             let request = Request::parse(version, flavour).map_err(|problem| bad(&problem))?;
             return Ok(Source::Debian { version: request.version, flavour: request.flavour });
         }
+        if let Some(package) = spec.strip_prefix("apt:") {
+            // What Debian allows in the name of a package (Policy, 5.6.1).
+            let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+            if !package.starts_with(|c: char| c.is_ascii_alphanumeric()) || !package.chars().all(allowed) {
+                return Err(bad("no package's name; write apt:linux-image-6.12.117+deb12-amd64"));
+            }
+            return Ok(Source::Apt(package.to_owned()));
+        }
         if spec.contains('/') || spec.ends_with(".deb") || Path::new(spec).exists() {
             return Ok(Source::Path(PathBuf::from(spec)));
         }
@@ -81,7 +94,7 @@ impl Source {
         match self {
             Source::Running | Source::Release(_) => Origin::Disk,
             Source::Sample => Origin::Program,
-            Source::Debian { .. } => Origin::Package,
+            Source::Debian { .. } | Source::Apt(_) => Origin::Package,
             Source::Path(path) if path.is_dir() => Origin::Given,
             Source::Path(_) => Origin::Package,
         }
@@ -106,6 +119,13 @@ impl Source {
                 let Fetched { folder, list, package, remark } = debian::fetch(&request, options, cache)?;
                 let grounds = list.packages.iter().cloned().map(Ground::Archive).collect();
                 let described = format!("Debian package {package}");
+                Ok(Opened { root: Root::unpacked(folder, list), described, remark, grounds })
+            }
+            Source::Apt(name) => {
+                let Fetched { folder, list, package, remark } = debian::fetch_named(name, options, cache)?;
+                let origin = list.packages.first().map(|package| package.origin.clone()).unwrap_or_default();
+                let grounds = list.packages.iter().cloned().map(Ground::Archive).collect();
+                let described = format!("package {package} of {origin}");
                 Ok(Opened { root: Root::unpacked(folder, list), described, remark, grounds })
             }
             Source::Path(path) => of_path(path, options, cache),
@@ -290,6 +310,7 @@ mod tests {
         assert_eq!(parse("debian:6.12:s390x"), debian(Some("6.12"), "s390x"));
         assert_eq!(parse("debian::arm64-16k"), debian(None, "arm64-16k"));
         assert_eq!(parse("debian:6.12.107+deb13-arm64-16k"), debian(Some("6.12.107+deb13"), "arm64-16k"));
+        assert_eq!(parse("apt:linux-image-6.1+x"), Source::Apt("linux-image-6.1+x".to_owned()));
         assert_eq!(parse("./sample"), Source::Path("./sample".into()));
         assert_eq!(parse("gone.deb"), Source::Path("gone.deb".into()));
         assert_eq!(parse("6.12.117+deb12-amd64"), Source::Release("6.12.117+deb12-amd64".to_owned()));
@@ -298,7 +319,16 @@ mod tests {
 
     #[test]
     fn senseless_sources_say_what_to_write() {
-        for spec in ["", "debian:../..", "debian:6.12:a/b", "debian:6.12:arm65"] {
+        for spec in [
+            "",
+            "apt:",
+            "apt:../x",
+            "apt:-o",
+            "apt:x y",
+            "debian:../..",
+            "debian:6.12:a/b",
+            "debian:6.12:arm65",
+        ] {
             assert!(matches!(Source::parse(spec), Err(Error::BadSource { .. })), "{spec}");
         }
     }

@@ -8,7 +8,6 @@ use modmem_linux::verify::{OwnSymbols, Verification};
 use modmem_linux::{Digest, Error, Ground, Origin};
 use serde::Serialize;
 
-use super::files::FileReport;
 use super::input::Input;
 
 /// All of it.
@@ -52,7 +51,7 @@ impl Grounds {
             let Some(file) = input.file_report(&checked.name)? else { continue };
             own += usize::from(file.is_own(input.live));
             if matches!(file.origin, Origin::Given | Origin::Disk) {
-                let digest = hash(&file)?;
+                let digest = hash(Path::new(&file.path))?;
                 used.insert(file.path, digest);
             }
         }
@@ -74,8 +73,7 @@ impl Grounds {
                 Ground::Folder(path) => {
                     let mut inside = take(&mut used, path);
                     if let Some(image) = image.filter(|image| image.starts_with(path)) {
-                        let digest = Digest::of(&fs::read(image).unwrap_or_default());
-                        inside.insert(image.display().to_string(), digest.to_string());
+                        inside.insert(image.display().to_string(), hash(image)?);
                     }
                     grounds.given.push(together(path.display().to_string(), &inside));
                 }
@@ -113,9 +111,8 @@ impl Grounds {
     }
 }
 
-fn hash(file: &FileReport) -> Result<String, Error> {
-    let bytes =
-        fs::read(&file.path).map_err(|source| Error::Read { path: file.path.clone().into(), source })?;
+fn hash(path: &Path) -> Result<String, Error> {
+    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
     Ok(Digest::of(&bytes).to_string())
 }
 

@@ -10,8 +10,9 @@ pub(super) fn show(page: &mut Page, report: &Report) {
     let grounds = &report.rests_on;
     page.title("What this rests on");
     for package in &grounds.packages {
+        let of = if package.key.starts_with('/') { "a key of " } else { "" };
         page.paragraph(&format!(
-            "package {} {} of {}, signed by a key of {}, SHA-256 {}",
+            "package {} {} of {}, signed by {of}{}, SHA-256 {}",
             harmless(&package.name),
             harmless(&package.version),
             harmless(&package.origin),
