@@ -2,23 +2,31 @@
 //!
 //! Nothing is installed and no root is needed: lists and downloads live in folders of our own. Errors are apt's own
 //! words, in one line.
+//!
+//! Of the system's configuration only that is taken which says how the network is reached. As root, apt fetches as a user
+//! of its own, who must be able to come to the folders that it writes to: these lie outside root's home then.
 
 mod system;
 
 use self::system::Candidate;
 use crate::{
+    Error,
+    cache::Cache,
     deb::Package,
     progress::{Phase, Progress},
-    trust::digest::Digest,
+    trust::{digest::Digest, places},
 };
 use std::{
-    env, fs,
+    env,
+    fs::{self, Permissions},
     io::{self, Read, Seek, Write as _},
+    os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
+use tempfile::TempDir;
 
 /// With this key Debian signs its archive; on Debian it is there, elsewhere it is a package.
 const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -76,7 +84,11 @@ impl Archive {
 
     /// The first mirror of this archive that the system's own sources name.
     fn mirror(self, sources: &str) -> Option<&str> {
-        let addresses = sources.split_whitespace().filter(|word| word.starts_with("http"));
+        let plain = |word: &&str| {
+            let begins = ["http://", "https://", "file:/"].iter().any(|start| word.starts_with(start));
+            begins && word.chars().all(|c| c.is_ascii_alphanumeric() || ":/._-~%@+[]".contains(c))
+        };
+        let addresses = sources.split_whitespace().filter(plain);
         addresses.map(|word| word.trim_end_matches('/')).find(|word| word.ends_with(self.ending()))
     }
 }
@@ -123,6 +135,75 @@ const PROXIES: [&str; 8] = [
     "NO_PROXY",
 ];
 
+/// What is taken from the system's configuration of apt: how the network is reached, and whether a mirror may be old.
+const NETWORK: [&str; 9] = [
+    "Acquire::http::",
+    "Acquire::https::",
+    "Acquire::Retries",
+    "Acquire::ForceIPv4",
+    "Acquire::ForceIPv6",
+    "Acquire::Check-Valid-Until",
+    "Acquire::Check-Date",
+    "Acquire::Max-ValidTime",
+    "Acquire::Queue-Mode",
+];
+
+/// Where root has apt's lists and downloads.
+const OF_ROOT: &str = "/var/cache/modmem";
+
+/// The user as whom apt fetches for root.
+fn sandbox_user() -> Option<u32> {
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    let line = users.lines().find_map(|line| line.strip_prefix("_apt:"))?;
+    line.split(':').nth(1)?.parse().ok()
+}
+
+/// The folder for apt's lists: in the cache, for root where apt's own user can come to it.
+pub(crate) fn state_folder(cache: &Cache) -> Result<PathBuf, Error> {
+    if places::user() == 0
+        && sandbox_user().is_some()
+        && let Ok(folder) = places::make(Path::new(OF_ROOT), 0)
+        && fs::set_permissions(&folder, Permissions::from_mode(0o755)).is_ok()
+        && TempDir::new_in(&folder).is_ok()
+    {
+        return Ok(folder);
+    }
+    cache.writable("apt")
+}
+
+/// A folder for what apt downloads, as the user who fetches can write to it.
+pub(crate) fn download_folder(cache: &Cache) -> Result<TempDir, Error> {
+    let state = state_folder(cache)?;
+    let folder = TempDir::with_prefix_in(".part-", &state).map_err(Error::write(&state))?;
+    if let Some(user) = sandbox_user().filter(|_| state == Path::new(OF_ROOT)) {
+        chown(folder.path(), Some(user), None).map_err(Error::write(folder.path()))?;
+    }
+    Ok(folder)
+}
+
+/// A program of apt's by its full path, with nothing of the caller's environment but how to get out.
+fn clean(program: &str) -> Command {
+    let mut command = Command::new(Path::new("/usr/bin").join(program));
+    command
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("HOME", "/nonexistent")
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::null());
+    command.envs(PROXIES.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+    command
+}
+
+/// A configuration with nothing of the system's but how the network is reached.
+fn network() -> String {
+    let mut text = String::from("Dir::Etc::main \"/dev/null\";\nDir::Etc::parts \"/dev/null\";\n");
+    let dump = clean("apt-config").arg("dump").output().map(|output| output.stdout).unwrap_or_default();
+    let dump = String::from_utf8_lossy(&dump);
+    let taken = dump.lines().filter(|line| NETWORK.iter().any(|name| line.starts_with(name)));
+    text.extend(taken.flat_map(|line| [line, "\n"]));
+    text
+}
+
 /// What must be so whatever this system's apt is told: nothing counts that is not signed.
 const SIGNED: [&str; 4] = [
     "-oAcquire::AllowInsecureRepositories=false",
@@ -164,6 +245,8 @@ struct Own {
     lists: PathBuf,
     /// The file that says where packages come from.
     sources: PathBuf,
+    /// The configuration that apt reads instead of the system's.
+    config: PathBuf,
 }
 
 impl Apt {
@@ -181,19 +264,34 @@ impl Apt {
         let mirrors = format!("{} {MIRRORS}", system_sources());
         let list = suites(&mirrors, suite).ok_or("no suite of Debian's archive is meant")?;
         let name = suite.map_or("debian".to_owned(), |suite| format!("debian-{suite}"));
-        let sources = folder.join(format!("{name}.list"));
-        // A new file under that name: what is there may be a link.
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new().prefix(".part-").suffix(".list").tempfile_in(folder)?;
-            file.write_all(list.as_bytes())?;
-            file.persist(&sources)?;
-            Ok(())
-        };
-        write().map_err(|error| format!("cannot write {}: {error}", sources.display()))?;
         let mirror = Archive::Main.mirror(&mirrors).unwrap_or_default();
         let of = suite.map_or(String::new(), |suite| format!(" {suite}"));
-        let own = Own { architecture, lists: folder.join(folder_of(&name, architecture)), sources };
-        let origin = format!("Debian{of}, {mirror}");
+        Apt::with_sources(folder, &name, &list, format!("Debian{of}, {mirror}"), architecture)
+    }
+
+    /// apt with one list of sources and nothing else.
+    fn with_sources(
+        folder: &Path,
+        name: &str,
+        list: &str,
+        origin: String,
+        architecture: &'static str,
+    ) -> Result<Apt, String> {
+        // A new file under its name: what is there may be a link. apt's own user reads it too.
+        let write = |end: &str, text: &str| -> io::Result<PathBuf> {
+            let path = folder.join(format!("{name}.{end}"));
+            let mut file = tempfile::Builder::new().prefix(".part-").suffix(end).tempfile_in(folder)?;
+            file.write_all(text.as_bytes())?;
+            file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+            file.persist(&path)?;
+            Ok(path)
+        };
+        let write = |end: &str, text: &str| {
+            write(end, text).map_err(|error| format!("cannot write to {}: {error}", folder.display()))
+        };
+        let lists = folder.join(folder_of(name, architecture));
+        let (sources, config) = (write("list", list)?, write("conf", &network())?);
+        let own = Own { architecture, lists, sources, config };
         Ok(Apt { own: Some(own), origin, key: DEBIAN_KEYS.to_owned() })
     }
 
@@ -215,19 +313,13 @@ impl Apt {
         (self.origin.clone(), self.key.clone())
     }
 
-    /// A program of apt's by its full path, with nothing of the caller's environment but how to get out.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(Path::new("/usr/bin").join(program));
-        command
-            .env_clear()
-            .env("LC_ALL", "C")
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .stdin(Stdio::null());
-        command.envs(PROXIES.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+        let mut command = clean(program);
         // Who fetches is not root, where apt can have it so.
         command.arg("-oAPT::Sandbox::User=_apt").args(SIGNED);
-        let Some(Own { architecture, lists, sources }) = &self.own else { return command };
+        let Some(Own { architecture, lists, sources, config }) = &self.own else { return command };
         command
+            .env("APT_CONFIG", config)
             .arg(format!("-oDir::State::Lists={}", lists.join("lists").display()))
             .arg(format!("-oDir::Cache={}", lists.join("cache").display()))
             .arg("-oDir::State::status=/dev/null")
@@ -443,6 +535,45 @@ mod tests {
         );
         assert_eq!(suite("bookworm-security"), Some("bookworm-security"));
         assert_eq!(lines(None), DEBIAN_SUITES.len());
+    }
+
+    #[test]
+    fn what_debian_s_key_did_not_sign_is_not_taken_whatever_a_source_says() {
+        if !Path::new("/usr/bin/apt-get").exists() || !Path::new(DEBIAN_KEYS).exists() {
+            eprintln!("skipped: no apt-get or no keys of Debian's here");
+            return;
+        }
+        let top = tempfile::tempdir().unwrap();
+        let archive = top.path().join("debian");
+        let packages = archive.join("dists/stable/main/binary-amd64");
+        fs::create_dir_all(&packages).unwrap();
+        let package = "Package: linux-image-6.12.0-amd64\nVersion: 1\nArchitecture: amd64\nFilename: x.deb\n\
+             Size: 1\nDescription: a kernel\n\n";
+        fs::write(packages.join("Packages"), package).unwrap();
+        let release = format!(
+            "Origin: Debian\nSuite: stable\nComponents: main\nArchitectures: amd64\nSHA256:\n {} {} main/binary-amd64/Packages\n",
+            Digest::of(package.as_bytes()),
+            package.len()
+        );
+        fs::write(archive.join("dists/stable/Release"), release).unwrap();
+        let mirror = format!("file:{}", archive.display());
+        let state = top.path().join("state");
+        fs::create_dir(&state).unwrap();
+        fs::set_permissions(top.path(), Permissions::from_mode(0o755)).unwrap();
+        let apt = |name: &str, list: &str| {
+            Apt::with_sources(&state, name, list, "a test".to_owned(), HOME).unwrap()
+        };
+        // As the system's source has it, the package would be there.
+        let source = format!("deb [trusted=yes] {mirror} stable main\n");
+        let system = apt("system", &source);
+        system.update(&crate::progress::Silent).unwrap();
+        assert_eq!(system.kernels().unwrap(), ["linux-image-6.12.0-amd64"], "the test's archive is one");
+        let list = suites(&source, Some("stable")).unwrap();
+        assert!(list.contains(&mirror) && !list.contains("trusted"), "{list}");
+        let ours = apt("ours", &list);
+        let refused = ours.update(&crate::progress::Silent).unwrap_err();
+        assert!(refused.contains("not signed") || refused.contains("signature"), "{refused}");
+        assert_eq!(ours.kernels().unwrap_or_default(), [""; 0]);
     }
 
     #[test]

@@ -17,7 +17,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use tempfile::TempDir;
 
 /// Folder of the cache with unpacked packages.
 const PACKAGES: &str = "archive";
@@ -248,7 +247,7 @@ type Found = (String, Result<(), String>);
 /// Finds, downloads and unpacks. Where everything was to be asked again, only fresh lists count.
 fn download(request: &Request, options: &OpenOptions, cache: &Cache) -> Result<Found, Error> {
     let progress = &*options.progress;
-    let folder = cache.writable("apt")?;
+    let folder = apt::state_folder(cache)?;
     // This system's own release first, where that is Debian: there are fewer lists to fetch.
     let suites = match request.suite() {
         Some(suite) => vec![Some(suite)],
@@ -360,8 +359,7 @@ fn get(wanted: &Wanted<'_>, apt: &Apt, cache: &Cache, progress: &dyn Progress) -
             packages.push(part);
         }
     }
-    let work = cache.writable(kind)?;
-    let folder = TempDir::with_prefix_in(".part-", &work).map_err(Error::write(&work))?;
+    let folder = apt::download_folder(cache)?;
     apt.download(&packages, size, folder.path(), progress).map_err(failed)?;
     let mut debs = Vec::new();
     for entry in fs::read_dir(folder.path()).map_err(Error::read(folder.path()))?.flatten() {
@@ -385,6 +383,7 @@ fn get(wanted: &Wanted<'_>, apt: &Apt, cache: &Cache, progress: &dyn Progress) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tempfile::TempDir;
 
     const NAMES: &[&str] = &[
         "linux-image-6.1.0-9-amd64",
