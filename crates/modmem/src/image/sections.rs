@@ -223,10 +223,14 @@ fn check_section<'a>(
             let value = u64::from(header.kind);
             return Err(section.bad("sh_type", value, "the type of a section that is loaded"));
         }
-        // Inactive: whatever else the header says means nothing, so nothing later sees it.
-        section.header.flags = 0;
+        // Inactive: but for what tells the letters of its symbols (kernel/module/kallsyms.c:elf_type), what the header says
+        // means nothing, so nothing later sees it.
+        section.header.flags &= section_flag::EXECINSTR;
         section.header.size = 0;
         section.header.alignment = 1;
+        if u64::from(header.name) < names.len() as u64 {
+            section.name = string_at(names, header.name);
+        }
         return Ok(section);
     }
     if index == 0 {

@@ -34,7 +34,7 @@ pub use resolve::{ProviderState, Scope, Uses};
 use crate::address::RunAddr;
 use crate::arch::{Architecture, with_machine};
 use crate::image::elf::Encoding;
-use crate::image::{Image, RelocationSection};
+use crate::image::{Image, RelocationSection, SymbolPlace};
 use crate::profile::Profile;
 use crate::space::Block;
 use copy::Copier;
@@ -249,8 +249,19 @@ fn entry_points<E: Encoding, B: Block>(
     let bytes = placement.section_bytes(place, this_module.size());
     let [init, exit] = image.entry_offsets();
     let offsets = [profile.this_module_init.or(init), profile.this_module_exit.or(exit)];
+    // One in a section that is not loaded is there, at an address in the copy that the loader had: nobody knows which.
+    let is_elsewhere = |offset: u64| {
+        let tables = image.relocations().filter(|table| table.target().index() == this_module.index());
+        tables.flat_map(|table| table.iter()).filter(|relocation| relocation.offset == offset).any(
+            |relocation| {
+                let symbol = image.symbols().get(relocation.symbol as usize);
+                matches!(symbol.map(|symbol| symbol.place), Some(SymbolPlace::Section(_)))
+            },
+        )
+    };
     offsets.map(|offset| {
-        let field = bytes.get(usize::try_from(offset?).ok()?..)?.get(..image.format().word())?;
-        Some(RunAddr(E::word(field, 0))).filter(|address| address.0 != 0)
+        let offset = offset?;
+        let field = bytes.get(usize::try_from(offset).ok()?..)?.get(..image.format().word())?;
+        Some(RunAddr(E::word(field, 0))).filter(|address| address.0 != 0 || is_elsewhere(offset))
     })
 }

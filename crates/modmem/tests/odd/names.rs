@@ -7,7 +7,7 @@ use modmem::profile::KernelConfig;
 use modmem::{MemoryKind, Modules, Name, Profile, RunAddr};
 
 use crate::kernel::Kernel;
-use crate::support::{Elf, Symbol};
+use crate::support::{Elf, PROGBITS, Section, Symbol};
 
 fn named(name: &str, modinfo: &str) -> Elf {
     let mut elf = Elf::x86_64();
@@ -122,6 +122,27 @@ fn a_modules_init_is_what_its_struct_module_holds_whatever_the_symbol_is_called(
     assert_eq!(loaded.exit(), None);
     // Without an exit it stays for good (kernel/module/main.c:print_unload_info).
     assert!(kernel.modules.proc_modules().to_string().contains("[permanent],"));
+}
+
+#[test]
+fn what_lies_in_a_section_that_is_not_loaded_is_there_all_the_same() {
+    let mut elf = Elf::x86_64();
+    let lost = elf.add(Section::new(".text.lost", PROGBITS, 4, 1, vec![0xc3; 4]));
+    // Inactive, and still called what it is.
+    let inactive = elf.add(Section::new(".debug_x", 0, 0, 1, vec![]));
+    let symbol = |name, info, section: u32| Symbol { name, info, section: section as u16, value: 0 };
+    let symbols = [symbol(1, 0x12, lost), symbol(6, 3, inactive)];
+    elf.add_module_parts("odd", &symbols, b"\0exit\0debug\0");
+    let this_module = elf.sections.iter().position(|one| one.name == ".gnu.linkonce.this_module").unwrap();
+    let symtab = elf.sections.len() as u32;
+    elf.add_relocations(this_module as u32 + 1, symtab, &[(0x4a0, 1, 1, 0)]);
+    let mut kernel = Kernel::named("6.12");
+    (kernel.profile.this_module_init, kernel.profile.this_module_exit) = (Some(0x150), Some(0x4a0));
+    let id = kernel.load(&elf).unwrap();
+    let module = kernel.modules.get(id).unwrap();
+    assert_eq!((module.init(), module.exit().is_some()), (None, true));
+    let shown = kernel.modules.kallsyms().to_string();
+    assert!(shown.contains(" n debug\t[odd]"), "{shown}");
 }
 
 #[test]
