@@ -346,8 +346,11 @@ impl Builder {
         let mut by_address: Vec<u32> = (0..count).collect();
         // Nearly sorted to begin with; stable, so that the first of one address stays the first.
         by_address.sort_by_key(|at| table.entries[*at as usize].address);
-        let mut by_name: Vec<(u32, u32)> = (0..count).map(|at| (table.hash(table.at(at).name), at)).collect();
-        by_name.sort_unstable_by_key(|at| (table.name_key(at), at.1));
+        // Each key is found once, and not in each comparison.
+        let keyed = (0..count).map(|at| (table.name_key(&(table.hash(table.at(at).name), at)), at));
+        let mut keyed: Vec<((u32, u8, u16), u32)> = keyed.collect();
+        keyed.sort_unstable();
+        let by_name = keyed.into_iter().map(|((hash, ..), at)| (hash, at)).collect();
         let mut code = by_address.clone();
         code.retain(|at| matches!(table.at(*at).letter, 't' | 'T' | 'w' | 'W'));
         let mut by_module = by_address.clone();
