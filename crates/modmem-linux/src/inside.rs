@@ -56,7 +56,7 @@ pub(crate) fn folder(root: &Path, path: &Path) -> Option<PathBuf> {
 }
 
 /// The parts of a path, the first one last.
-fn parts(path: &Path) -> Vec<OsString> {
+pub(crate) fn parts(path: &Path) -> Vec<OsString> {
     let parts = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),

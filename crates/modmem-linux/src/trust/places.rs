@@ -1,13 +1,12 @@
 //! Who else could have written what lies at a path, and how to open it without being led elsewhere.
 
-use crate::Error;
+use crate::{Error, inside::parts};
 use rustix::fs::{Mode, OFlags, openat};
 use std::{
-    ffi::OsString,
     fs::{self, File, Metadata},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 /// Links of links, before a circle is what they are: Linux's MAXSYMLINKS.
@@ -70,18 +69,6 @@ pub(crate) fn make(path: &Path, user: u32) -> Result<PathBuf, Error> {
     let real = check(path, user)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&real).map_err(Error::write(&real))?;
     check(&real, user)
-}
-
-/// The parts of a path, the first one last.
-fn parts(path: &Path) -> Vec<OsString> {
-    let parts = path.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        _ => None,
-    });
-    let mut parts: Vec<OsString> = parts.collect();
-    parts.reverse();
-    parts
 }
 
 fn owned(metadata: &Metadata, user: u32) -> Result<(), String> {
