@@ -12,6 +12,7 @@ pub mod differential;
 pub mod freestanding;
 pub mod goldens;
 pub mod kmod;
+pub mod loaded;
 pub mod loom;
 pub mod machines;
 mod marked;

@@ -20,6 +20,7 @@ usage: cargo xtask CHORE
   conformance [OPTION]   boot real kernels under emulation and compare them with modmem (--help for the options)
   differential [OPTION]  ask a running Linux about modules made by random (--help for the options)
   adversary SNAPSHOT...  try ways to hide on recorded machines that bring their module files along; fails if one is missed
+  loaded SNAPSHOT...     compare what loading makes of a recorded machine's modules with its memory; fails if it differs
   freestanding           build and run the library in a program without std
   dependencies           hold what modmem depends on to deny.toml
   machines               check builds of the library with one machine each
@@ -53,6 +54,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "machines", kernels @ ..] if !kernels.is_empty() => xtask::bench_machines::run(kernels),
         ["bench", "machine", kernel] => xtask::bench_machines::one(kernel),
         ["adversary", recordings @ ..] if !recordings.is_empty() => xtask::adversary::run(recordings),
+        ["loaded", recordings @ ..] if !recordings.is_empty() => xtask::loaded::run(recordings),
         ["freestanding"] => xtask::freestanding::run(),
         ["dependencies"] => xtask::dependencies::run(),
         ["machines"] => xtask::machines::run(),

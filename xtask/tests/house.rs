@@ -67,7 +67,7 @@ fn every_word_of_the_kernel_s_is_captured_and_read_by_a_rule() {
             declared.lines().filter_map(|line| line.strip_prefix("pub(super) const ")?.split_once(':'));
         let names: Vec<&str> = names.map(|(name, _)| name).collect();
         assert!(!names.is_empty(), "{}", file.display());
-        let rules: String = sources(&file.parent().unwrap().join("patching"))
+        let rules: String = sources(&file.parent().unwrap().join("finalize"))
             .iter()
             .map(|file| std::fs::read_to_string(file).unwrap())
             .collect();

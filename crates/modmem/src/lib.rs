@@ -1,9 +1,9 @@
 //! Linux's module memory and module loader, anywhere.
 //!
 //! ```text
-//! bytes --read--> Image --lay out--> Layout --place--> Placement --link--> Linked --commit--> Modules
-//!                                                                                                |
-//!                                                                     address --find--> (module, memory type)
+//! bytes --read--> Image --lay out--> Layout --place--> Placement --link--> Linked --finalize--> Finalized --commit--> Modules
+//!                                                                                                                       |
+//!                                                                                            address --find--> (module, memory type)
 //! ```
 //!
 //! Each stage is a value that the next one takes; each can be used alone; dropping one undoes all that it stands
@@ -33,13 +33,16 @@
 //! The crate needs `alloc` and nothing else: it knows of no files, no threads and no host machine.
 #![no_std]
 #![cfg_attr(
-    not(all(feature = "x86_64", feature = "arm64", feature = "s390x", feature = "ppc32")),
+    any(
+        not(all(feature = "x86_64", feature = "arm64", feature = "s390x", feature = "ppc32")),
+        all(feature = "finalize", not(feature = "verify"))
+    ),
     allow(
         dead_code,
         unused_imports,
         unused_mut,
         unused_variables,
-        reason = "only machines that are left out need it"
+        reason = "only what is left out needs it"
     )
 )]
 #![deny(unsafe_code)]
@@ -48,6 +51,10 @@ extern crate alloc;
 
 pub mod address;
 pub mod arch;
+#[cfg(feature = "finalize")]
+pub mod finalize;
+#[cfg(feature = "finalize")]
+pub mod guest;
 pub mod image;
 pub mod layout;
 pub mod link;

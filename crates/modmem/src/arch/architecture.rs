@@ -1,6 +1,6 @@
 //! What every machine says of itself: one implementation a folder.
 
-#[cfg(feature = "verify")]
+#[cfg(feature = "finalize")]
 use alloc::boxed::Box;
 use core::ops::Range;
 
@@ -12,8 +12,8 @@ use crate::layout::{LayoutError, Shapes};
 use crate::link::relocation::Relocations;
 use crate::link::stubs::Stubs;
 use crate::profile::{KernelConfig, KernelVersion, MachineState, Profile, Ranges, Switches};
-#[cfg(feature = "verify")]
-use crate::verify::{Guest, rules::Rules};
+#[cfg(feature = "finalize")]
+use crate::{finalize::Rules, guest::Guest};
 
 /// Where a kernel lies: on some machines the range of its modules follows from that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,6 @@ pub(crate) trait Architecture {
     }
 
     /// What its kernels do to a module after relocation.
-    #[cfg(feature = "verify")]
+    #[cfg(feature = "finalize")]
     fn rules(guest: &dyn Guest, profile: &Profile) -> Box<dyn Rules>;
 }

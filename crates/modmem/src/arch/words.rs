@@ -4,15 +4,15 @@
 //! ([`Machine::kernel_words`](super::Machine::kernel_words)), and rules read kernel variables through them alone
 //! (xtask/tests/house.rs holds the source to both).
 
-#[cfg(feature = "verify")]
+#[cfg(feature = "finalize")]
 use alloc::borrow::Cow;
 
-#[cfg(feature = "verify")]
+#[cfg(feature = "finalize")]
 use crate::address::RunAddr;
-#[cfg(feature = "verify")]
+#[cfg(feature = "finalize")]
+use crate::guest::Guest;
+#[cfg(feature = "finalize")]
 use crate::name::Name;
-#[cfg(feature = "verify")]
-use crate::verify::Guest;
 
 /// A variable of the kernel that belongs into a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) const fn word(symbol: &'static str, most: u64, decides: &'static str)
     KernelWord { symbol, most, decides }
 }
 
-#[cfg(feature = "verify")]
+#[cfg(feature = "finalize")]
 impl KernelWord {
     /// Where the guest has it.
     pub(super) fn address(&self, guest: &dyn Guest) -> Option<RunAddr> {

@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 use modmem_index::Retirable;
 
 use crate::address::RunAddr;
+#[cfg(feature = "finalize")]
+use crate::layout::PerKind;
 use crate::layout::{Layout, MemoryKind, SectionPlace, byte_range};
 use crate::space::{Block, Memory, PerCpuPlace, Protection, Request, SpaceError};
 
@@ -114,6 +116,29 @@ impl<B: Block> Placement<B> {
     pub(crate) fn bytes_mut(&mut self, kind: MemoryKind) -> &mut [u8] {
         let range = self.layout.memories()[kind].range_in_block();
         self.block_mut(kind).and_then(|block| block.bytes_mut().get_mut(range)).unwrap_or_default()
+    }
+
+    /// The layout, and the bytes of all memories at once.
+    #[cfg(feature = "finalize")]
+    pub(crate) fn views_mut(&mut self) -> (&Layout, PerKind<&mut [u8]>) {
+        let memories = self.layout.memories();
+        let mut views: PerKind<&mut [u8]> = PerKind::default();
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            let Some(block) = block.get_mut() else { continue };
+            let mut kinds = MemoryKind::ALL;
+            kinds.sort_unstable_by_key(|kind| memories[*kind].offset);
+            let (mut rest, mut at) = (block.bytes_mut(), 0);
+            for kind in kinds {
+                let range = memories[kind].range_in_block();
+                if memories[kind].block != Some(index) || range.is_empty() || range.start < at {
+                    continue;
+                }
+                let Some((_, behind)) = rest.split_at_mut_checked(range.start - at) else { break };
+                let Some((own, behind)) = behind.split_at_mut_checked(range.len()) else { break };
+                (views[kind], rest, at) = (own, behind, range.end);
+            }
+        }
+        (&self.layout, views)
     }
 
     /// Whether a memory is zero where nobody has written to it.

@@ -68,7 +68,7 @@ impl Bits {
     }
 }
 
-#[cfg(feature = "verify")]
+#[cfg(feature = "finalize")]
 impl Bits {
     /// The bits of the value that `word` has in their place.
     const fn gather(self, word: u64) -> u64 {
@@ -156,7 +156,7 @@ impl Field {
     }
 
     /// The value whose bits `word` has in the field, as far as it has them.
-    #[cfg(feature = "verify")]
+    #[cfg(feature = "finalize")]
     pub(crate) const fn get(self, word: u64) -> u64 {
         let [first, second] = self.parts;
         first.gather(word) | second.gather(word)

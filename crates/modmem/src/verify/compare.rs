@@ -8,8 +8,9 @@ use core::ops::Range;
 use super::evidence::Evidence;
 use super::given::is_gone;
 use super::report::{MemoryReport, NotCompared, Unexplained, Why};
-use super::twin::{Patch, Standing, Twin};
 use super::{GuestModule, VerifyError};
+use crate::finalize::target::{Patch, Target};
+use crate::finalize::{Rule, Standing};
 use crate::layout::MemoryKind;
 
 /// Spans of one module that are kept; more are counted.
@@ -31,28 +32,28 @@ pub(super) struct Spans {
 
 /// Compares one memory.
 pub(super) fn compare(
-    twin: &mut Twin<'_>,
+    target: &mut Target<'_>,
     kind: MemoryKind,
     module: &GuestModule<'_>,
     skipped: &Skipped,
     evidence: &Evidence,
     spans: &mut Spans,
 ) -> Result<Option<MemoryReport>, VerifyError> {
-    let Some(address) = twin.placement().address(kind) else { return Ok(None) };
+    let Some(address) = target.address(kind) else { return Ok(None) };
     let mut report = MemoryReport { address, ..MemoryReport::default() };
     let tally = &mut report.tally;
-    tally.total = twin.placement().layout().memories()[kind].allocated;
-    if twin.found_memory(kind).is_none() {
+    tally.total = target.layout().memories()[kind].allocated;
+    if target.found_memory(kind).is_none() {
         let reason = if is_gone(kind, module) { NotCompared::FreedInit } else { NotCompared::Unreadable };
         tally.not_compared[reason as usize] = tally.total;
         return Ok(Some(report));
     }
     // Later patches cover earlier ones: a stable sort keeps their order where they start at one place.
-    twin.patches_mut(kind).sort_by_key(|patch| patch.offset);
-    let found = twin.found_memory(kind).unwrap_or_default();
-    let expected = twin.placement().bytes(kind);
-    let relocated = twin.relocated(kind);
-    let patches = twin.patches(kind);
+    target.patches_mut(kind).sort_by_key(|patch| patch.offset);
+    let found = target.found_memory(kind).unwrap_or_default();
+    let expected = target.memory(kind);
+    let relocated = target.relocated(kind);
+    let patches = target.patches(kind);
 
     let mut differing = Vec::new();
     for part in compared(skipped, expected.len()) {
@@ -90,7 +91,7 @@ pub(super) fn compare(
             address: address + span.start as u64,
             expected: copy(expected)?,
             found: copy(found)?,
-            why: why(patches, &span, evidence),
+            why: reason(patches, &span, evidence),
         };
         spans.kept.try_reserve(1).map_err(|_| VerifyError::OutOfMemory)?;
         spans.kept.push(unexplained);
@@ -173,15 +174,19 @@ fn count_patches(
 }
 
 /// Why a span is not as expected: what the last rule that wrote there says.
-fn why(patches: &[Patch], span: &Range<usize>, evidence: &Evidence) -> Why {
+fn reason(patches: &[Patch], span: &Range<usize>, evidence: &Evidence) -> Why {
     let covers = |patch: &&Patch| {
         let (start, end) = (patch.offset as usize, patch.offset as usize + patch.length as usize);
         start < span.end && span.start < end
     };
     // Patches are sorted by where they start, and none is longer than a table.
-    let Some(patch) = patches.iter().rev().find(covers) else { return Why::NoRule };
-    let rule = patch.rule;
-    match patch.standing {
+    let patch = patches.iter().rev().find(covers);
+    patch.map_or(Why::NoRule, |patch| why(patch.rule, patch.standing, evidence))
+}
+
+/// The same of one place.
+pub(super) fn why(rule: Rule, standing: Standing, evidence: &Evidence) -> Why {
+    match standing {
         Standing::Certain | Standing::Unproven => Why::NotAsRule(rule),
         Standing::WrongTarget(target) => Why::WrongTarget { rule, target },
         Standing::WrongMark(mark) => Why::WrongMark { rule, mark },

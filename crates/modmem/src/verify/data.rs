@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use super::compare::Skipped;
-use super::subject::Subject;
-use super::twin::Standing;
 use super::{Rule, VerifyError};
+use crate::finalize::Standing;
+use crate::finalize::subject::Subject;
 use crate::image::elf::ByteOrder;
 use crate::image::{Image, has_prefix};
 use crate::layout::{Layout, MemoryKind};
@@ -62,16 +62,17 @@ pub(super) fn bug_flags(subject: &mut Subject<'_, '_>) -> Result<(), VerifyError
     let entry = subject.profile.patching.bug_entry;
     for index in 0..size / entry {
         // Flags are the last two bytes; those that matter here are in the lower one.
-        let low = match subject.twin.format().order {
+        let low = match subject.module.format().order {
             ByteOrder::Little => 2,
             ByteOrder::Big => 1,
         };
         let at = table + (index * entry + entry - low);
-        let (Some(&[ours]), Some(&[found])) = (subject.twin.ours(at, 1), subject.twin.found(at, 1)) else {
+        let (Some(&[ours]), Some(&[found])) = (subject.module.ours(at, 1), subject.module.found(at, 1))
+        else {
             continue;
         };
         if ours & BUG_ONCE == BUG_ONCE && found != ours && found == ours | BUG_DONE {
-            subject.twin.write(at, &[found], Rule::BugFlag, Standing::Certain);
+            subject.module.write(at, &[found], Rule::BugFlag, Standing::Certain);
         }
     }
     Ok(())

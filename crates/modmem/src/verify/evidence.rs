@@ -11,86 +11,8 @@ use core::fmt;
 use hashbrown::HashMap;
 
 use super::VerifyError;
-use crate::address::RunAddr;
+use crate::finalize::{State, Variable};
 use crate::seed::Seeded;
-
-/// Something that is the same for all code of a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Variable {
-    /// A CPU feature or bug, by number (`X86_FEATURE_*`: word * 32 + bit); 0 or 1.
-    Feature(u16),
-    /// A capability of the machine's CPUs, by the number that the kernel was built with (arm64: ARM64_HAS_* and
-    /// ARM64_WORKAROUND_*); 0 or 1.
-    Capability(u16),
-    /// The function that returns jump to, where they do.
-    ReturnThunk,
-    /// Whether one CPU needs no lock prefixes; 0 or 1.
-    OneCpu,
-    /// Whether the static key at that address is enabled; 0 or 1.
-    Key(RunAddr),
-    /// The function that the static call key at that address calls; 0 for none.
-    StaticCall(RunAddr),
-    /// The function in that slot of the paravirtualisation table.
-    ParavirtCall(RunAddr),
-    /// Whether calls of the function at that address go through code before it that counts them; 0 or 1.
-    CountedCall(RunAddr),
-    /// s390x: whether the CPU has the facility of that number; 0 or 1.
-    Facility(u32),
-    /// s390x: whether the machine has the feature of that number (`MFEATURE_*`); 0 or 1.
-    MachineFeature(u32),
-    /// s390x: whether branch prediction is limited (`nobp=1`); 0 or 1.
-    LimitedPrediction,
-    /// s390x: whether the lowcore lies elsewhere than at address 0; 0 or 1.
-    RelocatedLowcore,
-    /// s390x: whether the CPU fetches instructions one after the other, so that functions are traced without
-    /// trampolines; 0 or 1.
-    SequentialFetch,
-    /// Offset of the call depth in percpu data, as it stands in the code that counts calls.
-    CallDepth,
-}
-
-impl Variable {
-    /// Whether its value is 0 or 1, off or on.
-    const fn is_switch(self) -> bool {
-        match self {
-            Variable::ReturnThunk
-            | Variable::StaticCall(_)
-            | Variable::ParavirtCall(_)
-            | Variable::CallDepth => false,
-            Variable::Feature(_)
-            | Variable::OneCpu
-            | Variable::Key(_)
-            | Variable::CountedCall(_)
-            | Variable::Capability(_)
-            | Variable::Facility(_)
-            | Variable::MachineFeature(_)
-            | Variable::LimitedPrediction
-            | Variable::RelocatedLowcore
-            | Variable::SequentialFetch => true,
-        }
-    }
-}
-
-impl fmt::Display for Variable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Variable::Feature(number) => write!(f, "CPU feature {}*32+{}", number / 32, number % 32),
-            Variable::Capability(number) => write!(f, "CPU capability {number}"),
-            Variable::ReturnThunk => f.write_str("the return thunk"),
-            Variable::OneCpu => f.write_str("running on one CPU"),
-            Variable::Key(address) => write!(f, "the static key at {address}"),
-            Variable::StaticCall(address) => write!(f, "the static call key at {address}"),
-            Variable::ParavirtCall(address) => write!(f, "the paravirt call at {address}"),
-            Variable::CountedCall(address) => write!(f, "counting calls of {address}"),
-            Variable::Facility(number) => write!(f, "facility {number}"),
-            Variable::MachineFeature(number) => write!(f, "machine feature {number}"),
-            Variable::LimitedPrediction => f.write_str("limiting branch prediction"),
-            Variable::RelocatedLowcore => f.write_str("relocating the lowcore"),
-            Variable::SequentialFetch => f.write_str("fetching instructions one after the other"),
-            Variable::CallDepth => f.write_str("the place of the call depth"),
-        }
-    }
-}
 
 /// What is known of a variable.
 #[derive(Clone, Debug, Default)]
@@ -132,11 +54,6 @@ impl Evidence {
         if self.out_of_memory { Err(VerifyError::OutOfMemory) } else { Ok(()) }
     }
 
-    /// Says that something could not be kept.
-    pub(crate) fn lack_memory(&mut self) {
-        self.out_of_memory = true;
-    }
-
     fn claim(&self, variable: Variable) -> Option<&Claim> {
         self.claims.get(&variable)
     }
@@ -147,50 +64,6 @@ impl Evidence {
             return None;
         }
         Some(self.claims.entry(variable).or_default())
-    }
-
-    /// Whether it has been asked for before what the guest says of the variable.
-    pub(crate) fn knows(&self, variable: Variable) -> bool {
-        self.claim(variable).is_some()
-    }
-
-    /// States what the guest's own memory says, if it says anything.
-    pub(crate) fn pin(&mut self, variable: Variable, value: Option<u64>) {
-        if let Some(claim) = self.claim_mut(variable) {
-            claim.pinned = value;
-        }
-    }
-
-    /// What the guest's own memory says.
-    pub(crate) fn pinned(&self, variable: Variable) -> Option<u64> {
-        self.claim(variable)?.pinned
-    }
-
-    /// What is certain: pinned, or settled after all have spoken.
-    pub(crate) fn certain(&self, variable: Variable) -> Option<u64> {
-        let claim = self.claim(variable)?;
-        claim.pinned.or(claim.settled)
-    }
-
-    /// The best guess so far.
-    pub(crate) fn leaning(&self, variable: Variable) -> Option<u64> {
-        let claim = self.claim(variable)?;
-        claim.pinned.or(claim.settled).or(claim.favourite)
-    }
-
-    /// A site that is as only this value makes it.
-    pub(crate) fn vote(&mut self, variable: Variable, value: u64) {
-        self.support(variable, value, 1);
-    }
-
-    /// So many sites that are as only this value makes them.
-    pub(crate) fn votes(&mut self, variable: Variable, value: u64, sites: u64) {
-        self.support(variable, value, sites);
-    }
-
-    /// A site was taken for this value without speaking for it.
-    pub(crate) fn rely(&mut self, variable: Variable, value: u64) {
-        self.support(variable, value, 0);
     }
 
     fn support(&mut self, variable: Variable, value: u64, sites: u64) {
@@ -231,6 +104,40 @@ impl Evidence {
             let sites = claim.values.get(&value).map_or(0, |support| support.sites);
             Some((variable, value, claim.pinned.is_some(), sites))
         })
+    }
+}
+
+impl State for Evidence {
+    fn lack_memory(&mut self) {
+        self.out_of_memory = true;
+    }
+
+    fn knows(&self, variable: Variable) -> bool {
+        self.claim(variable).is_some()
+    }
+
+    fn pin(&mut self, variable: Variable, value: Option<u64>) {
+        if let Some(claim) = self.claim_mut(variable) {
+            claim.pinned = value;
+        }
+    }
+
+    fn pinned(&self, variable: Variable) -> Option<u64> {
+        self.claim(variable)?.pinned
+    }
+
+    fn certain(&self, variable: Variable) -> Option<u64> {
+        let claim = self.claim(variable)?;
+        claim.pinned.or(claim.settled)
+    }
+
+    fn leaning(&self, variable: Variable) -> Option<u64> {
+        let claim = self.claim(variable)?;
+        claim.pinned.or(claim.settled).or(claim.favourite)
+    }
+
+    fn votes(&mut self, variable: Variable, value: u64, sites: u64) {
+        self.support(variable, value, sites);
     }
 }
 

@@ -5,12 +5,12 @@
 //! the module is loaded, before anything is patched; a module as soon as both are loaded, when all else is done. Its
 //! symbols are called `.klp.sym.OBJECT.NAME,POSITION`; their values stay in the symbol table that the module keeps.
 
-use super::subject::Subject;
-use super::twin::Standing;
 use super::unloaded::{self, record};
 use super::{Rule, VerifyError};
 use crate::address::RunAddr;
 use crate::arch::{Architecture, with_machine};
+use crate::finalize::Standing;
+use crate::finalize::subject::Subject;
 use crate::image::elf::{Encoding, section_flag, section_type, with_encoding};
 use crate::image::{Relocation, Section, SymbolPlace};
 use crate::layout::MemoryKind;
@@ -77,19 +77,19 @@ fn relocate<E: Encoding>(
     let [loading, kept] =
         unloaded::tables(subject).map(|table| table.map(|table| table + index as u64 * size + value));
     let Some(kept) = kept else { return Ok(()) };
-    let format = subject.twin.format();
-    let found = subject.twin.found(kept, format.word()).and_then(|bytes| format.read_word(bytes));
+    let format = subject.module.format();
+    let found = subject.module.found(kept, format.word()).and_then(|bytes| format.read_word(bytes));
     let Some(address) = found.and_then(|found| resolve(subject, object, Name(name), found)) else {
         if object != KERNEL
             && let Some(found) = found
         {
             // The module has gone, or has not come: what was looked up for the one before stays, and nobody uses it.
             let bytes = format.bytes_of_word(found);
-            subject.twin.write(kept, bytes.as_ref(), Rule::Livepatch, Standing::Unproven);
+            subject.module.write(kept, bytes.as_ref(), Rule::Livepatch, Standing::Unproven);
         }
         return Ok(());
     };
-    let is_loading = subject.twin.found_memory(MemoryKind::InitData).is_some();
+    let is_loading = subject.module.found_memory(MemoryKind::InitData).is_some();
     if object != KERNEL && is_loading && found == Some(symbol.value) {
         // The patch is registered by the module's init.
         return Ok(());
@@ -98,7 +98,7 @@ fn relocate<E: Encoding>(
     // What belongs to the kernel is looked up before the table is copied.
     let places = [loading.filter(|_| object == KERNEL), Some(kept)];
     for place in places.into_iter().flatten() {
-        subject.twin.write(place, bytes.as_ref(), Rule::Livepatch, Standing::Certain);
+        subject.module.write(place, bytes.as_ref(), Rule::Livepatch, Standing::Certain);
     }
     put::<E>(subject, section + relocation.offset, relocation, address)
 }
@@ -133,10 +133,10 @@ fn put<E: Encoding>(
     let Some(kind) = table.get(relocation.kind).filter(|kind| kind.expression != Expression::Nothing) else {
         return Ok(());
     };
-    let Some(memory) = subject.twin.kind_at(place) else { return Ok(()) };
+    let Some(memory) = subject.module.kind_at(place) else { return Ok(()) };
     let site = Site { kind, memory, place, index: relocation.symbol, symbol, addend: relocation.addend };
     let Some(value) = site.value().filter(|&value| kind.check.accepts(value)) else { return Ok(()) };
-    let Some(field) = subject.twin.ours(place, kind.field.size()) else { return Ok(()) };
+    let Some(field) = subject.module.ours(place, kind.field.size()) else { return Ok(()) };
     let length = field.len();
     let mut bytes = [0; 8];
     match length {
@@ -147,6 +147,6 @@ fn put<E: Encoding>(
         8 => E::put_u64(&mut bytes, 0, kind.field.set(E::u64(field, 0), value)),
         _ => return Ok(()),
     }
-    subject.twin.write(place, &bytes[..length], Rule::Livepatch, Standing::Certain);
+    subject.module.write(place, &bytes[..length], Rule::Livepatch, Standing::Certain);
     Ok(())
 }

@@ -14,49 +14,44 @@
 //! Modules are [checked](Verifier::check) in the order in which they were loaded. [`Verifier::settle`] then names those
 //! that went by another machine state than the rest; checked again, what does not fit is unexplained.
 
-pub(crate) mod choice;
 mod compare;
 mod data;
 mod error;
 pub(crate) mod evidence;
 mod given;
-mod guest;
-mod hook;
-pub(crate) mod kernel_sort;
+mod guest_module;
 mod livepatch;
 mod report;
-pub(crate) mod rules;
 mod scope;
-pub(crate) mod subject;
-pub(crate) mod tables;
-pub(crate) mod twin;
 mod unlisted;
 mod unloaded;
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 pub use error::VerifyError;
-pub use evidence::Variable;
-pub use guest::{Guest, GuestMemory, GuestModule, GuestSymbol};
-pub use hook::{Hook, HookKind};
-pub use report::{MemoryReport, ModuleReport, NotCompared, Rule, Tally, Unexplained, Why};
+pub use guest_module::GuestModule;
+pub use report::{MemoryReport, ModuleReport, NotCompared, Tally, Unexplained, Why};
+
+pub use crate::finalize::{Hook, HookKind, Rule, Variable};
+pub use crate::guest::{Guest, GuestMemory, GuestSymbol};
 
 use crate::address::RunAddr;
 use crate::arch::{Architecture, with_machine};
+use crate::finalize::subject::{Outside, Subject};
+use crate::finalize::target::Target;
+use crate::finalize::{Answers, OutOfMemory, Rules, Stated};
 use crate::image::{Image, SymbolPlace};
 use crate::layout::{Layout, MemoryKind, PerKind};
 use crate::link::{LinkError, LinkOptions, Linker, Placement};
 use crate::profile::Profile;
 use crate::space::PerCpuPlace;
-use compare::{Spans, compare};
+use compare::{Spans, compare, why};
 use evidence::Evidence;
-use given::{GivenBlock, GivenMemory};
+use given::{GivenBlock, GivenMemory, is_gone};
 use livepatch::Objects;
-use rules::Rules;
 use scope::GuestScope;
-use subject::Subject;
-use twin::Twin;
 use unlisted::Unlisted;
 
 /// Compares the modules of one guest with their files.
@@ -115,8 +110,24 @@ impl<'g> Verifier<'g> {
         module: &GuestModule<'_>,
     ) -> Result<ModuleReport, VerifyError> {
         check_build(image, module)?;
-        self.compare_whole(index, image, module)
+        self.compare_whole(index, image, module, None)
             .map_err(|error| other_build(self.guest, image, module).unwrap_or(error))
+    }
+
+    /// Compares what loading makes of one module, on the machine that `stated` describes, with the guest's memory: no rule
+    /// looks at the guest's bytes of the module. Of the guest is taken where things lie, and what the kernel's variables
+    /// hold, as far as `stated` does not say it.
+    ///
+    /// # Errors
+    /// The file is not the one that the guest has loaded, or cannot be linked where the guest has it.
+    pub fn check_loaded(
+        &mut self,
+        image: &Image<'_>,
+        module: &GuestModule<'_>,
+        stated: &dyn Stated,
+    ) -> Result<ModuleReport, VerifyError> {
+        check_build(image, module)?;
+        self.compare_whole(0, image, module, Some(stated))
     }
 
     fn compare_whole(
@@ -124,6 +135,7 @@ impl<'g> Verifier<'g> {
         index: u32,
         image: &Image<'_>,
         module: &GuestModule<'_>,
+        stated: Option<&dyn Stated>,
     ) -> Result<ModuleReport, VerifyError> {
         let layout = Layout::of(image, &self.profile)?;
         check_size(&layout, module, self.most_memory)?;
@@ -143,14 +155,22 @@ impl<'g> Verifier<'g> {
         if !self.settled {
             self.scope.add(linked.exports())?;
         }
-        let twin = Twin::new(linked.into_placement(), image.format(), self.guest, module)?;
+        let guest = self.guest;
+        let mut placement = linked.into_placement();
+        let find = |kind, address, length| {
+            if is_gone(kind, module) { None } else { guest.bytes(address, length) }
+        };
+        let alone = Target::new(&mut placement, image.format())?;
+        if let Some(stated) = stated {
+            return self.compare_finalized(image, module, alone, stated, find);
+        }
         self.evidence.begin_module(index);
         let mut subject = Subject {
             image,
             profile: &self.profile,
-            guest: self.guest,
-            twin,
-            evidence: &mut self.evidence,
+            guest,
+            module: alone.beside_guest(find),
+            state: &mut self.evidence,
             kernel: &(),
             kprobes: &self.kprobes,
             outside: Vec::new(),
@@ -163,28 +183,53 @@ impl<'g> Verifier<'g> {
         let mut subject = self.rules.apply(subject)?;
         livepatch::apply(&mut subject, Objects::Modules)?;
         data::bug_flags(&mut subject)?;
-        let Subject { mut twin, outside, areas, hooks, .. } = subject;
-        twin.check()?;
+        let Subject { module: mut target, outside, areas, hooks, .. } = subject;
+        target.check()?;
         self.evidence.check()?;
-        let mut report = self.report(image, module, &mut twin, outside)?;
+        let mut report = self.report(image, module, &mut target, outside)?;
         (report.areas, report.hooks) = (areas, hooks);
         Ok(report)
+    }
+
+    /// Finalizes a module, and then looks at what the guest has.
+    fn compare_finalized<'t>(
+        &mut self,
+        image: &Image<'_>,
+        module: &GuestModule<'_>,
+        alone: Target<'t>,
+        stated: &dyn Stated,
+        find: impl FnMut(MemoryKind, RunAddr, usize) -> Option<Cow<'t, [u8]>>,
+    ) -> Result<ModuleReport, VerifyError>
+    where
+        'g: 't,
+    {
+        let mut answers = Answers::new(stated);
+        let subject = Subject::alone(image, &self.profile, self.guest, alone, &mut answers);
+        let mut subject = self.rules.apply(subject)?;
+        subject.module = subject.module.beside_guest(find);
+        // A flag of data that is set when something happens.
+        data::bug_flags(&mut subject)?;
+        let mut target = subject.module;
+        target.check()?;
+        self.report(image, module, &mut target, Vec::new())
     }
 
     fn report(
         &self,
         image: &Image<'_>,
         module: &GuestModule<'_>,
-        twin: &mut Twin<'_>,
-        outside: Vec<Unexplained>,
+        target: &mut Target<'_>,
+        outside: Vec<Outside>,
     ) -> Result<ModuleReport, VerifyError> {
         let mut spans = Spans::default();
         let mut memories: PerKind<Option<MemoryReport>> = PerKind::default();
         for kind in MemoryKind::ALL {
-            let skipped = data::skipped(image, twin.placement().layout(), kind)?;
-            memories[kind] = compare(twin, kind, module, &skipped, &self.evidence, &mut spans)?;
+            let skipped = data::skipped(image, target.layout(), kind)?;
+            memories[kind] = compare(target, kind, module, &skipped, &self.evidence, &mut spans)?;
         }
-        for span in outside {
+        for Outside { address, expected, found, rule, standing } in outside {
+            let why = why(rule, standing, &self.evidence);
+            let span = Unexplained { kind: MemoryKind::Text, address, expected, found, why };
             if let Some(memory) = &mut memories[span.kind] {
                 memory.tally.total += span.found.len() as u64;
                 memory.tally.unexplained += span.found.len() as u64;
@@ -305,6 +350,12 @@ fn other_build(guest: &dyn Guest, image: &Image<'_>, module: &GuestModule<'_>) -
         header.chunks_exact(4).zip(expected).all(|(word, expected)| word == order.bytes_of_u32(expected));
     (is_note && running != file)
         .then(|| VerifyError::OtherBuild { running: running.into(), file: file.into() })
+}
+
+impl From<OutOfMemory> for VerifyError {
+    fn from(_: OutOfMemory) -> VerifyError {
+        VerifyError::OutOfMemory
+    }
 }
 
 impl From<LinkError> for VerifyError {

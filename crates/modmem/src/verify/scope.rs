@@ -1,7 +1,7 @@
 //! Symbols as the guest has them: its kernel's, and those of modules that were checked before.
 
+use super::Guest;
 use super::VerifyError;
-use super::guest::Guest;
 use super::unlisted::Unlisted;
 use crate::arch::Machine;
 use crate::link::{Definition, Export, Exports, ExportsError, Provider, ProviderState, Scope, Symbols};

@@ -11,10 +11,10 @@ use core::ops::Range;
 use hashbrown::HashMap;
 
 use super::given::{GivenBlock, is_gone};
-use super::subject::Subject;
-use super::twin::Standing;
 use super::{Guest, GuestModule, Rule, VerifyError};
 use crate::address::RunAddr;
+use crate::finalize::Standing;
+use crate::finalize::subject::Subject;
 use crate::image::{Image, Relocation, RelocationSection, SymbolPlace};
 use crate::link::{Expression, Placement, RelocationType, Symbols};
 use crate::name::Name;
@@ -170,9 +170,9 @@ impl Unlisted {
                 let Some(kind) = relocations.get(relocation.kind) else { continue };
                 if self.find(symbol.name).is_some() {
                     let at = start + kind.field.start(relocation.offset);
-                    let bytes: Option<Box<[u8]>> = subject.twin.ours(at, kind.field.size()).map(Box::from);
+                    let bytes: Option<Box<[u8]>> = subject.module.ours(at, kind.field.size()).map(Box::from);
                     let Some(bytes) = bytes else { continue };
-                    subject.twin.write(at, &bytes, Rule::UnlistedSymbol, Standing::Unproven);
+                    subject.module.write(at, &bytes, Rule::UnlistedSymbol, Standing::Unproven);
                 }
             }
         }

@@ -7,10 +7,10 @@
 //! nothing tells; but it was one copy, at the beginning of a page. One base must make all of these symbols right, in
 //! both tables.
 
-use super::subject::Subject;
-use super::twin::Standing;
 use super::{Rule, VerifyError};
 use crate::address::RunAddr;
+use crate::finalize::Standing;
+use crate::finalize::subject::Subject;
 use crate::image::elf::{Class, Format};
 use crate::image::{Image, SymbolPlace};
 use crate::layout::{Layout, MemoryKind};
@@ -38,9 +38,9 @@ fn place_symbols(subject: &mut Subject<'_, '_>, table: RunAddr, base: &mut Optio
     let format = image.format();
     let (size, value) = record(format);
     for index in 0..image.symbols().len() {
-        let Some(place) = place_in_file(image, subject.twin.placement().layout(), index) else { continue };
+        let Some(place) = place_in_file(image, subject.module.layout(), index) else { continue };
         let at = table + index as u64 * size + value;
-        let found = subject.twin.found(at, format.word()).and_then(|bytes| format.read_word(bytes));
+        let found = subject.module.found(at, format.word()).and_then(|bytes| format.read_word(bytes));
         let Some(found) = found else { return };
         // The first one says where the copy was. If it was tampered with, the others do not fit.
         let base = *base.get_or_insert(format.wrap(found.wrapping_sub(place)));
@@ -48,14 +48,14 @@ fn place_symbols(subject: &mut Subject<'_, '_>, table: RunAddr, base: &mut Optio
             return;
         }
         let value = format.bytes_of_word(base.wrapping_add(place));
-        subject.twin.write(at, value.as_ref(), Rule::UnloadedSymbol, Standing::Certain);
+        subject.module.write(at, value.as_ref(), Rule::UnloadedSymbol, Standing::Certain);
     }
 }
 
 /// Where the module has its whole symbol table: for as long as it loads, and for good.
 pub(super) fn tables(subject: &Subject<'_, '_>) -> [Option<RunAddr>; 2] {
-    let Some(kallsyms) = subject.twin.placement().layout().kallsyms() else { return [None; 2] };
-    let address = |kind| subject.twin.placement().address(kind);
+    let Some(kallsyms) = subject.module.layout().kallsyms() else { return [None; 2] };
+    let address = |kind| subject.module.address(kind);
     let keeps_all = subject.image.modinfo().get("livepatch").is_some();
     [
         address(MemoryKind::InitData).map(|start| start + kallsyms.init_symbols),

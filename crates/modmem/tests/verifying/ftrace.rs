@@ -79,6 +79,20 @@ fn a_function_that_is_traced_calls_an_entry_of_the_kernel_or_a_trampoline() {
     }
 }
 
+#[test]
+fn the_tracer_of_function_graphs_has_an_entry_of_its_own_in_kernels_that_have_the_symbol() {
+    const GRAPH_CALLER: u64 = 0xffff_ffff_8108_0300;
+    for (has_symbol, is_right) in [(true, true), (false, false)] {
+        let (mut guest, loaded) = machine("5.10");
+        if has_symbol {
+            guest.function("ftrace_graph_caller", GRAPH_CALLER);
+        }
+        guest.write(loaded.at(0, 0), &branch(0xe8, loaded.at(0, 0), GRAPH_CALLER));
+        guest.code(loaded.at(0, 0x10), NOP);
+        assert_eq!(guest.verify(&loaded).is_clean(), is_right);
+    }
+}
+
 /// What the report says of a function that is traced.
 fn hook(site: u64, target: u64, explained: bool) -> Hook {
     let (site, target) = (RunAddr(site), Some(RunAddr(target)));

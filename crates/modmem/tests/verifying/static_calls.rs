@@ -228,8 +228,13 @@ fn a_site_that_names_the_trampoline_because_only_that_is_exported_gets_the_key()
 
 /// A module that defines a static call: its trampoline, and its key with that function.
 fn defined(key: u64, patched: &str) -> (Guest, Loaded) {
-    let mut module = Module::new("6.12");
-    let text = module.add_aligned(".static_call.text", MemoryKind::Text, 8, &hex("e9 fb 01 00 00 0f b9 cc"));
+    // Behind it an instruction that nobody runs marks it.
+    defined_as("6.12", "e9 fb 01 00 00 0f b9 cc", key, patched)
+}
+
+fn defined_as(version: &'static str, built: &str, key: u64, patched: &str) -> (Guest, Loaded) {
+    let mut module = Module::new(version);
+    let text = module.add_aligned(".static_call.text", MemoryKind::Text, 8, &hex(built));
     let data = module.add_aligned(".data", MemoryKind::Data, 8, &key.to_le_bytes());
     module.symbol("__SCT__tested", 0x12, text, 0);
     module.symbol("__SCK__tested", 0x11, data, 0);
@@ -252,6 +257,15 @@ fn a_trampoline_jumps_to_the_function_of_its_key_or_is_as_built() {
     assert_out_of_step(&guest.verify(&loaded), Rule::StaticCall, "the static call key at");
     let (guest, loaded) = defined(FUNCTION, "e9 fb f1 ff c1");
     assert_wrong_target(&guest.verify(&loaded), Rule::StaticCall, 0xffff_ffff_8200_0200);
+}
+
+#[test]
+fn trampolines_have_no_mark_before_5_18_and_are_updated_all_the_same() {
+    let built = "e9 fb 01 00 00 0f 1f 00";
+    let (guest, loaded) = defined_as("5.10", built, FUNCTION, JUMP_FROM_START);
+    assert_clean(&guest.verify(&loaded));
+    let (guest, loaded) = defined_as("5.10", built, FUNCTION, "e9 fb f1 ff c0");
+    assert_out_of_step(&guest.verify(&loaded), Rule::StaticCall, "the static call key at");
 }
 
 const JUMP_FROM_START: &str = "e9 fb f0 ff c0";

@@ -239,6 +239,14 @@ cd /",
         cpu: "SandyBridge",
         ..of("5.10-nops", "5.10 on a CPU that it gives NOPs of prefixes; only reports", "debian:5.10")
     },
+    Boot {
+        setup: include_str!("../../../conformance/actions/graph.sh"),
+        ..of("5.10-graph", "5.10 while graphs of functions are traced; only reports", "debian:5.10")
+    },
+    Boot {
+        setup: include_str!("../../../conformance/actions/events.sh"),
+        ..of("5.10-events", "5.10 with tracepoints of modules on; only reports", "debian:5.10")
+    },
     of("6.16", "6.16; only reports", "debian:6.16"),
     of("6.17", "6.17; only reports", "debian:6.17"),
     of("6.18", "6.18; only reports", "debian:6.18"),

@@ -124,6 +124,14 @@ pub(super) const BOOTS: &[Boot] = &[
         ..DEFAULT
     },
     Boot {
+        name: "arm64-6.1-large",
+        about: "the same with a module of more than 512 pages: vmalloc keeps their list where modules may lie",
+        kernel: KernelFrom::Archive("debian:6.1:arm64"),
+        modules: &["amdgpu"],
+        least: 5,
+        ..DEFAULT
+    },
+    Boot {
         name: "arm64-6.1-rt",
         about: "arm64 6.1 with real-time preemption",
         kernel: KernelFrom::Archive("debian:6.1:rt-arm64"),

@@ -5,6 +5,7 @@
 //! the snapshot has them, and not the lists of the machine alone.
 
 mod bpf;
+mod pages;
 mod places;
 mod s390;
 mod survey;
@@ -171,9 +172,15 @@ fn contents(
         let own = || is_s390 && s390::are_trampolines(snapshot, gap, &bytes, places);
         (shared || own()).then_some(("ftrace trampolines", Sign::Contents))
     };
+    let pages = || {
+        let format = profile.machine.format().ok().filter(|format| format.word() == 8)?;
+        let word = |bytes: &[u8]| format.read_word(bytes).unwrap_or(0);
+        pages::are_listed(&snapshot.areas, places, &bytes, word)
+            .then_some(("the list of a module's pages", Sign::Contents))
+    };
     let listed = || places.listed_in(gap).first().map(|listed| (listed.owner, Sign::Listed));
     let by_caller = || piece.by_caller().map(|owner| (owner, Sign::Caller));
-    let known = trampolines().or_else(listed).or_else(by_caller);
+    let known = trampolines().or_else(pages).or_else(listed).or_else(by_caller);
     match known {
         Some((owner, sign)) => vec![(gap.clone(), StrayKind::Known(owner, sign))],
         None => vec![(whole(gap.start + first as u64..gap.start + last as u64 + 1), nobodys())],

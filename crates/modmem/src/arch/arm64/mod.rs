@@ -1,15 +1,15 @@
 //! arm64: a PLT in two sections that the loader sizes, for branches that do not reach.
 
+#[cfg(feature = "finalize")]
+mod finalize;
 mod insn;
-#[cfg(feature = "verify")]
-mod patching;
 mod ranges;
 mod relocations;
 mod shapes;
 mod stubs;
 mod words;
 
-#[cfg(feature = "verify")]
+#[cfg(feature = "finalize")]
 use alloc::boxed::Box;
 use core::ops::Range;
 
@@ -22,8 +22,8 @@ use crate::image::elf::{ByteOrder, Class, Format, Little64};
 use crate::layout::{LayoutError, Shapes};
 use crate::link::relocation::Relocations;
 use crate::profile::{KernelConfig, KernelVersion, MachineState, Profile, Ranges, Switches};
-#[cfg(feature = "verify")]
-use crate::verify::{Guest, rules::Rules};
+#[cfg(feature = "finalize")]
+use crate::{finalize::Rules, guest::Guest};
 
 /// Arm64.
 #[derive(Debug)]
@@ -72,8 +72,8 @@ impl Architecture for Arm64 {
         shapes::shapes(image, profile)
     }
 
-    #[cfg(feature = "verify")]
+    #[cfg(feature = "finalize")]
     fn rules(guest: &dyn Guest, _: &Profile) -> Box<dyn Rules> {
-        Box::new(patching::Kernel::read(guest))
+        Box::new(finalize::Kernel::read(guest))
     }
 }

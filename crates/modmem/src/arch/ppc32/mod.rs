@@ -1,14 +1,14 @@
 //! 32-bit PowerPC: text below the kernel, data far away in vmalloc, and a PLT for branches that do not reach.
 
-#[cfg(feature = "verify")]
-mod patching;
+#[cfg(feature = "finalize")]
+mod finalize;
 mod ranges;
 mod relocations;
 mod shapes;
 mod stubs;
 mod words;
 
-#[cfg(feature = "verify")]
+#[cfg(feature = "finalize")]
 use alloc::boxed::Box;
 
 pub use relocations::RELOCATIONS;
@@ -19,8 +19,8 @@ use crate::image::elf::{Big32, ByteOrder, Class, Format};
 use crate::layout::{LayoutError, Shapes};
 use crate::link::relocation::Relocations;
 use crate::profile::{KernelConfig, KernelVersion, MachineState, Profile, Switches};
-#[cfg(feature = "verify")]
-use crate::verify::{Guest, rules::Rules};
+#[cfg(feature = "finalize")]
+use crate::{finalize::Rules, guest::Guest};
 
 /// 32-bit PowerPC, of Book III-S (`PPC_BOOK3S_32`), 8xx and others.
 #[derive(Debug)]
@@ -66,8 +66,8 @@ impl Architecture for Ppc32 {
         shapes::shapes(image, profile)
     }
 
-    #[cfg(feature = "verify")]
+    #[cfg(feature = "finalize")]
     fn rules(guest: &dyn Guest, _: &Profile) -> Box<dyn Rules> {
-        Box::new(patching::Kernel::read(guest))
+        Box::new(finalize::Kernel::read(guest))
     }
 }

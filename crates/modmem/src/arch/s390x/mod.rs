@@ -1,14 +1,14 @@
 //! s390x: GOT and PLT before the text.
 
-#[cfg(feature = "verify")]
-mod patching;
+#[cfg(feature = "finalize")]
+mod finalize;
 mod ranges;
 mod relocations;
 mod shapes;
 mod stubs;
 mod words;
 
-#[cfg(feature = "verify")]
+#[cfg(feature = "finalize")]
 use alloc::boxed::Box;
 
 pub use relocations::RELOCATIONS;
@@ -19,8 +19,8 @@ use crate::image::elf::{Big64, ByteOrder, Class, Format};
 use crate::layout::{LayoutError, Shapes};
 use crate::link::relocation::{Expression, NUMBERS, Relocations};
 use crate::profile::{KernelConfig, KernelVersion, MachineState, Profile, Switches};
-#[cfg(feature = "verify")]
-use crate::verify::{Guest, rules::Rules};
+#[cfg(feature = "finalize")]
+use crate::{finalize::Rules, guest::Guest};
 
 /// S390x.
 #[derive(Debug)]
@@ -63,9 +63,9 @@ impl Architecture for S390x {
         shapes::shapes(image, profile)
     }
 
-    #[cfg(feature = "verify")]
+    #[cfg(feature = "finalize")]
     fn rules(guest: &dyn Guest, profile: &Profile) -> Box<dyn Rules> {
-        Box::new(patching::Kernel::read(guest, profile))
+        Box::new(finalize::Kernel::read(guest, profile))
     }
 }
 

@@ -1,12 +1,12 @@
 //! x86-64: no PLT and no GOT, because the kernel and its modules share the top 2 GiB of the address space.
 
-#[cfg(feature = "verify")]
-mod patching;
+#[cfg(feature = "finalize")]
+mod finalize;
 mod ranges;
 mod relocations;
 mod words;
 
-#[cfg(feature = "verify")]
+#[cfg(feature = "finalize")]
 use alloc::boxed::Box;
 
 pub use relocations::RELOCATIONS;
@@ -16,11 +16,8 @@ use crate::image::elf::{ByteOrder, Class, Format, Little64};
 use crate::link::relocation::Relocations;
 use crate::link::stubs::NoStubs;
 use crate::profile::{KernelConfig, KernelVersion, MachineState, Switches};
-#[cfg(feature = "verify")]
-use crate::{
-    profile::Profile,
-    verify::{Guest, rules::Rules},
-};
+#[cfg(feature = "finalize")]
+use crate::{finalize::Rules, guest::Guest, profile::Profile};
 
 /// x86-64.
 #[derive(Debug)]
@@ -62,8 +59,8 @@ impl Architecture for X86_64 {
         RELOCATIONS
     }
 
-    #[cfg(feature = "verify")]
+    #[cfg(feature = "finalize")]
     fn rules(guest: &dyn Guest, _: &Profile) -> Box<dyn Rules> {
-        Box::new(patching::Kernel::read(guest))
+        Box::new(finalize::Kernel::read(guest))
     }
 }
