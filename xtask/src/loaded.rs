@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use modmem::MemoryKind;
 use modmem::verify::{ModuleReport, Rule, Tally};
 use modmem_linux::snapshot::Snapshot;
-use modmem_linux::verify::{Checked, Options, Outcome, OwnFiles, compare_loaded};
+use modmem_linux::verify::{Checked, Options, Outcome, OwnFiles, compare_loaded, verify};
 
 /// How much of the modules is as loading makes it.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,9 @@ pub fn run(snapshots: &[&str]) -> Result<()> {
     for path in snapshots {
         let snapshot = Snapshot::open(path)?;
         let files = OwnFiles::of(&snapshot)?.context("the snapshot brings no module files along")?;
-        let checked = compare_loaded(&snapshot, &Options::default(), &mut |name| files.get(name))?;
+        let options = Options::default();
+        let verification = verify(&snapshot, &options, &mut |name| files.get(name))?;
+        let checked = compare_loaded(&snapshot, &verification, &options, &mut |name| files.get(name))?;
         let loaded = Loaded::of(&checked);
         println!("{path}: {}", loaded.line());
         for line in loaded.not_compared.iter().chain(loaded.differences.iter().take(30)) {

@@ -12,6 +12,7 @@ use modmem_linux::verify::{self, KernelExports, Outcome, OwnSymbols};
 
 use super::boots::Boot;
 use crate::compare::{Differences, Held, layouts, views};
+use crate::loaded::Loaded;
 use crate::oracle::Oracle;
 
 /// The moment's snapshot.
@@ -157,6 +158,13 @@ fn exports(kernel: &Kernel, config: &str, snapshot: &Snapshot) -> Option<KernelE
     KernelExports::of(&snapshot.symbols, &kernel.symbols(None).ok()?.symbols)
 }
 
+/// What `load` makes of the modules, in the state of that moment, must be what was there.
+fn loaded(loaded: &Loaded, findings: &mut Findings) {
+    let mut differences = Differences::default();
+    loaded.differences.iter().chain(&loaded.not_compared).for_each(|line| differences.push(line.clone()));
+    findings.add("loaded", loaded.line(), &differences);
+}
+
 /// Verifies a snapshot: whatever is not explained is a difference. So is what the machine says of its kernel and the
 /// kernel's files do not.
 pub(super) fn bytes(
@@ -224,6 +232,9 @@ pub(super) fn bytes(
         reasons.join(", ")
     );
     findings.add("bytes", compared, &differences);
+    let checked =
+        verify::compare_loaded(snapshot, &verification, &options, &mut |name| Ok(files.get(name).cloned()))?;
+    loaded(&Loaded::of(&checked), findings);
     findings.measured = Measured {
         modules: verification.modules.len(),
         bytes: total.identical + total.explained_bytes() + total.unproven_bytes() + total.unexplained,

@@ -132,8 +132,9 @@ pub(crate) trait State: fmt::Debug {
         None
     }
 
-    /// A page for thunks of the module that is finalized, counted from 0, if a caller says so.
-    fn thunk_page(&self, _index: usize) -> Option<RunAddr> {
+    /// Where the kernel puts code that it makes for the module that is finalized, if a caller says so: the pages with its
+    /// thunks (x86-64), or the area of its trampolines (s390x), counted from 0.
+    fn made_code(&self, _index: usize) -> Option<RunAddr> {
         None
     }
 

@@ -20,9 +20,11 @@ pub trait Stated: fmt::Debug {
         None
     }
 
-    /// The pages that the kernel takes for a module's thunks of indirect branches (x86-64 under ITS), counted from 0 for
-    /// each module. Without one such branches stay as they are compiled.
-    fn thunk_page(&self, _index: usize) -> Option<RunAddr> {
+    /// Where the kernel puts code that it makes for the module that is finalized, counted from 0: on x86-64 the pages with
+    /// thunks of indirect branches (arch/x86/kernel/alternative.c:its_alloc), without which such branches are finalized as on a
+    /// CPU that needs none; on s390x the area of its trampolines, which otherwise is what was placed
+    /// [beside](crate::Placement::with_beside) the module.
+    fn made_code(&self, _index: usize) -> Option<RunAddr> {
         None
     }
 }
@@ -94,8 +96,8 @@ impl State for Answers<'_> {
         self.stated.tracer(site)
     }
 
-    fn thunk_page(&self, index: usize) -> Option<RunAddr> {
-        self.stated.thunk_page(index)
+    fn made_code(&self, index: usize) -> Option<RunAddr> {
+        self.stated.made_code(index)
     }
 
     fn lack_memory(&mut self) {

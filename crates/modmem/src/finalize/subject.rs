@@ -32,8 +32,10 @@ pub(crate) struct Subject<'s, 'g, K = ()> {
     pub(crate) kprobes: &'s [RunAddr],
     /// What is wrong in memory that belongs to the module and is none of its seven.
     pub(crate) outside: Vec<Outside>,
-    /// That memory: the kernel made it for the module.
+    /// Memory of that kind that was compared whole.
     pub(crate) areas: Vec<Range<RunAddr>>,
+    /// Where memory of that kind begins, in the order in which the kernel made it.
+    pub(crate) made: Vec<RunAddr>,
     /// What is traced and probed.
     pub(crate) hooks: Vec<Hook>,
 }
@@ -57,6 +59,7 @@ impl<'s, 'g> Subject<'s, 'g> {
             kprobes: &[],
             outside: Vec::new(),
             areas: Vec::new(),
+            made: Vec::new(),
             hooks: Vec::new(),
         }
     }
@@ -65,9 +68,9 @@ impl<'s, 'g> Subject<'s, 'g> {
 impl<'s, 'g, K> Subject<'s, 'g, K> {
     /// The same for rules that know something else of the kernel.
     pub(crate) fn knowing<L>(self, kernel: &'s L) -> Subject<'s, 'g, L> {
-        let Subject { image, profile, guest, module, state, kernel: _, kprobes, outside, areas, hooks } =
+        let Subject { image, profile, guest, module, state, kernel: _, kprobes, outside, areas, made, hooks } =
             self;
-        Subject { image, profile, guest, module, state, kernel, kprobes, outside, areas, hooks }
+        Subject { image, profile, guest, module, state, kernel, kprobes, outside, areas, made, hooks }
     }
 
     /// The address-sized word at `address` in the kernel's memory, as it is now. What that does not have and the module
@@ -141,6 +144,14 @@ impl<'s, 'g, K> Subject<'s, 'g, K> {
         match self.hooks.try_reserve(1) {
             Ok(()) => self.hooks.push(hook),
             // A report that leaves out hooks would not be whole.
+            Err(_) => self.module.lack_memory(),
+        }
+    }
+
+    /// Notes where the kernel put code that it made for the module.
+    pub(crate) fn made(&mut self, address: RunAddr) {
+        match self.made.try_reserve(1) {
+            Ok(()) => self.made.push(address),
             Err(_) => self.module.lack_memory(),
         }
     }

@@ -175,6 +175,7 @@ impl<'g> Verifier<'g> {
             kprobes: &self.kprobes,
             outside: Vec::new(),
             areas: Vec::new(),
+            made: Vec::new(),
             hooks: Vec::new(),
         };
         self.scope.unlisted.mark(&mut subject)?;
@@ -183,11 +184,11 @@ impl<'g> Verifier<'g> {
         let mut subject = self.rules.apply(subject)?;
         livepatch::apply(&mut subject, Objects::Modules)?;
         data::bug_flags(&mut subject)?;
-        let Subject { module: mut target, outside, areas, hooks, .. } = subject;
+        let Subject { module: mut target, outside, areas, made, hooks, .. } = subject;
         target.check()?;
         self.evidence.check()?;
         let mut report = self.report(image, module, &mut target, outside)?;
-        (report.areas, report.hooks) = (areas, hooks);
+        (report.areas, report.made, report.hooks) = (areas, made, hooks);
         Ok(report)
     }
 
@@ -207,7 +208,11 @@ impl<'g> Verifier<'g> {
         let subject = Subject::alone(image, &self.profile, self.guest, alone, &mut answers);
         let mut subject = self.rules.apply(subject)?;
         subject.module = subject.module.beside_guest(find);
-        // A flag of data that is set when something happens.
+        // What no loader can foretell: where the copy of the file was that symbols in it point to, whom a livepatch found, and
+        // flags that are set when something happens. None of it is code.
+        unloaded::symbols(&mut subject)?;
+        livepatch::apply(&mut subject, Objects::Kernel)?;
+        livepatch::apply(&mut subject, Objects::Modules)?;
         data::bug_flags(&mut subject)?;
         let mut target = subject.module;
         target.check()?;
@@ -242,6 +247,7 @@ impl<'g> Verifier<'g> {
             unexplained: spans.kept,
             more_unexplained: spans.more,
             areas: Vec::new(),
+            made: Vec::new(),
             hooks: Vec::new(),
         })
     }

@@ -161,6 +161,8 @@ pub struct ModuleReport {
     /// Memory that the kernel made for the module beside its seven: on s390x the trampolines of functions that can be
     /// traced. They were compared where the guest's memory has them.
     pub areas: Vec<Range<RunAddr>>,
+    /// Where memory begins that the kernel made for the module, in the order in which it did: thunks, trampolines.
+    pub made: Vec<RunAddr>,
     /// What is traced and probed in it, in the order in which the rules came by.
     pub hooks: Vec<Hook>,
 }

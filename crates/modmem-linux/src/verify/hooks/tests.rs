@@ -43,6 +43,7 @@ fn module(name: &str, text: u64, data: u64) -> Checked {
         unexplained: Vec::new(),
         more_unexplained: 0,
         areas: Vec::new(),
+        made: Vec::new(),
         hooks: Vec::new(),
     };
     Checked { name: name.into(), outcome: Outcome::Compared(Box::new(report)) }

@@ -43,7 +43,7 @@ pub(super) fn apply(subject: &mut Subject<'_, '_>, functions: &[RunAddr]) -> Res
     }
     let area = match subject.module.is_compared() {
         true => find_area(subject, &entries),
-        false => subject.module.beside(),
+        false => subject.state.made_code(0).or_else(|| subject.module.beside()),
     };
     for (index, entry) in (0..).zip(&entries).filter(|(_, entry)| entry.is_sound) {
         branch_to(subject, entry.address, area.map(|area| area + index * TRAMPOLINE));

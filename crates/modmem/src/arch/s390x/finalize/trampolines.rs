@@ -34,6 +34,7 @@ pub(super) fn check(
     let Some(end) = end else { return Ok(()) };
     subject.areas.try_reserve(1).map_err(|_| OutOfMemory)?;
     subject.areas.push(area..RunAddr(end));
+    subject.made(area);
     let guest = subject.guest;
     let Some(bytes) = guest.bytes(area, length as usize) else { return Ok(()) };
     let mut shared = subject.kernel.shared_trampoline;

@@ -1,7 +1,7 @@
 //! Code that is patched while the machine runs: function entries, jump labels, static calls.
 
 use super::Subject;
-use super::call_thunks::counted_target;
+use super::call_thunks::{counted_target, fill_pad};
 use super::features::{CALL_DEPTH, RETHUNK, leaning};
 use super::insn::{CALL, Code, INT3, JMP8, JMP32, RET, branch, branch_target};
 use super::returns;
@@ -262,6 +262,9 @@ fn encode(subject: &mut Subject<'_, '_>, site: RunAddr, form: Form, function: u6
             // the code before it.
             let counted = if counts { counted_target(subject, site, function, length) } else { None };
             if let Some((target, _)) = counted {
+                if !subject.module.is_compared() {
+                    fill_pad(subject, RunAddr(target));
+                }
                 return Code::of(&branch(CALL, site.0, target));
             }
             let instruction = inlined(subject).into_iter().find(|(known, _)| *known == Some(function));

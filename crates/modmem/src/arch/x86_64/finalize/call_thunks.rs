@@ -51,9 +51,16 @@ pub(super) fn apply(subject: &mut Subject<'_, '_>, alternative_sites: &[RunAddr]
     }
     let length = COUNT_LENGTH;
     for &site in sites.iter().chain(alternative_sites) {
-        patch_call(subject, site, length);
+        if let Some(pad) = patch_call(subject, site, length)
+            && !subject.module.is_compared()
+        {
+            fill_pad(subject, RunAddr(pad));
+        }
     }
-    pad_functions(subject, length)
+    match subject.module.is_compared() {
+        true => pad_functions(subject, length),
+        false => pad_called(subject, length),
+    }
 }
 
 /// Whether a call leads to code before the function that the file says; `None` where neither can be told.
@@ -72,16 +79,25 @@ fn is_counted(subject: &Subject<'_, '_>, site: RunAddr) -> Option<bool> {
     (can && found == file).then_some(false)
 }
 
-fn patch_call(subject: &mut Subject<'_, '_>, site: RunAddr, length: u64) {
+/// Leads a call to the code before the function that it calls; where that is, if it is counted.
+fn patch_call(subject: &mut Subject<'_, '_>, site: RunAddr, length: u64) -> Option<u64> {
     if subject.module.kind_at(site) != Some(MemoryKind::Text) {
-        return;
+        return None;
     }
-    let Some(target) = subject.module.ours(site, 5).and_then(|bytes| branch_target(bytes, CALL, site.0))
-    else {
-        return;
-    };
-    let Some((to, standing)) = counted_target(subject, site, target, length) else { return };
+    let target = subject.module.ours(site, 5).and_then(|bytes| branch_target(bytes, CALL, site.0))?;
+    let (to, standing) = counted_target(subject, site, target, length)?;
     subject.module.write(site, &branch(CALL, site.0, to), Rule::CallThunk, standing);
+    Some(to)
+}
+
+/// Puts the code that counts before a function of the module, as the first of its calls that is patched does.
+pub(super) fn fill_pad(subject: &mut Subject<'_, '_>, pad: RunAddr) {
+    let padding = subject.module.ours(pad, COUNT_LENGTH as usize);
+    if padding.is_some_and(|padding| padding.iter().all(|&byte| byte == NOP))
+        && let Some((code, standing)) = counting_code(subject, pad, &Code::empty())
+    {
+        subject.module.write(pad, code.bytes(), Rule::CallThunk, standing);
+    }
 }
 
 /// Where a call of `target` from `site` goes when calls are counted; `None` where it stays.
@@ -127,9 +143,8 @@ fn in_core_text(subject: &Subject<'_, '_>, target: u64) -> bool {
     })
 }
 
-/// Code that counts in the padding before functions: it is there before each that somebody calls with counting, and
-/// who does cannot be seen from here, so both states are right; nothing else is.
-fn pad_functions(subject: &mut Subject<'_, '_>, length: u64) -> Result<(), OutOfMemory> {
+/// Where the module's functions begin, in order.
+fn functions(subject: &Subject<'_, '_>) -> Result<Vec<RunAddr>, OutOfMemory> {
     let mut functions: Vec<RunAddr> = Vec::new();
     for symbol in subject.image.symbols().iter() {
         let SymbolPlace::Section(section) = symbol.place else { continue };
@@ -142,7 +157,23 @@ fn pad_functions(subject: &mut Subject<'_, '_>, length: u64) -> Result<(), OutOf
     }
     functions.sort_unstable();
     functions.dedup();
-    for function in functions {
+    Ok(functions)
+}
+
+/// Code that counts before functions that others are known to call, as their calls' variables say.
+fn pad_called(subject: &mut Subject<'_, '_>, length: u64) -> Result<(), OutOfMemory> {
+    for function in functions(subject)? {
+        if subject.state.certain(Variable::CountedCall(function)) == Some(1) {
+            fill_pad(subject, RunAddr(function.0.wrapping_sub(length)));
+        }
+    }
+    Ok(())
+}
+
+/// Code that counts in the padding before functions: it is there before each that somebody calls with counting, and
+/// who does cannot be seen from here, so both states are right; nothing else is.
+fn pad_functions(subject: &mut Subject<'_, '_>, length: u64) -> Result<(), OutOfMemory> {
+    for function in functions(subject)? {
         let pad = RunAddr(function.0.wrapping_sub(length));
         let size = length as usize;
         let (Some(ours), Some(found)) = (subject.module.ours(pad, size), subject.module.found(pad, size))
@@ -173,6 +204,10 @@ fn counting_code(subject: &mut Subject<'_, '_>, pad: RunAddr, found: &Code) -> O
         return Some((code, Standing::Certain));
     }
     // The kernel's template is not at hand: the same percpu variable everywhere.
+    if !subject.module.is_compared() {
+        let depth = subject.state.certain(Variable::CallDepth)?;
+        return Some((counting(pad, depth), Standing::Certain));
+    }
     let bytes = found.bytes();
     if bytes.get(..4) != Some(&COUNT[..4]) || bytes.get(8) != Some(&5) {
         return None;
@@ -186,10 +221,15 @@ fn counting_code(subject: &mut Subject<'_, '_>, pad: RunAddr, found: &Code) -> O
             depth
         }
     };
-    let displacement = (value as u32).wrapping_sub((pad.0 as u32).wrapping_add(COUNT_LENGTH as u32));
+    let standing = if value == depth { Standing::Certain } else { Standing::OutOfStep(Variable::CallDepth) };
+    Some((counting(pad, value), standing))
+}
+
+/// The code at `pad` that counts in the variable at `depth`.
+fn counting(pad: RunAddr, depth: u64) -> Code {
+    let displacement = (depth as u32).wrapping_sub((pad.0 as u32).wrapping_add(COUNT_LENGTH as u32));
     let mut code = Code::of(&COUNT[..4]);
     code.push(&displacement.to_le_bytes());
     code.push(&[5]);
-    let standing = if value == depth { Standing::Certain } else { Standing::OutOfStep(Variable::CallDepth) };
-    Some((code, standing))
+    code
 }

@@ -59,7 +59,7 @@ impl Thunks {
             return page.address + place(page.next, size);
         }
         if !subject.module.is_compared() {
-            let page = subject.state.thunk_page(self.pages);
+            let page = subject.state.made_code(self.pages);
             return page.map_or(0, |page| page.0 + place(FIRST, size));
         }
         let found = subject.module.found(site, length).unwrap_or_default();
@@ -97,6 +97,7 @@ impl Thunks {
     pub(super) fn check(&mut self, subject: &mut Subject<'_, '_>) {
         let Some(page) = self.page.take() else { return };
         let address = RunAddr(page.address);
+        subject.made(address);
         let Some(found) = subject.guest.bytes(address, PAGE as usize) else { return };
         let expected = &page.expected[..page.known];
         if let Some(at) = found.iter().zip(expected).position(|(a, b)| a != b) {
