@@ -34,8 +34,8 @@ pub(super) enum Program {
 }
 
 impl Programs {
-    /// Installs, downloads and builds what is needed; `work` is for packages, `target` cargo's.
-    pub(super) fn gather(arch: &Arch, work: &Path, target: &Path) -> Result<Programs> {
+    /// Installs, downloads and builds what is needed; `work` is for packages.
+    pub(super) fn gather(arch: &Arch, work: &Path) -> Result<Programs> {
         packages::need(arch.emulator.program, arch.emulator.packages)?;
         let (compiler, parts) = match &arch.recorder {
             Recorder::Modmem => ("cc".to_owned(), &["gcc", "libc6-dev"][..]),
@@ -49,7 +49,7 @@ impl Programs {
                     return Err(NotToBeHad("modmem for the guest is built on x86-64 only".into()).into());
                 }
                 let start = Instant::now();
-                let modmem = modmem(target)?;
+                let modmem = modmem()?;
                 println!("conformance: modmem built for the guest in {} s", start.elapsed().as_secs());
                 Program::Modmem(modmem)
             }
@@ -95,12 +95,14 @@ fn compiled(compiler: &str, source: &str, path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Builds modmem so that it needs no libraries, in a target folder of its own: flags for the linker would otherwise
-/// make cargo build everything anew, here and the next time.
-fn modmem(target: &Path) -> Result<Vec<u8>> {
-    let folder = target.join("static");
+/// make cargo build everything anew, here and the next time. Whoever runs this at the same time builds it once.
+fn modmem() -> Result<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/static");
     let mut build = command::cargo();
     build
         .args(["build", "--quiet", "--release", "--locked", "--package", "modmem-cli", "--target", TARGET])
+        // Nothing is disassembled there, and Capstone takes longer to build than all the rest.
+        .arg("--no-default-features")
         .arg("--target-dir")
         .arg(&folder)
         // Cargo tells these to whoever it runs, and they would go before what is said here.

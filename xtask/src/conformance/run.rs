@@ -28,7 +28,6 @@ const END: &str = "zz-end";
 /// Where boots are made, and what those of one machine share.
 #[derive(Debug)]
 pub(super) struct Bench {
-    target: PathBuf,
     /// The folder for packages, kernels and recordings.
     pub(super) work: PathBuf,
     programs: HashMap<&'static str, Programs>,
@@ -39,7 +38,7 @@ impl Bench {
         let work = target.join("conformance");
         std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
         let work = work.canonicalize()?;
-        Ok(Bench { target: target.to_owned(), work, programs: HashMap::new() })
+        Ok(Bench { work, programs: HashMap::new() })
     }
 
     /// The folder for what comes out of a boot.
@@ -61,7 +60,7 @@ impl Bench {
     pub(super) fn programs(&mut self, arch: &'static Arch) -> Result<&Programs> {
         match self.programs.entry(arch.name) {
             Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(none) => Ok(none.insert(Programs::gather(arch, &self.work, &self.target)?)),
+            Entry::Vacant(none) => Ok(none.insert(Programs::gather(arch, &self.work)?)),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each machine declares its own, once, in its folder. Who takes a snapshot captures all of them
 //! ([`Machine::kernel_words`](super::Machine::kernel_words)), and rules read kernel variables through them alone
-//! (xtask/tests/house.rs holds the source to both).
+//! (xtask/tests/suite/house.rs holds the source to both).
 
 #[cfg(feature = "finalize")]
 use alloc::borrow::Cow;

@@ -1,0 +1,8 @@
+//! The command as a user types it.
+//!
+//! One program: linking is what takes long.
+
+mod cli;
+mod hostile;
+mod snapshots;
+mod verify;
