@@ -21,6 +21,8 @@ usage: cargo xtask CHORE
   differential [OPTION]  ask a running Linux about modules made by random (--help for the options)
   adversary SNAPSHOT...  try ways to hide on recorded machines that bring their module files along; fails if one is missed
   loaded SNAPSHOT...     compare what loading makes of a recorded machine's modules with its memory; fails if it differs
+  pokes SNAPSHOT LOG     replay the writes to text that a kernel recorded (boot pokes), and 10,000 foreign ones
+  machine-states [NAME]  boot the machines that load --machine knows, and keep what their kernels' variables hold
   freestanding           build and run the library in a program without std
   dependencies           hold what modmem depends on to deny.toml
   machines               check builds of the library with one machine each
@@ -55,6 +57,8 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "machine", kernel] => xtask::bench_machines::one(kernel),
         ["adversary", recordings @ ..] if !recordings.is_empty() => xtask::adversary::run(recordings),
         ["loaded", recordings @ ..] if !recordings.is_empty() => xtask::loaded::run(recordings),
+        ["pokes", snapshot, log] => xtask::pokes::run(snapshot, log),
+        ["machine-states", wanted @ ..] => xtask::machine_states::run(wanted),
         ["freestanding"] => xtask::freestanding::run(),
         ["dependencies"] => xtask::dependencies::run(),
         ["machines"] => xtask::machines::run(),

@@ -138,15 +138,33 @@ pub(crate) struct LoadArgs {
     pub(crate) kernel: KernelArgs,
     #[command(flatten)]
     pub(crate) space: SpaceArgs,
+    /// Finalize the modules as the kernel does on this machine (alternatives, returns, function entries, static keys and
+    /// calls): a name such as `default` (docs/machines.md), `host` for this one, a snapshot of one, whose addresses are used
+    /// then, or a file with a machine's state
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) machine: Option<String>,
+    /// Write the bytes of each memory as they are before init runs to a new folder, with modules.json, which says what lies
+    /// where, and modules.gdb for gdb; finalized for `--machine default` unless that says another one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) write: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) writing: WriteArgs,
     /// Print JSON (schema: docs/json.md)
     #[arg(long)]
     pub(crate) json: bool,
-    /// Show every section too
+    /// Show every section too, and all that the machine's kernel goes by
     #[arg(short, long)]
     pub(crate) verbose: bool,
     /// Show instead what user space of the kernel would see of the modules
     #[arg(long, value_enum, conflicts_with_all = ["json", "verbose"])]
     pub(crate) view: Option<View>,
+}
+
+impl LoadArgs {
+    /// The machine that modules are finalized for, if they are.
+    pub(crate) fn machine(&self) -> Option<&str> {
+        self.machine.as_deref().or_else(|| self.write.is_some().then_some("default"))
+    }
 }
 
 /// What user space of Linux sees of modules. Reference counts are those that loading alone makes.

@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod features;
 mod output;
 mod rights;
 mod sample;

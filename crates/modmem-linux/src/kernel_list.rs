@@ -90,7 +90,6 @@ impl Kernel {
     /// # Errors
     /// The image cannot be read or is none.
     pub fn list(&self) -> Result<Option<KernelList>, Error> {
-        let path = self.image_path();
         let config = self.config();
         let kept = self.image_digest().map(|digest| name(digest, config.as_deref()));
         if let Some(name) = &kept
@@ -99,6 +98,22 @@ impl Kernel {
         {
             return Ok(Some(list));
         }
+        let Some(image) = self.kernel_image()? else { return Ok(None) };
+        let list = image.listed()?.map(|symbols| KernelList::new(&symbols));
+        if let Some((name, list)) = kept.zip(list.as_ref()) {
+            self.cache.keep_note(LISTS, &name, list.to_be_kept().as_bytes());
+        }
+        Ok(list)
+    }
+}
+
+impl Kernel {
+    /// The kernel's image, unpacked. `None` if there is none that may be read.
+    ///
+    /// # Errors
+    /// It cannot be read or is none.
+    pub fn kernel_image(&self) -> Result<Option<KernelImage>, Error> {
+        let path = self.image_path();
         let read = self.image().or_else(|| path.map(|path| read_file(path, memory::of_file())));
         let bytes = match read {
             None => return Ok(None),
@@ -109,12 +124,7 @@ impl Kernel {
             Some(read) => read?,
         };
         let shown = path.map_or_else(|| "vmlinuz".to_owned(), |path| path.display().to_string());
-        let image = KernelImage::read(&shown, bytes, config.as_deref())?;
-        let list = image.listed()?.map(|symbols| KernelList::new(&symbols));
-        if let Some((name, list)) = kept.zip(list.as_ref()) {
-            self.cache.keep_note(LISTS, &name, list.to_be_kept().as_bytes());
-        }
-        Ok(list)
+        KernelImage::read(&shown, bytes, self.config().as_deref()).map(Some)
     }
 }
 

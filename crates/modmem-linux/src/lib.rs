@@ -51,6 +51,7 @@ mod kernel;
 mod kernel_list;
 mod ksymtab;
 mod lookup;
+pub mod machine;
 mod memory;
 mod modinfo;
 mod module_file;
@@ -77,7 +78,7 @@ pub use crate::{
     fields::{Field, module_fields},
     files::{Caller, NewFile, Output, WriteOptions, caller},
     ground::Ground,
-    image::{ImageFacts, KernelImage, ListedSymbol, image_facts, kernel_symbols},
+    image::{ImageFacts, KernelImage, KernelMemory, ListedSymbol, image_facts, kernel_symbols},
     kernel::Kernel,
     kernel_list::{KernelList, OwnSymbol},
     lookup::Wanted,

@@ -6,6 +6,7 @@ use crate::{
     image::{self, KernelImage},
     memory,
     module_file::read_file,
+    snapshot::{Symbol, SymbolTable},
     symbol_file::SymbolFile,
     symvers,
     trust::digest::Digest,
@@ -15,7 +16,6 @@ use std::{
     collections::HashMap,
     fmt::Write as _,
     io,
-    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -37,6 +37,14 @@ pub struct KernelSymbol {
     pub namespace: Option<Box<str>>,
 }
 
+impl KernelSymbol {
+    /// A symbol that a running kernel lists, which tells neither licence nor checksum.
+    fn listed(symbol: Symbol<'_>) -> KernelSymbol {
+        let (name, address) = (symbol.name.into(), Some(symbol.address));
+        KernelSymbol { name, address, gpl_only: false, crc: None, namespace: None }
+    }
+}
+
 /// Where a table of symbols comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SymbolSource {
@@ -46,6 +54,8 @@ pub enum SymbolSource {
     Image(PathBuf),
     /// `Module.symvers`: no addresses.
     ModuleSymvers(PathBuf),
+    /// The list of a running kernel.
+    Listed,
     /// Nothing tells.
     None,
 }
@@ -68,6 +78,30 @@ impl KernelSymbols {
     pub fn get(&self, name: &str) -> Option<&KernelSymbol> {
         let at = self.symbols.binary_search_by(|symbol| (*symbol.name).cmp(name)).ok()?;
         self.symbols.get(at)
+    }
+}
+
+impl KernelSymbols {
+    /// The same at the addresses where a running kernel of the same build lists them. Where nothing tells what it exports,
+    /// all its global symbols are taken for that.
+    pub fn move_to(&mut self, listed: &SymbolTable) {
+        if self.source == SymbolSource::None {
+            let own = listed.iter().filter(|symbol| symbol.module.is_none());
+            let global = own.filter(|symbol| symbol.letter.is_ascii_uppercase());
+            self.symbols = global.map(KernelSymbol::listed).collect();
+            self.symbols.sort_by(|a, b| a.name.cmp(&b.name));
+            self.symbols.dedup_by(|a, b| a.name == b.name);
+            self.source = SymbolSource::Listed;
+        }
+        let Some(image) = &mut self.image else { return };
+        let Some(text) = listed.kernel("_text").or_else(|| listed.kernel("_stext")) else { return };
+        let (first, moved) = (image.text, text.wrapping_sub(image.text));
+        for symbol in &mut self.symbols {
+            let shifted = || symbol.address.map(|at| if at >= first { at.wrapping_add(moved) } else { at });
+            // Kernels that keep no symbols of data list functions alone.
+            symbol.address = listed.kernel(&symbol.name).or_else(shifted);
+        }
+        *image = image.moved_by(moved);
     }
 }
 
@@ -252,13 +286,8 @@ fn place(image: ImageFacts, addresses: &SymbolFile) -> ImageFacts {
     let moved = text.wrapping_sub(image.text);
     let end = addresses.address("_end").unwrap_or_else(|| image.end.wrapping_add(moved));
     let text_end = addresses.address("_etext").or_else(|| Some(image.text_end?.wrapping_add(moved)));
-    // On x86-64 the template was at 0 once, and did not move with the kernel.
-    let shift = |percpu: Range<u64>| match percpu.start >= image.text {
-        true => percpu.start.wrapping_add(moved)..percpu.end.wrapping_add(moved),
-        false => percpu,
-    };
     let listed = || Some(addresses.address("__per_cpu_start")?..addresses.address("__per_cpu_end")?);
-    let percpu = listed().filter(|percpu| percpu.start < percpu.end).or_else(|| image.percpu.map(shift));
+    let percpu = listed().filter(|percpu| percpu.start < percpu.end).or_else(|| image.moved_by(moved).percpu);
     ImageFacts { percpu, start: image.start.wrapping_add(moved), text, text_end, end }
 }
 

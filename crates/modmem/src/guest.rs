@@ -58,3 +58,35 @@ pub trait Guest: GuestMemory {
     /// The symbol at or before `address`, if one is near.
     fn symbol_at(&self, address: RunAddr) -> Option<GuestSymbol<'_>>;
 }
+
+impl<G: GuestMemory + ?Sized> GuestMemory for &G {
+    fn read(&self, address: RunAddr, buffer: &mut [u8]) -> bool {
+        (**self).read(address, buffer)
+    }
+
+    fn bytes(&self, address: RunAddr, length: usize) -> Option<Cow<'_, [u8]>> {
+        (**self).bytes(address, length)
+    }
+}
+
+impl<G: Guest + ?Sized> Guest for &G {
+    fn kernel_symbol(&self, name: Name<'_>) -> Option<u64> {
+        (**self).kernel_symbol(name)
+    }
+
+    fn module_symbol(&self, module: &str, name: Name<'_>) -> Option<u64> {
+        (**self).module_symbol(module, name)
+    }
+
+    fn any_module_symbol(&self, name: Name<'_>) -> Option<u64> {
+        (**self).any_module_symbol(name)
+    }
+
+    fn kernel_data(&self) -> Option<Range<RunAddr>> {
+        (**self).kernel_data()
+    }
+
+    fn symbol_at(&self, address: RunAddr) -> Option<GuestSymbol<'_>> {
+        (**self).symbol_at(address)
+    }
+}

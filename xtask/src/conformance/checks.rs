@@ -234,7 +234,7 @@ pub(super) fn bytes(
     findings.add("bytes", compared, &differences);
     let checked =
         verify::compare_loaded(snapshot, &verification, &options, &mut |name| Ok(files.get(name).cloned()))?;
-    loaded(&Loaded::of(&checked), findings);
+    loaded(&Loaded::of(&checked, &verification), findings);
     findings.measured = Measured {
         modules: verification.modules.len(),
         bytes: total.identical + total.explained_bytes() + total.unproven_bytes() + total.unexplained,

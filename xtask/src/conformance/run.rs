@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use modmem::finalize::Rule;
 use modmem_linux::{Error, Kernel, ModuleFile, OpenOptions, default_cache_folder};
 
 use super::arch::{Arch, Recorder};
@@ -19,6 +20,7 @@ use super::options::Options;
 use super::outcome::NotToBeHad;
 use super::programs::Programs;
 use super::{debian, guest_module, sources, words};
+use crate::pokes;
 
 /// Moments that a guest records, in this order; the first only where a module waits in its init function.
 const MOMENTS: [&str; 2] = ["waiting", "live"];
@@ -233,6 +235,9 @@ pub(super) fn boot(boot: &'static Boot, options: &Options, bench: &mut Bench) ->
         {
             bail!("no init memory was compared, although {} waits", guest_module::NAME);
         }
+        if boot.pokes {
+            check_pokes(&folder, &recorded, &files, &mut findings)?;
+        }
         report.moments.push(((*moment).to_owned(), findings));
         report.remarks.push(format!("{moment} checked in {:.1} s", start.elapsed().as_secs_f64()));
     }
@@ -327,4 +332,26 @@ fn refused(folder: &Path, boot: &'static Boot, options: &Options) -> Result<Vec<
     let count = loaded.lines().count();
     ensure!(count >= least, "{count} modules were loaded, not at least {least}: {}", read("insmod.log"));
     Ok(refused)
+}
+
+/// Puts the writes to text that the guest recorded to the patch oracle.
+fn check_pokes(
+    folder: &Path,
+    recorded: &Path,
+    files: &BTreeMap<String, Vec<u8>>,
+    findings: &mut Findings,
+) -> Result<()> {
+    let log = folder.join("setup.log");
+    let text = std::fs::read_to_string(&log).with_context(|| log.display().to_string())?;
+    let snapshot = checks::snapshot(recorded)?;
+    let mut file = |name: &str| Ok(files.get(name).cloned());
+    let outcome = pokes::check(&snapshot, &mut file, &pokes::parse(&text)?)?;
+    findings.compared.push(format!("patch oracle: {}", outcome.line()));
+    findings.differences.extend(outcome.wrong.iter().take(20).cloned());
+    for rule in
+        [Rule::Ftrace, Rule::JumpLabel, Rule::StaticCall].into_iter().filter(|rule| !outcome.saw(*rule))
+    {
+        findings.differences.push(format!("patch oracle: hardly any write of {rule} was recorded"));
+    }
+    Ok(())
 }

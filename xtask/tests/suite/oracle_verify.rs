@@ -4,7 +4,8 @@
 use modmem::MemoryKind;
 use modmem::verify::{NotCompared, Rule};
 use modmem_linux::snapshot::Snapshot;
-use modmem_linux::verify::{Options, Outcome, OwnFiles, Verification, verify};
+use modmem_linux::verify::{Options, Outcome, OwnFiles, Verification, compare_loaded, verify};
+use xtask::loaded::Loaded;
 use xtask::oracle::folder;
 
 fn verified(name: &str) -> Verification {
@@ -27,6 +28,7 @@ fn every_byte_is_explained(name: &str, modules: usize, rules: &[Rule]) {
         }
     }
     assert!(verification.is_clean(), "{:#?}", verification.strays);
+    loading_makes_the_same(name, &verification);
     let total = verification.total();
     // What was compared is nearly all that there is, and each rule had something to explain.
     assert_eq!(total.not_compared_for(NotCompared::Unreadable), 0);
@@ -36,6 +38,19 @@ fn every_byte_is_explained(name: &str, modules: usize, rules: &[Rule]) {
         let bytes = total.explained_by(rule) + total.unproven[rule as usize];
         assert!(bytes > 100, "{rule}: {bytes}");
     }
+}
+
+/// Loading makes of each module what the recording has, without a look at it.
+fn loading_makes_the_same(name: &str, verification: &Verification) {
+    let snapshot = Snapshot::open(folder(name)).unwrap();
+    let files = OwnFiles::of(&snapshot).unwrap().expect("recordings bring the module files along");
+    let options = Options::default();
+    let checked = compare_loaded(&snapshot, verification, &options, &mut |name| files.get(name)).unwrap();
+    let loaded = Loaded::of(&checked, verification);
+    assert!(loaded.not_compared.is_empty(), "{:?}", loaded.not_compared);
+    assert!(loaded.differences.is_empty() && loaded.tally.unexplained == 0, "{:#?}", loaded.differences);
+    assert_eq!(loaded.modules, verification.modules.len());
+    assert!(loaded.tally.explained_bytes() > 10_000, "{:?}", loaded.tally);
 }
 
 /// What every machine's kernels do.

@@ -25,13 +25,19 @@ struct Document<'a, T> {
 
 /// Prints a document of the schema `modmem.NAME`.
 pub(crate) fn print<T: Serialize>(name: &str, body: T) -> Result<()> {
-    let schema = format!("modmem.{name}");
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut serializer = Serializer::with_formatter(&mut out, Plain::default());
+    write(&mut out, name, body)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// The same to anywhere.
+pub(crate) fn write<T: Serialize>(out: &mut impl Write, name: &str, body: T) -> Result<()> {
+    let schema = format!("modmem.{name}");
+    let mut serializer = Serializer::with_formatter(&mut *out, Plain::default());
     let document = Document { schema: &schema, version: VERSION, body };
     document.serialize(&mut serializer).map_err(std::io::Error::from)?;
     writeln!(out)?;
-    out.flush()?;
     Ok(())
 }
 

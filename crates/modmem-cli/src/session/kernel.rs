@@ -12,6 +12,7 @@ use modmem::arch::Machine;
 use modmem::image::{Image, SymbolPlace};
 use modmem::link::Export;
 use modmem::profile::{KernelConfig, Profile};
+use modmem_linux::snapshot::Snapshot;
 use modmem_linux::{ImageFacts, Kernel, KernelSymbols, ModuleFile, OpenOptions, PlannedModule, SymbolSource};
 
 use super::LoadedModules;
@@ -79,6 +80,12 @@ impl OpenKernel {
         };
         let (invented, symbol_file, told_internals) = (0, None, false);
         Ok(OpenKernel { files, profile, symbols, invented, symbol_file, told_internals, has_config })
+    }
+
+    /// Moves the kernel to where a snapshot of a machine has it, which behaves as `profile` says.
+    pub(crate) fn move_to(&mut self, snapshot: &Snapshot, profile: Profile) {
+        self.symbols.move_to(&snapshot.symbols);
+        self.profile = profile;
     }
 
     /// Learns what only modules of the kernel tell: the size of `struct module`, where in it init and exit are, and the
@@ -208,6 +215,7 @@ impl OpenKernel {
             SymbolSource::SymbolFile(path) => format!("symbol file {}", path.display()),
             SymbolSource::Image(path) => format!("kernel image {}", file_name(path)),
             SymbolSource::ModuleSymvers(path) => format!("{} (addresses are invented)", file_name(path)),
+            SymbolSource::Listed => "the machine's own list".into(),
             SymbolSource::None => "nowhere (addresses are invented)".into(),
         }
     }

@@ -2,6 +2,8 @@
 
 mod backing;
 mod kernel;
+mod machine;
+mod place;
 mod request;
 mod snapshot;
 
@@ -9,16 +11,17 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use modmem::image::{Image, SymbolPlace};
-use modmem::link::{LinkError, LinkOptions, Provider, Reason};
-use modmem::modules::{LoadError, ModuleId, State};
+use modmem::link::{LinkError, LinkOptions, Linked, Provider, Reason};
+use modmem::modules::{LoadError, Module, ModuleId, State};
 use modmem::space::{Guard, SpaceBlock, SpaceError};
-use modmem::{AddressSpace, Linker, Modules};
+use modmem::{AddressSpace, Linker, Modules, RunAddr};
 use modmem_linux::{Error, LoadPlan, MissingDependency, ModuleFile, PlannedModule, Wanted, Why};
 use rayon::prelude::*;
 
 pub(crate) use backing::Bytes;
 use backing::Limited;
 pub(crate) use kernel::{OpenKernel, doubts, open_files, profile_name, profile_of};
+pub(crate) use machine::Machine;
 pub(crate) use request::Request;
 pub(crate) use snapshot::OpenSnapshot;
 
@@ -54,7 +57,13 @@ pub(crate) struct Failed {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) kernel: OpenKernel,
+    /// Whose kernel finalizes the modules; without one they are as relocation leaves them.
+    pub(crate) machine: Option<Machine>,
     pub(crate) space: AddressSpace<Limited>,
+    /// The same space with nothing taken by what a snapshot's machine has loaded, which has its places there.
+    given: AddressSpace<Limited>,
+    /// Pages that the kernel made for modules.
+    made: Vec<SpaceBlock<Bytes>>,
     pub(crate) modules: LoadedModules,
     /// In load order.
     pub(crate) loaded: Vec<Loaded>,
@@ -66,32 +75,74 @@ pub(crate) struct Session {
     foreign: Vec<(String, String)>,
 }
 
+/// Is told of each module before its init runs: the module, its image, its file.
+pub(crate) type BeforeInit<'w> = dyn FnMut(&Module<SpaceBlock<Bytes>>, &Image<'_>, &[u8]) -> Result<()> + 'w;
+
 impl Session {
     /// Opens the kernel and loads what `words` ask for, with all that it needs.
     pub(crate) fn load(words: &[String], kernel: &KernelArgs, space: &SpaceArgs) -> Result<Session> {
+        Session::load_on(None, words, kernel, space, &mut |_, _, _| Ok(()))
+    }
+
+    /// The same on a machine, whose kernel finalizes the modules.
+    pub(crate) fn load_on(
+        machine: Option<&str>,
+        words: &[String],
+        kernel: &KernelArgs,
+        space: &SpaceArgs,
+        before_init: &mut BeforeInit<'_>,
+    ) -> Result<Session> {
         let bars = Bars::new();
         let request = Request::parse(words)?;
         let (mut kernel, mut plan) =
             OpenKernel::open(kernel, bars.clone(), |kernel| plan(kernel, &request, space.all))?;
+        let machine = machine.map(|name| Machine::open(name, &mut kernel)).transpose()?;
+        let snapshot = machine.as_ref().and_then(Machine::snapshot).map(|(snapshot, _)| snapshot);
+        if snapshot.is_some() && (space.kaslr_offset != 0 || !space.reserve.is_empty()) {
+            bail!("--kaslr-offset and --reserve say where modules lie, and so does the machine's snapshot");
+        }
         kernel.learn(&plan.modules);
         let profile = kernel.profile.clone().with_kaslr_offset(space.kaslr_offset);
-        let mut address_space = AddressSpace::with_backing(&profile, Limited::default(), Guard::Page);
+        let backing = Limited::default();
+        let given = AddressSpace::with_backing(&profile, backing.clone(), Guard::None);
+        let mut address_space = AddressSpace::with_backing(&profile, backing, Guard::Page);
         for range in &space.reserve {
             address_space.reserve(range.clone())?;
+        }
+        for record in snapshot.iter().flat_map(|snapshot| snapshot.memory.records()) {
+            // What lies elsewhere is in nobody's way.
+            let _ = address_space.reserve(RunAddr(record.address)..RunAddr(record.end()));
         }
         let mut modules = Modules::new(&profile, kernel.percpu_end());
         kernel.add_symbols(&mut modules)?;
         kernel.profile = profile;
         let missing = std::mem::take(&mut plan.missing);
         let (loaded, failed) = (Vec::new(), Vec::new());
-        let mut session =
-            Session { kernel, space: address_space, modules, loaded, failed, missing, foreign: Vec::new() };
-        session.load_plan(plan, &request, space, &bars)?;
+        let mut session = Session {
+            kernel,
+            machine,
+            space: address_space,
+            given,
+            made: Vec::new(),
+            modules,
+            loaded,
+            failed,
+            missing,
+            foreign: Vec::new(),
+        };
+        session.load_plan(plan, &request, space, &bars, before_init)?;
         Ok(session)
     }
 
     /// Loads all modules of a plan, decompressing the next ones meanwhile.
-    fn load_plan(&mut self, plan: LoadPlan, request: &Request, space: &SpaceArgs, bars: &Bars) -> Result<()> {
+    fn load_plan(
+        &mut self,
+        plan: LoadPlan,
+        request: &Request,
+        space: &SpaceArgs,
+        bars: &Bars,
+        before_init: &mut BeforeInit<'_>,
+    ) -> Result<()> {
         use modmem_linux::Progress as _;
         let count = plan.modules.len();
         // What loads in a blink needs no bar.
@@ -108,10 +159,16 @@ impl Session {
             let load = || {
                 batch.into_iter().try_for_each(|(planned, file)| {
                     bars.advance(1);
-                    self.load_one(planned, file, request, space, &mut linker)
+                    self.load_one(planned, file, request, space, (&mut linker, &mut *before_init))
                 })
             };
-            (done, ready) = rayon::join(load, || read_batch(next));
+            // What is told of modules need not be fit for other threads.
+            let mut read = Vec::new();
+            done = rayon::in_place_scope(|scope| {
+                scope.spawn(|_| read = read_batch(next));
+                load()
+            });
+            ready = read;
         }
         bars.done();
         done
@@ -123,13 +180,13 @@ impl Session {
         file: Contents,
         request: &Request,
         space: &SpaceArgs,
-        linker: &mut Linker,
+        (linker, before_init): (&mut Linker, &mut BeforeInit<'_>),
     ) -> Result<()> {
         let file = match file {
             Contents::Read(file) => file,
             Contents::Later => planned.module.read().map_err(Into::into),
         };
-        let result = file.and_then(|file| self.load_file(&planned, &file, space, linker));
+        let result = file.and_then(|file| self.load_file(&planned, &file, space, (linker, before_init)));
         match result {
             Ok(id) => {
                 // Configuration first, so that the user has the last word, as with modprobe.
@@ -152,7 +209,7 @@ impl Session {
         planned: &Planned,
         file: &[u8],
         space: &SpaceArgs,
-        linker: &mut Linker,
+        (linker, before_init): (&mut Linker, &mut BeforeInit<'_>),
     ) -> Result<ModuleId> {
         let image = Image::parse(file)?;
         self.kernel.invent_symbols(&image, &mut self.modules)?;
@@ -160,22 +217,18 @@ impl Session {
         if space.before_init {
             self.start_providers(&image)?;
         }
-        let options = LinkOptions { force: space.force };
-        let loaded = self.modules.load(&image, &self.kernel.profile, &mut self.space, linker, options);
-        let id = match loaded {
-            Ok(id) => id,
-            Err(LoadError::Link(LinkError::Unresolved(symbols))) => {
-                let absent = symbols.iter().filter(|symbol| symbol.reason == Reason::Absent);
-                let advice = self.kernel.who_provides(absent.map(|symbol| &*symbol.symbol), &self.modules);
-                let error = LinkError::Unresolved(symbols);
-                return Err(anyhow!("{error}{advice}{}", self.version_advice(&error, &image)));
+        let linked = self.link(&image, linker, LinkOptions { force: space.force })?;
+        let id = match &mut self.machine {
+            None => self.modules.commit(&image, linked)?,
+            Some(machine) => {
+                let (profile, space, made) = (&self.kernel.profile, &mut self.space, &mut self.made);
+                let finalized = machine.finalize(&image, linked, &self.modules, profile, space, made)?;
+                self.modules.commit(&image, finalized)?
             }
-            Err(error @ LoadError::Space(SpaceError::NoBytes { .. })) => {
-                let limit = modmem_linux::memory_limit() >> 20;
-                return Err(anyhow!("{error}: files may take {limit} MiB here (--memory)"));
-            }
-            Err(error) => return Err(error.into()),
         };
+        if let Some(module) = self.modules.get(id) {
+            before_init(module, &image, file)?;
+        }
         // Whoever is loaded for others, softly too, has run its init when they come: as modprobe does it.
         self.note_release(&image);
         if !space.before_init || planned.why != Why::Requested {
@@ -183,6 +236,39 @@ impl Session {
             self.modules.start(id, |_| 0).with_context(|| format!("starting {}", planned.module.name()))?;
         }
         Ok(id)
+    }
+
+    fn link(
+        &mut self,
+        image: &Image<'_>,
+        linker: &mut Linker,
+        options: LinkOptions,
+    ) -> Result<Linked<SpaceBlock<Bytes>>> {
+        let snapshot = self.machine.as_ref().and_then(Machine::snapshot).map(|(snapshot, _)| snapshot);
+        let name = image.name().to_text();
+        let placed = snapshot.and_then(|snapshot| Some((snapshot, snapshot.module(&name)?)));
+        let linked = match placed {
+            Some(placed) => {
+                let spaces = (&mut self.given, &mut self.space);
+                let placement = place::place(image, placed, &self.kernel.profile, spaces)?;
+                let linked = linker.link(image, &self.kernel.profile, placement, &self.modules, options);
+                linked.map_err(LoadError::from)
+            }
+            None => self.modules.link(image, &self.kernel.profile, &mut self.space, linker, options),
+        };
+        match linked {
+            Err(LoadError::Link(LinkError::Unresolved(symbols))) => {
+                let absent = symbols.iter().filter(|symbol| symbol.reason == Reason::Absent);
+                let advice = self.kernel.who_provides(absent.map(|symbol| &*symbol.symbol), &self.modules);
+                let error = LinkError::Unresolved(symbols);
+                Err(anyhow!("{error}{advice}{}", self.version_advice(&error, image)))
+            }
+            Err(error @ LoadError::Space(SpaceError::NoBytes { .. })) => {
+                let limit = modmem_linux::memory_limit() >> 20;
+                Err(anyhow!("{error}: files may take {limit} MiB here (--memory)"))
+            }
+            linked => Ok(linked?),
+        }
     }
 
     /// Remembers a module that was built for another release, which CRCs may let in.

@@ -4,5 +4,6 @@
 
 mod cli;
 mod hostile;
+mod machine;
 mod snapshots;
 mod verify;

@@ -70,7 +70,7 @@ fn modelled(folder: &Path, module: &str) {
 }
 
 fn temporary(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("snapshots").join(name);
     let _ = fs::remove_dir_all(&folder);
     folder
 }

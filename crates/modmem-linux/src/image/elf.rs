@@ -13,6 +13,7 @@ use super::{
     bytes::Bytes,
     flat::Map,
     listed::{self, ListedSymbol},
+    memory::{KernelMemory, Segment},
     relative::Relative,
 };
 use crate::{
@@ -58,6 +59,14 @@ pub fn image_facts(file: &str, elf: &[u8]) -> Result<ImageFacts, Error> {
     match FileKind::parse(elf) {
         Ok(FileKind::Elf32) => Vmlinux::<Elf32>::parse(file, elf)?.facts(),
         _ => Vmlinux::<Elf64>::parse(file, elf)?.facts(),
+    }
+}
+
+/// What the kernel's memory holds before it runs.
+pub(super) fn memory(file: &str, elf: &[u8]) -> Result<KernelMemory, Error> {
+    match elf.get(4) {
+        Some(1) => Vmlinux::<Elf32>::parse(file, elf)?.memory(),
+        _ => Vmlinux::<Elf64>::parse(file, elf)?.memory(),
     }
 }
 
@@ -162,6 +171,22 @@ impl<'d, H: FileHeader<Endian = Endianness>> Vmlinux<'d, H> {
         }
         facts.start = facts.text;
         Ok(facts)
+    }
+
+    fn memory(&self) -> Result<KernelMemory, Error> {
+        let relative = self.relative();
+        let mut segments = Vec::new();
+        for segment in self.elf.segments() {
+            let bytes = segment.data().map_err(|error| Error::malformed(self.file, error.to_string()))?;
+            let (address, mut bytes) = (segment.address(), bytes.to_vec());
+            let Bytes { little, word, .. } = self.bytes(&[]);
+            relative.apply(&mut bytes, address, little, word);
+            // Percpu data of x86-64 was linked to 0, where no memory of the kernel's is.
+            if address > 0 {
+                segments.push(Segment { address, bytes, size: segment.size() });
+            }
+        }
+        Ok(KernelMemory { segments })
     }
 
     fn listed(&self) -> Option<Vec<ListedSymbol>> {

@@ -9,6 +9,7 @@ use super::{
     bytes::Bytes,
     kallsyms::{Base, Kallsyms},
     listed::{self, ListedSymbol},
+    memory::{KernelMemory, Segment},
     relative::Relative,
 };
 use crate::{
@@ -165,6 +166,16 @@ pub(super) fn usual_base(machine: Machine, number: impl Fn(&str) -> Option<u64>)
         Machine::S390 => Some(0x10_0000),
         _ => None,
     }
+}
+
+/// What the kernel's memory holds before it runs.
+pub(super) fn memory(file: &str, flat: &Flat) -> Result<KernelMemory, Error> {
+    let (map, relative) = flat.map(file)?;
+    let mut bytes = flat.bytes.clone();
+    relative.apply(&mut bytes, map.first, flat.little, flat.word);
+    let end = map.address("_end").map(|end| end.saturating_sub(map.first));
+    let size = end.or(flat.size).unwrap_or(0).max(bytes.len() as u64);
+    Ok(KernelMemory { segments: vec![Segment { address: map.first, bytes, size }] })
 }
 
 impl Flat {

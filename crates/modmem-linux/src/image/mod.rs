@@ -16,6 +16,7 @@ mod elf;
 mod flat;
 mod kallsyms;
 mod listed;
+mod memory;
 mod packed;
 pub(crate) mod relative;
 
@@ -30,6 +31,7 @@ use crate::{Error, KernelSymbol, compress};
 
 pub use elf::{image_facts, kernel_symbols};
 pub use listed::ListedSymbol;
+pub use memory::KernelMemory;
 
 /// What a kernel's image says about the kernel's own place in memory, where it was not moved (KASLR).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +56,24 @@ impl ImageFacts {
             start: RunAddr(self.start),
             text_end: RunAddr(self.text_end.unwrap_or(self.end)),
             end: RunAddr(self.end),
+        }
+    }
+
+    /// The same for a kernel that was moved as a whole.
+    #[must_use]
+    pub(crate) fn moved_by(&self, by: u64) -> ImageFacts {
+        let moved = |address: u64| address.wrapping_add(by);
+        let of_kernel = |percpu: &Range<u64>| percpu.start >= self.text;
+        ImageFacts {
+            // On x86-64 the template was at 0 once, and did not move with the kernel.
+            percpu: self.percpu.clone().map(|percpu| match of_kernel(&percpu) {
+                true => moved(percpu.start)..moved(percpu.end),
+                false => percpu,
+            }),
+            start: moved(self.start),
+            text: moved(self.text),
+            text_end: self.text_end.map(moved),
+            end: moved(self.end),
         }
     }
 }

@@ -87,6 +87,12 @@ impl Memories {
         Ok(Memories { memories })
     }
 
+    /// Where the memory of a type starts, if that is known.
+    pub fn start(&self, kind: MemoryKind) -> Option<RunAddr> {
+        let memory = self.memories.iter().find(|memory| memory.kind == kind)?;
+        Some(RunAddr(memory.range.start))
+    }
+
     fn find(&self, address: u64, freed: bool, module: &ModuleRecord) -> Option<&Memory> {
         let is_freed = |kind: MemoryKind| kind.is_init() && module.init_is_over();
         let mut found = self.memories.iter().filter(|memory| memory.range.contains(&address));

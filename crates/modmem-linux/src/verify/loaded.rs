@@ -1,56 +1,17 @@
 //! What loading makes of a snapshot's modules, beside what the snapshot has: the proof that `load` gives the bytes of a
 //! running kernel.
 
-use std::collections::HashMap;
-
-use modmem::finalize::{HookKind, Stated, Tracer, Variable};
-use modmem::verify::{Verifier, VerifyError};
+use modmem::finalize::{LiveText, Stated};
+use modmem::verify::{ModuleReport, Verifier, VerifyError};
 use modmem::{Image, RunAddr};
 
 use super::{
     Checked, FileSource, Options, Outcome, SnapshotGuest, Verification, guest_module, is_live, machine,
     sections,
 };
+use crate::machine::SnapshotMachine;
 use crate::snapshot::{ModuleRecord, Snapshot};
 use crate::{Error, memory};
-
-/// What no variable of the kernel tells of one module: who traces which functions, and where the kernel put code that it made
-/// for it. That is taken from a verification.
-#[derive(Debug)]
-struct Beside<'v> {
-    /// Variables that the snapshot's memory does not have.
-    settled: &'v HashMap<Variable, u64>,
-    tracers: HashMap<RunAddr, Tracer>,
-    made: Vec<RunAddr>,
-}
-
-impl<'v> Beside<'v> {
-    fn of(checked: Option<&Checked>, settled: &'v HashMap<Variable, u64>) -> Beside<'v> {
-        let mut beside = Beside { settled, tracers: HashMap::new(), made: Vec::new() };
-        let Some(Outcome::Compared(report)) = checked.map(|checked| &checked.outcome) else { return beside };
-        let traced = report.hooks.iter().filter(|hook| hook.kind == HookKind::Ftrace && hook.explained);
-        for hook in traced {
-            let Some(target) = hook.target else { continue };
-            beside.tracers.insert(hook.site, Tracer { target, ops: hook.mark });
-        }
-        beside.made.extend_from_slice(&report.made);
-        beside
-    }
-}
-
-impl Stated for Beside<'_> {
-    fn value(&self, variable: Variable) -> Option<u64> {
-        self.settled.get(&variable).copied()
-    }
-
-    fn tracer(&self, site: RunAddr) -> Option<Tracer> {
-        self.tracers.get(&site).copied()
-    }
-
-    fn made_code(&self, index: usize) -> Option<RunAddr> {
-        self.made.get(index).copied()
-    }
-}
 
 /// Lays out, links and finalizes each module of a snapshot where the snapshot has it, in the state that the kernel's own
 /// variables there tell, and compares the result. No rule looks at the module's bytes in the snapshot. Who traces functions,
@@ -65,6 +26,48 @@ pub fn compare_loaded(
     options: &Options,
     files: &mut FileSource<'_>,
 ) -> Result<Vec<Checked>, Error> {
+    let mut modules = Vec::new();
+    load_all(snapshot, verification, options, files, &mut |record, loaded| {
+        let outcome = match loaded {
+            None => Outcome::NoFile,
+            Some(Ok((report, _))) => Outcome::Compared(Box::new(report)),
+            Some(Err(why)) => Outcome::NotComparable(why),
+        };
+        modules.push(Checked { name: record.name.clone(), outcome });
+    })?;
+    Ok(modules)
+}
+
+/// What the kernel of a snapshot changes in the text of each of its modules while it runs: for who watches it. Modules without a
+/// file, and those that cannot be loaded, have none.
+///
+/// # Errors
+/// The kernel is none that can be verified, or a file cannot be read.
+pub fn live_text(
+    snapshot: &Snapshot,
+    verification: &Verification,
+    options: &Options,
+    files: &mut FileSource<'_>,
+) -> Result<Vec<(String, LiveText)>, Error> {
+    let mut modules = Vec::new();
+    load_all(snapshot, verification, options, files, &mut |record, loaded| {
+        if let Some(Ok((_, live))) = loaded {
+            modules.push((record.name.clone(), live));
+        }
+    })?;
+    Ok(modules)
+}
+
+/// What became of a module that was loaded once more; `None` if it has no file.
+type Loaded = Option<Result<(ModuleReport, LiveText), String>>;
+
+fn load_all(
+    snapshot: &Snapshot,
+    verification: &Verification,
+    options: &Options,
+    files: &mut FileSource<'_>,
+    tell: &mut dyn FnMut(&ModuleRecord, Loaded),
+) -> Result<(), Error> {
     memory::seed_hashes();
     let records: Vec<&ModuleRecord> = snapshot.modules.iter().rev().collect();
     let profile = machine::of(snapshot.profile()?, &records, files)?;
@@ -72,29 +75,23 @@ pub fn compare_loaded(
     let wrong = |error: VerifyError| Error::malformed("the snapshot", error.to_string());
     let verifier = Verifier::new(&guest, profile, Vec::<RunAddr>::new()).map_err(wrong)?;
     let mut verifier = verifier.with_most_memory(memory::of_module());
-    let unproven = verification.state.iter().filter(|fact| !fact.proven);
-    let settled: HashMap<Variable, u64> = unproven.map(|fact| (fact.variable, fact.value)).collect();
-    let mut modules = Vec::new();
-    for (index, record) in records.into_iter().enumerate() {
-        let beside = Beside::of(verification.modules.get(index), &settled);
-        let outcome = match files(&record.name)? {
-            None => Outcome::NoFile,
-            Some(file) => compare(&mut verifier, record, &file, &beside),
-        };
-        modules.push(Checked { name: record.name.clone(), outcome });
+    let machine = SnapshotMachine::of(verification);
+    for record in records {
+        let file = files(&record.name)?;
+        let stated = machine.of_module(&record.name);
+        tell(record, file.map(|file| load(&mut verifier, record, &file, &stated)));
     }
-    Ok(modules)
+    Ok(())
 }
 
-fn compare(verifier: &mut Verifier<'_>, record: &ModuleRecord, file: &[u8], beside: &Beside<'_>) -> Outcome {
-    let image = match Image::parse(file) {
-        Ok(image) => image,
-        Err(error) => return Outcome::NotComparable(format!("its file: {error}")),
-    };
+fn load(
+    verifier: &mut Verifier<'_>,
+    record: &ModuleRecord,
+    file: &[u8],
+    stated: &dyn Stated,
+) -> Result<(ModuleReport, LiveText), String> {
+    let image = Image::parse(file).map_err(|error| format!("its file: {error}"))?;
     let sections = sections(record);
     let module = guest_module(record, &sections, is_live(record));
-    match verifier.check_loaded(&image, &module, beside) {
-        Ok(report) => Outcome::Compared(Box::new(report)),
-        Err(error) => Outcome::NotComparable(error.to_string()),
-    }
+    verifier.check_loaded(&image, &module, stated).map_err(|error| error.to_string())
 }

@@ -31,7 +31,7 @@ pub use self::given::{Choice, GivenFiles};
 pub use self::guest::SnapshotGuest;
 pub use self::hidden::{HiddenModule, HiddenSymbol, Import};
 pub use self::hooks::{HookRow, HookSite, HookWay, Hooker, Owner};
-pub use self::loaded::compare_loaded;
+pub use self::loaded::{compare_loaded, live_text};
 use self::module_symbols::ModuleSymbols;
 pub use self::own_files::OwnFiles;
 pub use self::own_symbols::{Difference, Differences, OwnSymbols};

@@ -6,7 +6,7 @@ use core::fmt;
 
 use super::subject::Subject;
 use super::target::Target;
-use super::{Answers, OutOfMemory, Rule, Rules, Stated, Variable};
+use super::{Answers, Decided, LiveText, OutOfMemory, Rule, Rules, Stated};
 use crate::address::RunAddr;
 use crate::arch::{Architecture, NotBuilt, with_machine};
 use crate::guest::Guest;
@@ -82,15 +82,17 @@ impl<'k> Finalizer<'k> {
         let subject = Subject::alone(image, self.profile, self.kernel, module, &mut answers);
         let subject = self.rules.apply(subject)?;
         subject.module.check()?;
-        let patched = patched(subject.module)?;
+        let mut module = subject.module;
+        let live = module.take_live_text();
+        let patched = patched(module)?;
         if answers.lacks_memory() {
             return Err(FinalizeError::OutOfMemory);
         }
-        let mut assumed = Vec::new();
-        assumed.try_reserve_exact(answers.assumed().count()).map_err(|_| OutOfMemory)?;
-        assumed.extend(answers.assumed());
-        assumed.sort_unstable();
-        Ok(Finalized { linked, patched, assumed })
+        let mut state = Vec::new();
+        state.try_reserve_exact(answers.decided().count()).map_err(|_| OutOfMemory)?;
+        state.extend(answers.decided());
+        state.sort_unstable();
+        Ok(Finalized { linked, patched, state, live })
     }
 }
 
@@ -134,7 +136,8 @@ fn patched(module: Target<'_>) -> Result<Vec<Patched>, OutOfMemory> {
 pub struct Finalized<B> {
     linked: Linked<B>,
     patched: Vec<Patched>,
-    assumed: Vec<(Variable, u64)>,
+    state: Vec<Decided>,
+    live: LiveText,
 }
 
 impl<B: Block> Finalized<B> {
@@ -148,9 +151,14 @@ impl<B: Block> Finalized<B> {
         &self.patched
     }
 
-    /// Variables that neither the caller nor the kernel's memory tells, and what they were taken for.
-    pub fn assumed(&self) -> &[(Variable, u64)] {
-        &self.assumed
+    /// What the kernel changes in the module's text while it runs; a copy outlives this value.
+    pub fn live_text(&self) -> &LiveText {
+        &self.live
+    }
+
+    /// What the module's code depends on, and how it was.
+    pub fn state(&self) -> &[Decided] {
+        &self.state
     }
 }
 

@@ -82,6 +82,17 @@ impl fmt::Display for Variable {
     }
 }
 
+/// What a variable was when a module was finalized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Decided {
+    /// What it is.
+    pub variable: Variable,
+    /// Its value.
+    pub value: u64,
+    /// Whether the caller or the kernel's memory says so; otherwise it was assumed.
+    pub told: bool,
+}
+
 /// Who traces a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracer {

@@ -4,13 +4,13 @@ use core::fmt;
 
 use hashbrown::HashMap;
 
-use super::{State, Tracer, Variable};
+use super::{Decided, State, Tracer, Variable};
 use crate::address::RunAddr;
 use crate::seed::Seeded;
 
 /// What a caller says of the machine whose kernel finalizes modules. What it does not say is what the kernel's memory says,
 /// as the kernel that is given has it; what that does not say either is assumed to be off, and told
-/// ([`Finalized::assumed`](super::Finalized::assumed)).
+/// ([`Decided::told`](super::Decided::told)).
 pub trait Stated: fmt::Debug {
     /// The value of a variable.
     fn value(&self, variable: Variable) -> Option<u64>;
@@ -33,6 +33,7 @@ pub trait Stated: fmt::Debug {
 #[derive(Debug)]
 pub(crate) struct Answers<'m> {
     stated: &'m dyn Stated,
+    /// What was asked for, and what is said of it.
     pinned: HashMap<Variable, Option<u64>, Seeded>,
     /// What nobody says, with what it was taken for.
     assumed: HashMap<Variable, u64, Seeded>,
@@ -48,18 +49,22 @@ impl<'m> Answers<'m> {
         self.out_of_memory
     }
 
-    /// What nobody says, with what it was taken for, in no order.
-    pub(super) fn assumed(&self) -> impl Iterator<Item = (Variable, u64)> {
-        self.assumed.iter().map(|(variable, value)| (*variable, *value))
+    /// What was asked for and has a value, in no order.
+    pub(super) fn decided(&self) -> impl Iterator<Item = Decided> {
+        let told = self.pinned.iter().filter_map(|(&variable, value)| Some((variable, (*value)?, true)));
+        let assumed = self.assumed.iter().map(|(&variable, &value)| (variable, value, false));
+        told.chain(assumed).map(|(variable, value, told)| Decided { variable, value, told })
     }
 }
 
 impl State for Answers<'_> {
     fn knows(&self, variable: Variable) -> bool {
-        self.pinned.contains_key(&variable) || self.stated.value(variable).is_some()
+        self.pinned.contains_key(&variable)
     }
 
     fn pin(&mut self, variable: Variable, value: Option<u64>) {
+        // Who states something is asked first.
+        let value = self.stated.value(variable).or(value);
         match self.pinned.try_reserve(1) {
             Ok(()) => _ = self.pinned.insert(variable, value),
             Err(_) => self.out_of_memory = true,

@@ -4,6 +4,7 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::live::{LiveText, Noted, Site};
 use super::{OutOfMemory, Rule, Variable};
 use crate::address::RunAddr;
 use crate::image::elf::Format;
@@ -50,6 +51,8 @@ pub(crate) struct Target<'t> {
     found: PerKind<Option<Cow<'t, [u8]>>>,
     patches: PerKind<Vec<Patch>>,
     beside: Option<RunAddr>,
+    /// What the kernel changes later, where nothing is compared.
+    noted: Noted,
     /// Whether there is a guest to compare with.
     compared: bool,
     out_of_memory: bool,
@@ -84,6 +87,7 @@ impl<'t> Target<'t> {
             found: PerKind::default(),
             patches: PerKind::default(),
             beside,
+            noted: Noted::default(),
             compared: false,
             out_of_memory: false,
         })
@@ -158,6 +162,25 @@ impl<'t> Target<'t> {
 
     pub(crate) fn into_patches(self) -> PerKind<Vec<Patch>> {
         self.patches
+    }
+
+    /// What the kernel changes in the text while it runs, as far as rules have noted it.
+    pub(crate) fn take_live_text(&mut self) -> LiveText {
+        core::mem::take(&mut self.noted).into_live()
+    }
+
+    /// Notes a place that the kernel changes while it runs.
+    pub(crate) fn may_change(&mut self, site: Site) {
+        if !self.compared && self.noted.site(site).is_err() {
+            self.out_of_memory = true;
+        }
+    }
+
+    /// Notes where the entries of functions may lead, or what their marks may name.
+    pub(crate) fn may_trace(&mut self, tracer: RunAddr) {
+        if !self.compared && self.noted.tracer(tracer).is_err() {
+            self.out_of_memory = true;
+        }
     }
 
     /// Something could not be kept: there will be no result.

@@ -147,6 +147,9 @@ impl<B: Block, P: Protection> Modules<B, P> {
     /// Loads a module up to the point where its init would run: lays it out, places it and its percpu data, links it,
     /// registers it.
     ///
+    /// Its code is as relocation leaves it; a kernel does more to it before it runs. Who wants that too
+    /// [links](Modules::link), finalizes (feature `finalize`) and [commits](Modules::commit).
+    ///
     /// # Errors
     /// What any of the stages says, or that the name is taken. Nothing is left behind.
     pub fn load<M: Memory<Block = B>>(
@@ -157,6 +160,23 @@ impl<B: Block, P: Protection> Modules<B, P> {
         linker: &mut Linker,
         options: LinkOptions,
     ) -> Result<ModuleId, LoadError> {
+        let linked = self.link(image, profile, memory, linker, options)?;
+        self.commit(image, linked)
+    }
+
+    /// Lays a module out, places it and its percpu data, and links it with the modules that are there, without
+    /// registering it.
+    ///
+    /// # Errors
+    /// What any of the stages says, or that the name is taken. Nothing is left behind.
+    pub fn link<M: Memory<Block = B>>(
+        &self,
+        image: &Image<'_>,
+        profile: &Profile,
+        memory: &mut M,
+        linker: &mut Linker,
+        options: LinkOptions,
+    ) -> Result<Linked<B>, LoadError> {
         self.check_name(module_name(image, &self.switches)?)?;
         if image.modinfo().get("livepatch").is_some() && !self.switches.livepatch {
             return Err(LoadError::Link(LinkError::NoLivepatch));
@@ -170,16 +190,16 @@ impl<B: Block, P: Protection> Modules<B, P> {
         if let Some(percpu) = percpu {
             placement = placement.with_percpu(percpu);
         }
-        let linked = linker.link(image, profile, placement, self, options)?;
-        self.commit(image, linked)
+        Ok(linker.link(image, profile, placement, self, options)?)
     }
 
-    /// Registers a linked module: its exports can be used, its addresses are found, its memories are protected.
+    /// Registers a module that was linked, and perhaps finalized: its exports can be used, its addresses are found, its memories are protected.
     ///
     /// # Errors
     /// It was linked from another image, the name is taken, a symbol that it exports is exported already, a module that it uses has gone since it was
     /// linked, or a protection cannot be set. The module is gone with the error, and nothing is left behind.
-    pub fn commit(&mut self, image: &Image<'_>, linked: Linked<B>) -> Result<ModuleId, LoadError> {
+    pub fn commit(&mut self, image: &Image<'_>, module: impl Into<Linked<B>>) -> Result<ModuleId, LoadError> {
+        let linked = module.into();
         if !linked.placement().layout().is_of(image) {
             return Err(LoadError::Link(LinkError::OtherImage));
         }

@@ -87,6 +87,29 @@ impl<B: Backing> AddressSpace<B> {
         }
     }
 
+    /// Allocates a block at `address`, where another kernel has the same memory, without a guard behind it.
+    ///
+    /// # Errors
+    /// There is something, or that is outside the space; there are no bytes for it.
+    pub fn allocate_at(
+        &mut self,
+        address: RunAddr,
+        request: Request,
+    ) -> Result<SpaceBlock<B::Bytes>, SpaceError> {
+        let size = request.size;
+        let not_free = |end| SpaceError::NotFree { range: address..RunAddr(end) };
+        let end = address.0.checked_add(size).ok_or_else(|| not_free(u64::MAX))?;
+        let held = self.shared.take(size, 1, address.0..end).map_err(|_| SpaceError::OutOfMemory)?;
+        self.block(Held::Alone(held.ok_or_else(|| not_free(end))?), size)
+    }
+
+    fn block(&mut self, held: Held, size: u64) -> Result<SpaceBlock<B::Bytes>, SpaceError> {
+        let length = usize::try_from(size).map_err(|_| SpaceError::NoBytes { size })?;
+        let Fresh { bytes, zeroed } = self.backing.bytes(length).ok_or(SpaceError::NoBytes { size })?;
+        let protections = Mutex::new(Protections { whole: Protection::ReadWrite, parts: Vec::new() });
+        Ok(SpaceBlock { bytes, zeroed, protections, held })
+    }
+
     /// The ranges that memory comes from.
     pub fn ranges(&self) -> &Ranges {
         &self.ranges
@@ -148,10 +171,7 @@ impl<B: Backing> Memory for AddressSpace<B> {
         };
         let held = held.map_err(|_| SpaceError::OutOfMemory)?;
         let held = held.ok_or_else(|| SpaceError::NoRoom { kind, size, range: first.clone() })?;
-        let length = usize::try_from(size).map_err(|_| SpaceError::NoBytes { size })?;
-        let Fresh { bytes, zeroed } = self.backing.bytes(length).ok_or(SpaceError::NoBytes { size })?;
-        let protections = Mutex::new(Protections { whole: Protection::ReadWrite, parts: Vec::new() });
-        Ok(SpaceBlock { bytes, zeroed, protections, held })
+        self.block(held, size)
     }
 }
 

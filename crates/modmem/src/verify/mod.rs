@@ -41,7 +41,7 @@ use crate::address::RunAddr;
 use crate::arch::{Architecture, with_machine};
 use crate::finalize::subject::{Outside, Subject};
 use crate::finalize::target::Target;
-use crate::finalize::{Answers, OutOfMemory, Rules, Stated};
+use crate::finalize::{Answers, LiveText, OutOfMemory, Rules, Stated};
 use crate::image::{Image, SymbolPlace};
 use crate::layout::{Layout, MemoryKind, PerKind};
 use crate::link::{LinkError, LinkOptions, Linker, Placement};
@@ -111,12 +111,13 @@ impl<'g> Verifier<'g> {
     ) -> Result<ModuleReport, VerifyError> {
         check_build(image, module)?;
         self.compare_whole(index, image, module, None)
+            .map(|(report, _)| report)
             .map_err(|error| other_build(self.guest, image, module).unwrap_or(error))
     }
 
     /// Compares what loading makes of one module, on the machine that `stated` describes, with the guest's memory: no rule
     /// looks at the guest's bytes of the module. Of the guest is taken where things lie, and what the kernel's variables
-    /// hold, as far as `stated` does not say it.
+    /// hold, as far as `stated` does not say it. Beside the result, what the kernel changes in the module's text while it runs.
     ///
     /// # Errors
     /// The file is not the one that the guest has loaded, or cannot be linked where the guest has it.
@@ -125,7 +126,7 @@ impl<'g> Verifier<'g> {
         image: &Image<'_>,
         module: &GuestModule<'_>,
         stated: &dyn Stated,
-    ) -> Result<ModuleReport, VerifyError> {
+    ) -> Result<(ModuleReport, LiveText), VerifyError> {
         check_build(image, module)?;
         self.compare_whole(0, image, module, Some(stated))
     }
@@ -136,7 +137,7 @@ impl<'g> Verifier<'g> {
         image: &Image<'_>,
         module: &GuestModule<'_>,
         stated: Option<&dyn Stated>,
-    ) -> Result<ModuleReport, VerifyError> {
+    ) -> Result<(ModuleReport, LiveText), VerifyError> {
         let layout = Layout::of(image, &self.profile)?;
         check_size(&layout, module, self.most_memory)?;
         let mut memory = GivenMemory::of(image, &layout, module)?;
@@ -189,7 +190,7 @@ impl<'g> Verifier<'g> {
         self.evidence.check()?;
         let mut report = self.report(image, module, &mut target, outside)?;
         (report.areas, report.made, report.hooks) = (areas, made, hooks);
-        Ok(report)
+        Ok((report, LiveText::default()))
     }
 
     /// Finalizes a module, and then looks at what the guest has.
@@ -200,7 +201,7 @@ impl<'g> Verifier<'g> {
         alone: Target<'t>,
         stated: &dyn Stated,
         find: impl FnMut(MemoryKind, RunAddr, usize) -> Option<Cow<'t, [u8]>>,
-    ) -> Result<ModuleReport, VerifyError>
+    ) -> Result<(ModuleReport, LiveText), VerifyError>
     where
         'g: 't,
     {
@@ -216,7 +217,12 @@ impl<'g> Verifier<'g> {
         data::bug_flags(&mut subject)?;
         let mut target = subject.module;
         target.check()?;
-        self.report(image, module, &mut target, Vec::new())
+        let mut live = target.take_live_text();
+        for kind in MemoryKind::ALL.into_iter().filter(|kind| is_gone(*kind, module)) {
+            let start = target.address(kind).unwrap_or_default();
+            live.forget(&(start..start + target.memory(kind).len() as u64));
+        }
+        Ok((self.report(image, module, &mut target, Vec::new())?, live))
     }
 
     fn report(

@@ -21,6 +21,7 @@ pub(super) const DEFAULT: Boot = Boot {
     drawn: false,
     refuses: None,
     finds: None,
+    pokes: false,
     gates: true,
 };
 
@@ -136,6 +137,14 @@ echo function > current_tracer
 echo tracer $(cat current_tracer), functions of ext4 $(grep -c '\\[ext4\\]' enabled_functions)
 cd /",
         expect: &[Expected { file: "setup.log", line: "tracer function, functions of ext4 " }],
+        modules: FEWER,
+        ..DEFAULT
+    },
+    Boot {
+        name: "pokes",
+        about: "every write to text while functions are traced, keys switched and static calls updated",
+        setup: include_str!("../../../conformance/actions/pokes.sh"),
+        pokes: true,
         modules: FEWER,
         ..DEFAULT
     },

@@ -24,6 +24,7 @@ const DEFAULT: Boot = Boot {
     drawn: false,
     refuses: None,
     finds: None,
+    pokes: false,
     gates: true,
 };
 

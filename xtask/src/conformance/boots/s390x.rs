@@ -39,6 +39,7 @@ const DEFAULT: Boot = Boot {
     drawn: false,
     refuses: None,
     finds: None,
+    pokes: false,
     gates: true,
 };
 

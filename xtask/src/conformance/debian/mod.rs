@@ -57,12 +57,13 @@ const DEVICES: &[&str] = &[
 ];
 
 /// Who does what, and how it must end.
-const ATTEMPTS: [Attempt; 5] = [
+const ATTEMPTS: [Attempt; 6] = [
     Attempt { name: "user-snapshot", what: "modmem snapshot, no root", verdict: Ends::Refused },
     Attempt { name: "user-live", what: "modmem verify --live, no root", verdict: Ends::Refused },
     Attempt { name: "root-snapshot", what: "modmem snapshot", verdict: Ends::Well },
     Attempt { name: "root-verify", what: "modmem verify of that", verdict: Ends::Well },
     Attempt { name: "root-live", what: "modmem verify --live --own-files", verdict: Ends::Well },
+    Attempt { name: "root-load", what: "modmem load ext4 --machine host", verdict: Ends::Well },
 ];
 
 /// One command in the guest.
@@ -136,9 +137,43 @@ pub(super) fn boot(
     for attempt in &ATTEMPTS {
         judge(attempt, &folder, &mut user);
     }
+    written(&folder, &mut user)?;
     report.moments.push(("on the machine".into(), user));
     report.moments.push(("on the host".into(), on_host(boot, &folder, &kernel)?));
     Ok(report)
+}
+
+/// Compares the code and the constants that the machine itself wrote for its modules with its memory.
+fn written(folder: &Path, findings: &mut Findings) -> Result<()> {
+    let snapshot = checks::snapshot(&folder.join("live"))?;
+    let written = folder.join("written");
+    let Ok(document) = std::fs::read(written.join("modules.json")) else {
+        findings.differences.push("modmem load --machine host wrote nothing".into());
+        return Ok(());
+    };
+    let document: serde_json::Value = serde_json::from_slice(&document)?;
+    let mut compared = 0;
+    let modules = document["modules"].as_array().context("modules.json has no modules")?;
+    for memory in modules.iter().filter_map(|module| module["memories"].as_array()).flatten() {
+        let (kind, file) =
+            (memory["type"].as_str().unwrap_or_default(), memory["file"].as_str().unwrap_or_default());
+        if !["Text", "RoData"].contains(&kind) {
+            continue;
+        }
+        let bytes = std::fs::read(written.join(file)).with_context(|| file.to_owned())?;
+        let address = memory["address"].as_str().and_then(|text| text.strip_prefix("0x"));
+        let address = u64::from_str_radix(address.context("a memory without an address")?, 16)?;
+        let mut running = vec![0; bytes.len()];
+        let is_there = snapshot.memory.copy(address, &mut running).is_some();
+        match bytes.iter().zip(&running).position(|(ours, found)| ours != found) {
+            None if is_there => compared += bytes.len(),
+            at => findings.differences.push(format!("{file} is not what the machine has: {at:x?}")),
+        }
+    }
+    findings
+        .compared
+        .push(format!("what it wrote of {} modules: {compared} bytes, as in its memory", modules.len()));
+    Ok(())
 }
 
 /// What is unpacked in the guest below `/usr/local`.

@@ -71,6 +71,7 @@ impl State {
             drawn: true,
             refuses: self.refuses(),
             finds: None,
+            pokes: false,
             gates,
         })))
     }

@@ -3,6 +3,7 @@
 mod report;
 mod text;
 mod view;
+mod write;
 
 use std::io::{BufWriter, Write as _};
 
@@ -14,7 +15,22 @@ use crate::session::Session;
 use report::Report;
 
 pub(crate) fn run(arguments: &LoadArgs) -> Result<()> {
-    let session = Session::load(&arguments.modules, &arguments.kernel, &arguments.space)?;
+    let folder = arguments.write.as_deref();
+    let options = arguments.writing.options(false);
+    let mut folder = folder.map(|path| write::Folder::create(path, options)).transpose()?;
+    let session = Session::load_on(
+        arguments.machine(),
+        &arguments.modules,
+        &arguments.kernel,
+        &arguments.space,
+        &mut |module, _, file| match &mut folder {
+            Some(folder) => folder.module(module, file),
+            None => Ok(()),
+        },
+    )?;
+    if let Some(folder) = folder {
+        folder.finish(&session)?;
+    }
     if let Some(view) = arguments.view {
         let mut out = output::Harmless(BufWriter::new(std::io::stdout().lock()));
         view::write(&session.modules, view, &mut out)?;
@@ -27,8 +43,8 @@ pub(crate) fn run(arguments: &LoadArgs) -> Result<()> {
         json::print("load", &report)?;
     } else {
         let text = match output::is_wide_terminal() {
-            true => text::tables(&report),
-            false => text::lines(&report),
+            true => text::tables(&report, arguments.verbose),
+            false => text::lines(&report, arguments.verbose),
         };
         output::print(&text)?;
     }

@@ -2,18 +2,22 @@
 
 use serde::Serialize;
 
-use modmem::Name;
+use modmem::finalize::Variable;
 use modmem::layout::MemoryKind;
 use modmem::modules::{Module, State};
 use modmem::space::Block;
+use modmem::{Name, RunAddr};
 
+use crate::features;
 use crate::output::json::{Address, Kind};
-use crate::session::{Loaded, LoadedModules, Session};
+use crate::session::{Loaded, LoadedModules, Machine, Session};
 
 /// The document `modmem.load`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) kernel: KernelReport,
+    /// The machine that the modules were finalized for; null if they are as relocation leaves them.
+    pub(crate) machine: Option<MachineReport>,
     pub(crate) modules: Vec<ModuleReport>,
     pub(crate) failed: Vec<FailedReport>,
     pub(crate) total: Total,
@@ -34,6 +38,23 @@ pub(crate) struct KernelReport {
     pub(crate) page_size: u64,
     /// What limits how far the result can be trusted.
     pub(crate) remarks: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct MachineReport {
+    /// What it is.
+    pub(crate) about: String,
+    /// All that the code of these modules depends on.
+    pub(crate) state: Vec<VariableReport>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct VariableReport {
+    pub(crate) variable: String,
+    /// A number, or the name of a function.
+    pub(crate) value: String,
+    /// Whether the machine or the kernel's image says so; otherwise it is assumed.
+    pub(crate) told: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,6 +160,7 @@ impl Report {
         let failed = failed.map(|f| FailedReport { module: f.name.clone(), reason: f.reason.clone() });
         Report {
             kernel: KernelReport::of(session),
+            machine: session.machine.as_ref().map(|machine| MachineReport::of(session, machine)),
             total: Total::of(&modules),
             modules,
             failed: failed.collect(),
@@ -146,8 +168,44 @@ impl Report {
     }
 }
 
+impl MachineReport {
+    pub(super) fn of(session: &Session, machine: &Machine) -> MachineReport {
+        let of_module = |address: RunAddr| {
+            let module = session.modules.get(session.modules.find(address)?.id())?;
+            let symbol = module.symbol_at(address).filter(|symbol| symbol.offset == 0)?;
+            Some(format!("{} [{}]", symbol.name.to_text(), shown(module.name())))
+        };
+        let symbol = |address: RunAddr| of_module(address).or_else(|| machine.symbol(address));
+        let place = |address: u64| match symbol(RunAddr(address)) {
+            Some(symbol) => symbol,
+            None => format!("{address:#x}"),
+        };
+        let state = machine.decided().map(|decided| {
+            let value = match decided.variable {
+                Variable::ReturnThunk | Variable::StaticCall(_) | Variable::ParavirtCall(_)
+                    if decided.value != 0 =>
+                {
+                    place(decided.value)
+                }
+                _ => decided.value.to_string(),
+            };
+            let at = match decided.variable {
+                Variable::Key(at)
+                | Variable::StaticCall(at)
+                | Variable::ParavirtCall(at)
+                | Variable::CountedCall(at) => symbol(at),
+                _ => None,
+            };
+            let variable = features::shown(decided.variable, machine.profile());
+            let variable = at.map_or(variable.clone(), |symbol| format!("{variable} ({symbol})"));
+            VariableReport { variable, value, told: decided.told }
+        });
+        MachineReport { about: machine.about.clone(), state: state.collect() }
+    }
+}
+
 impl KernelReport {
-    fn of(session: &Session) -> KernelReport {
+    pub(super) fn of(session: &Session) -> KernelReport {
         let kernel = &session.kernel;
         KernelReport {
             release: kernel.files.release().to_owned(),
@@ -232,11 +290,11 @@ impl MemoryReport {
 }
 
 /// A module's name as all names from files are shown.
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     Name::from(name).to_text()
 }
 
-fn section_reports<B: Block>(module: &Module<B>) -> Vec<SectionReport> {
+pub(super) fn section_reports<B: Block>(module: &Module<B>) -> Vec<SectionReport> {
     let sections = module.sections().filter_map(|section| {
         Some(SectionReport {
             name: section.name.to_text(),

@@ -6,7 +6,7 @@ use super::report::{MemoryReport, ModuleReport, Report, SectionReport, Total};
 use crate::output::{Column, DIM, TITLE, address, bytes, grouped, harmless, table};
 
 /// For people: a paragraph a module.
-pub(crate) fn tables(report: &Report) -> String {
+pub(crate) fn tables(report: &Report, verbose: bool) -> String {
     let mut text = String::new();
     for module in &report.modules {
         let (title, plain) = (TITLE.render(), TITLE.render_reset());
@@ -29,11 +29,12 @@ pub(crate) fn tables(report: &Report) -> String {
     push(&mut text, &format!("  {}", total_work(total)));
     text.push('\n');
     push(&mut text, &kernel(report));
+    text.push_str(&machine(report, verbose));
     text
 }
 
 /// For pipes: a line a memory, each of which stands for itself.
-pub(crate) fn lines(report: &Report) -> String {
+pub(crate) fn lines(report: &Report, verbose: bool) -> String {
     let mut text = String::new();
     for module in &report.modules {
         for memory in &module.memories {
@@ -70,6 +71,7 @@ pub(crate) fn lines(report: &Report) -> String {
         &format!("total: {}; {}", counted(report.total.modules, "module"), total_work(&report.total)),
     );
     push(&mut text, &kernel(report));
+    text.push_str(&machine(report, verbose));
     text
 }
 
@@ -198,6 +200,23 @@ fn total_work(total: &Total) -> String {
         grouped(total.symbols_from_modules as u64),
         bytes(total.given_back),
     )
+}
+
+/// The machine in a line; with all that its kernel goes by, if that is asked for.
+fn machine(report: &Report, verbose: bool) -> String {
+    let Some(machine) = &report.machine else { return String::new() };
+    let assumed = machine.state.iter().filter(|variable| !variable.told).count();
+    let mut text =
+        format!("machine: {}; {}", harmless(&machine.about), counted(machine.state.len(), "variable"));
+    if assumed > 0 {
+        let _ = write!(text, ", of which {} assumed", grouped(assumed as u64));
+    }
+    text.push('\n');
+    for variable in machine.state.iter().filter(|_| verbose) {
+        let told = if variable.told { "" } else { " (assumed)" };
+        let _ = writeln!(text, "  {} = {}{told}", variable.variable, harmless(&variable.value));
+    }
+    text
 }
 
 fn kernel(report: &Report) -> String {

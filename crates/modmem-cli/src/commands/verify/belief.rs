@@ -6,7 +6,7 @@ use modmem_linux::verify::{Belief, Sign, Verification};
 use serde::Serialize;
 
 use super::atlas::Atlas;
-use super::features;
+use crate::features;
 use crate::output::grouped;
 use crate::output::json::Address;
 

@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::atlas::Atlas;
 use super::file_map::{FileMap, MARK};
 use super::window::Window;
-use super::{code, data, features, foreign};
+use super::{code, data, foreign};
+use crate::features;
 use crate::output::harmless;
 use crate::output::json::{Address, Kind};
 

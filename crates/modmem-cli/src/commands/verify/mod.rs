@@ -6,7 +6,6 @@ mod code;
 mod data;
 mod disassembler;
 mod doubt;
-mod features;
 mod file_map;
 mod files;
 mod finding;

@@ -6,7 +6,7 @@ use modmem_linux::verify::{StateFact, Verification};
 use serde::Serialize;
 
 use super::atlas::Atlas;
-use super::features;
+use crate::features;
 use crate::output::json::Address;
 
 /// What decides about code on this machine.

@@ -8,6 +8,7 @@ mod call_thunks;
 mod ftrace;
 mod guest;
 mod its;
+mod live_text;
 mod livepatch;
 mod loader;
 mod machine_state;

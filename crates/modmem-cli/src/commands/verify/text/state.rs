@@ -2,8 +2,8 @@
 
 use super::counted;
 use super::page::Page;
-use crate::commands::verify::features;
 use crate::commands::verify::state::{Feature, Key, State};
+use crate::features;
 use crate::output::grouped;
 
 /// What decides about code, and what speaks for it. What nothing speaks for is left out.

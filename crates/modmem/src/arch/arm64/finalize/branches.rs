@@ -4,6 +4,7 @@ use super::{NOP, Subject};
 use crate::arch::arm64::insn::{B, branch};
 use crate::finalize::Rule;
 use crate::finalize::Standing;
+use crate::finalize::live::{Site, Steps};
 use crate::finalize::tables::{JumpEntry, is_taken};
 
 /// The breakpoint of a probe: `brk #4` (BRK64_OPCODE_KPROBES).
@@ -22,6 +23,8 @@ pub(super) fn jump_labels(subject: &mut Subject<'_, '_>, entries: &[JumpEntry]) 
             Some(found) if found == nop => Some(false),
             _ => None,
         };
+        let (off, on) = if entry.inverted { (jump, nop) } else { (nop, jump) };
+        subject.module.may_change(Site::switch(entry.code, Steps::Whole, entry.key, &off, &on));
         let (taken, standing) = is_taken(subject, entry, shown);
         let code = if taken { jump } else { nop };
         subject.module.write(entry.code, &code, Rule::JumpLabel, standing);

@@ -11,6 +11,7 @@ use crate::arch::arm64::insn::{branch, entry, entry_bytes};
 use crate::arch::arm64::shapes::ENTRY;
 use crate::finalize::Rule;
 use crate::finalize::Standing;
+use crate::finalize::live::{Branch, Leads, Site, Steps};
 use crate::layout::MemoryKind;
 
 /// Opcode of a call.
@@ -37,7 +38,14 @@ pub(super) fn fill_trampolines(subject: &mut Subject<'_, '_>) {
             let place = address + slot * ENTRY;
             let bytes = entry_bytes(entry(place.0, tracer));
             subject.module.write(place, &bytes, Rule::Ftrace, Standing::Certain);
+            subject.module.may_trace(place);
         }
+    }
+    for tracer in subject.kernel.tracers.into_iter().chain(subject.kernel.ops).flatten() {
+        subject.module.may_trace(RunAddr(tracer));
+    }
+    if let Some(nop_ops) = subject.kernel.nop_ops {
+        subject.module.may_trace(RunAddr(nop_ops));
     }
 }
 
@@ -59,6 +67,12 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
             }
         };
         subject.module.write(function, &SAVE_RETURN_ADDRESS.to_le_bytes(), Rule::Ftrace, Standing::Certain);
+        let site = Site::new(function + 4, 4, Rule::Ftrace, Steps::Whole).text(&NOP.to_le_bytes(), None);
+        subject.module.may_change(site.branch(Branch::Arm64(BL), Leads::Tracers));
+        if marked.is_some() {
+            let literal = Site::new(address, 8, Rule::Ftrace, Steps::Whole);
+            subject.module.may_change(literal.branch(Branch::Address, Leads::Ops));
+        }
         let mark = marked.map(|nop_ops| Mark::at(subject, address, function + 4, nop_ops));
         let traced = call(subject, function + 4, mark.as_ref());
         if let Some(mark) = mark {

@@ -7,6 +7,7 @@ use crate::address::RunAddr;
 use crate::arch::ppc32::stubs::{CORE_TABLE, ENTRY, stub};
 use crate::finalize::Rule;
 use crate::finalize::Standing;
+use crate::finalize::live::{Branch, Leads, Site, Steps};
 use crate::finalize::tables::{JumpEntry, is_taken};
 use crate::layout::MemoryKind;
 
@@ -26,6 +27,9 @@ pub(super) const ENTRY_TABLES: [(&str, Form); 2] =
 /// The section of the kernel's code in which copies of instructions of optimised probes stand
 /// (arch/powerpc/kernel/optprobes_head.S).
 const PROBE_SLOTS: &str = "optinsn_slot";
+
+/// Opcode and flags of a call (`bl`).
+const CALL_OPCODE: u32 = 0x4800_0001;
 
 /// Where functions of a module call the kernel's tracers: these themselves, and the module's stubs to them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,6 +76,9 @@ fn write(subject: &mut Subject<'_, '_>, at: RunAddr, word: u32, rule: Rule, stan
 
 /// Entries of functions: a NOP, or a call of a tracer (arch/powerpc/kernel/trace/ftrace.c:ftrace_init_nop).
 pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr], form: Form, tracers: Tracers) {
+    for tracer in subject.kernel.tracers.into_iter().chain(tracers.stubs).flatten() {
+        subject.module.may_trace(RunAddr(tracer.into()));
+    }
     for &entry in entries {
         if !subject.module.has_text(entry) {
             continue;
@@ -95,6 +102,8 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr], form: Fo
                 entry
             }
         };
+        let noted = Site::new(site, 4, Rule::Ftrace, Steps::Whole).text(&NOP.to_be_bytes(), None);
+        subject.module.may_change(noted.branch(Branch::PowerPc(CALL_OPCODE), Leads::Tracers));
         let (_, found) = words(subject, site);
         match found.and_then(|word| Some((word, call_target(word, site.0 as u32)?))) {
             Some((word, target))
@@ -126,6 +135,9 @@ pub(super) fn jump_labels(subject: &mut Subject<'_, '_>, entries: &[JumpEntry]) 
             Some(NOP) => Some(false),
             _ => None,
         };
+        let (jumps, stays) = (jump.to_be_bytes(), NOP.to_be_bytes());
+        let (off, on) = if entry.inverted { (jumps, stays) } else { (stays, jumps) };
+        subject.module.may_change(Site::switch(entry.code, Steps::Whole, entry.key, &off, &on));
         let (taken, standing) = is_taken(subject, entry, shown);
         write(subject, entry.code, if taken { jump } else { NOP }, Rule::JumpLabel, standing);
     }

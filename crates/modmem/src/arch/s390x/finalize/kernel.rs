@@ -101,6 +101,11 @@ impl Kernel {
         }
     }
 
+    /// The entries of tracing.
+    pub(super) fn tracers(&self) -> impl Iterator<Item = u64> + use<> {
+        self.tracers.into_iter().flatten()
+    }
+
     pub(super) fn is_tracer(&self, target: u64) -> bool {
         self.tracers.contains(&Some(target))
     }

@@ -3,6 +3,7 @@
 use super::Subject;
 use super::insn::{BRANCH, BRCL_ALWAYS, BRCL_NEVER, branch};
 use crate::finalize::Rule;
+use crate::finalize::live::{Site, Steps};
 use crate::finalize::tables::{JumpEntry, is_taken};
 
 pub(super) fn apply(subject: &mut Subject<'_, '_>, entries: &[JumpEntry]) {
@@ -17,6 +18,8 @@ pub(super) fn apply(subject: &mut Subject<'_, '_>, entries: &[JumpEntry]) {
             Some(found) if found == nop => Some(false),
             _ => None,
         };
+        let (off, on) = if entry.inverted { (&jump, &nop) } else { (&nop, &jump) };
+        subject.module.may_change(Site::switch(entry.code, Steps::Whole, entry.key, off, on));
         let (taken, standing) = is_taken(subject, entry, shown);
         let code = if taken { jump } else { nop };
         subject.module.write(entry.code, &code, Rule::JumpLabel, standing);

@@ -12,6 +12,7 @@ use super::trampolines::{self, TRAMPOLINE};
 use crate::address::RunAddr;
 use crate::finalize::Standing;
 use crate::finalize::Variable;
+use crate::finalize::live::{Branch, Leads, Site, Steps};
 use crate::finalize::{OutOfMemory, Rule};
 
 /// What entries are compiled to.
@@ -36,6 +37,9 @@ pub(super) fn apply(subject: &mut Subject<'_, '_>, functions: &[RunAddr]) -> Res
     }));
     if entries.is_empty() {
         return Ok(());
+    }
+    for tracer in subject.kernel.tracers() {
+        subject.module.may_trace(RunAddr(tracer));
     }
     if is_sequential(subject, &entries) {
         entries.iter().filter(|entry| entry.is_sound).for_each(|entry| call_or_nop(subject, entry.address));
@@ -85,6 +89,8 @@ fn call_or_nop(subject: &mut Subject<'_, '_>, address: RunAddr) {
     if !subject.module.has_text(address) {
         return;
     }
+    let site = Site::new(address, BRANCH, Rule::Ftrace, Steps::Whole).text(&COMPILED, None);
+    subject.module.may_change(site.branch(Branch::S390(BRASL_R0), Leads::Tracers));
     let found = subject.module.found(address, BRANCH).and_then(|found| decode(found, address));
     let (code, standing) = match found {
         None if let Some(tracer) = subject.state.tracer(address) => {
@@ -123,6 +129,9 @@ fn branch_to(subject: &mut Subject<'_, '_>, address: RunAddr, trampoline: Option
         let standing = shown.map_or(Standing::Certain, |(_, target)| Standing::WrongTarget(target));
         return subject.module.write(address, &with_distance(BRCL_NEVER, 0), Rule::Ftrace, standing);
     };
+    let site = Site::new(address, BRANCH, Rule::Ftrace, Steps::Whole);
+    let site = site.text(&branch(BRCL_NEVER, address, trampoline), None);
+    subject.module.may_change(site.text(&branch(BRCL_ALWAYS, address, trampoline), None));
     let standing = match shown {
         Some((_, target)) if target != trampoline => Standing::WrongTarget(target),
         _ => Standing::Certain,

@@ -8,6 +8,7 @@ use super::returns;
 use crate::address::RunAddr;
 use crate::finalize::Standing;
 use crate::finalize::Variable;
+use crate::finalize::live::{Branch, Leads, Site, Steps};
 use crate::finalize::tables::{self, JumpEntry, StaticCallSite, is_taken};
 use crate::finalize::{OutOfMemory, Rule};
 use crate::name::Name;
@@ -20,13 +21,24 @@ const WARN: [u8; 5] = [0x67, 0x48, 0x0f, 0xb9, 0x3a];
 /// `ds ds movb $0, (%rdi)`: a static call of the function that unlocks a spinlock (7.3).
 const UNLOCK: [u8; 5] = [0x3e, 0x3e, 0xc6, 0x07, 0x00];
 
+/// How text is changed while it may be executed.
+const POKED: Steps = Steps::Breakpoint(INT3);
+const CALLS: Branch = Branch::X86 { opcode: [CALL, 0], length: 1 };
+const JUMPS: Branch = Branch::X86 { opcode: [JMP32, 0], length: 1 };
+
 /// Entries of functions: a NOP, or a call of a tracer (arch/x86/kernel/ftrace.c).
 pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
     let nop = subject.kernel.nops.atomic;
+    for tracer in subject.kernel.tracers() {
+        subject.module.may_trace(RunAddr(tracer));
+    }
     for &address in entries {
         if !subject.module.has_text(address) {
             continue;
         }
+        let site = Site::new(address, nop.len(), Rule::Ftrace, POKED).text(&nop, None);
+        let site = site.branch(CALLS, Leads::Tracers).branch(JUMPS, Leads::Programs);
+        subject.module.may_change(site);
         let found = subject.module.found(address, 5).unwrap_or_default();
         let called = branch_target(found, CALL, address.0);
         match called.or_else(|| branch_target(found, JMP32, address.0)) {
@@ -83,6 +95,8 @@ pub(super) fn jump_labels(subject: &mut Subject<'_, '_>, entries: &[JumpEntry]) 
             Some(found) if found == nop => Some(false),
             _ => None,
         };
+        let (off, on) = if entry.inverted { (jump.bytes(), nop) } else { (nop, jump.bytes()) };
+        subject.module.may_change(Site::switch(entry.code, POKED, entry.key, off, on));
         let (taken, standing) = is_taken(subject, entry, shown);
         let code = if taken { jump.bytes() } else { nop };
         subject.module.write(entry.code, code, Rule::JumpLabel, standing);
@@ -104,6 +118,7 @@ pub(super) fn static_calls(
 ) -> Result<(), OutOfMemory> {
     for site in sites {
         if subject.module.has_text(site.code) {
+            note_call(subject, site.code, site.key, site.tail);
             transform(subject, site.code, site.key, site.tail);
         }
     }
@@ -113,6 +128,7 @@ pub(super) fn static_calls(
 /// Trampolines of the static calls that the module defines.
 fn trampolines(subject: &mut Subject<'_, '_>) -> Result<(), OutOfMemory> {
     for (address, key) in tables::trampolines(subject)? {
+        note_call(subject, address, key, true);
         // One that was never updated is as it was built.
         let updated = match subject.module.is_compared() {
             true => subject.module.found(address, 5) != subject.module.ours(address, 5),
@@ -143,16 +159,56 @@ fn ask(subject: &mut Subject<'_, '_>, key: RunAddr) {
     }
 }
 
+/// What a static call is coded as, and in how many bytes.
+fn form_of(original: &[u8], tail: bool) -> (Form, usize) {
+    match original {
+        [0x0f, condition @ 0x80..=0x8f, ..] if tail => (Form::ConditionalJump(*condition), 6),
+        _ if tail => (Form::Jump, 5),
+        _ => (Form::Call, 5),
+    }
+}
+
+/// Notes what a static call may become while the kernel runs.
+fn note_call(subject: &mut Subject<'_, '_>, site: RunAddr, key: RunAddr, tail: bool) {
+    if subject.module.is_compared() {
+        return;
+    }
+    let original = Code::of(subject.module.ours_up_to(site, 6));
+    let (form, length) = form_of(original.bytes(), tail);
+    let calls = |function| Some((Variable::StaticCall(key), function));
+    let mut noted = Site::new(site, length, Rule::StaticCall, POKED);
+    // One that was never updated stays as it was built.
+    noted = noted.text(original.bytes().get(..length).unwrap_or_default(), None);
+    let leads = Leads::Functions(key, 0);
+    noted = match form {
+        Form::Call => {
+            for (function, code) in inlined(subject) {
+                noted =
+                    if let Some(function) = function { noted.text(&code, calls(function)) } else { noted };
+            }
+            let counts = leaning(subject, CALL_DEPTH);
+            let before = if counts { super::call_thunks::COUNT_LENGTH as u8 } else { 0 };
+            let nop = subject.kernel.nops.atomic;
+            noted.text(&nop, calls(0)).branch(CALLS, Leads::Functions(key, before))
+        }
+        Form::Jump => {
+            let code = returns::return_at(subject, site).0;
+            noted.text(code.bytes(), calls(0)).branch(JUMPS, leads)
+        }
+        Form::ConditionalJump(condition) => {
+            let code = encode(subject, site, form, 0);
+            let jumps = Branch::X86 { opcode: [0x0f, condition], length: 2 };
+            noted.text(code.bytes(), calls(0)).branch(jumps, leads)
+        }
+    };
+    subject.module.may_change(noted);
+}
+
 fn transform(subject: &mut Subject<'_, '_>, site: RunAddr, key: RunAddr, tail: bool) {
     let variable = Variable::StaticCall(key);
     ask(subject, key);
     let original = Code::of(subject.module.ours_up_to(site, 6));
-    let form = match original.bytes() {
-        [0x0f, condition @ 0x80..=0x8f, ..] if tail => Form::ConditionalJump(*condition),
-        _ if tail => Form::Jump,
-        _ => Form::Call,
-    };
-    let length = if matches!(form, Form::ConditionalJump(_)) { 6 } else { 5 };
+    let (form, length) = form_of(original.bytes(), tail);
     let found = subject.module.found(site, length).map_or(Code::empty(), Code::of);
     let shown = shown_function(subject, site, form, &found);
     let proven = subject.state.pinned(variable).is_some();

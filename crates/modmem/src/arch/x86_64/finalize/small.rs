@@ -5,6 +5,7 @@ use super::insn::{INT3, JMP32, LOCK, NO_LOCK, branch_target};
 use crate::address::RunAddr;
 use crate::finalize::Standing;
 use crate::finalize::Variable;
+use crate::finalize::live::{Site, Steps};
 use crate::finalize::{OutOfMemory, Rule};
 
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
@@ -38,6 +39,10 @@ pub(super) fn locks(subject: &mut Subject<'_, '_>) -> Result<(), OutOfMemory> {
         if !subject.module.has(address) {
             continue;
         }
+        let site = Site::new(address, 1, Rule::LockPrefix, Steps::Whole);
+        let site =
+            site.text(&[LOCK], Some((Variable::OneCpu, 0))).text(&[NO_LOCK], Some((Variable::OneCpu, 1)));
+        subject.module.may_change(site);
         let found = subject.module.found(address, 1).and_then(<[u8]>::first).copied();
         let one_cpu = subject.kernel.one_cpu.map(u64::from);
         let evidence = &mut *subject.state;

@@ -5,7 +5,7 @@ use modmem::profile::Profile;
 use modmem::verify::Variable;
 
 /// The feature that makes returns jump to a thunk.
-pub(super) const RETURN_THUNKS: &str = "RETHUNK";
+pub(crate) const RETURN_THUNKS: &str = "RETHUNK";
 
 /// Features by number (`X86_FEATURE_*`, arch/x86/include/asm/cpufeatures.h) that mean the same from Linux 6.1 to 7.2.
 const NAMES: &[(u16, &str)] = &[
@@ -42,7 +42,7 @@ const NAMES: &[(u16, &str)] = &[
 ];
 
 /// The name of an x86 feature, where it has the same one in all versions or the profile tells it.
-pub(super) fn name(feature: u16, profile: &Profile) -> Option<&'static str> {
+pub(crate) fn name(feature: u16, profile: &Profile) -> Option<&'static str> {
     if profile.machine != Machine::X86_64 {
         return None;
     }
@@ -53,7 +53,7 @@ pub(super) fn name(feature: u16, profile: &Profile) -> Option<&'static str> {
 }
 
 /// The number that the kernel has for it.
-pub(super) fn number(variable: Variable) -> Option<u32> {
+pub(crate) fn number(variable: Variable) -> Option<u32> {
     match variable {
         Variable::Feature(number) | Variable::Capability(number) => Some(number.into()),
         Variable::Facility(number) | Variable::MachineFeature(number) => Some(number),
@@ -62,7 +62,7 @@ pub(super) fn number(variable: Variable) -> Option<u32> {
 }
 
 /// As reports show it: `SMAP`, or `3*32+18` where nothing tells its name; `facility 129`.
-pub(super) fn shown(variable: Variable, profile: &Profile) -> String {
+pub(crate) fn shown(variable: Variable, profile: &Profile) -> String {
     match variable {
         Variable::Feature(number) => {
             name(number, profile).map_or_else(|| format!("{}*32+{}", number / 32, number % 32), str::to_owned)
