@@ -86,7 +86,8 @@ fn contenders(
         Box::new(memcpy::Memcpy::new(files)),
         Box::new(peer_object::ObjectTables),
         Box::new(floor::Floor::new(kernel_names)),
-        Box::new(own_modmem::Modmem::new(files, kernel_names)?),
+        Box::new(own_modmem::Modmem::new(files, kernel_names, 1)?),
+        Box::new(own_modmem::Modmem::new(files, kernel_names, 2)?),
         Box::new(peer_kmod_loader::KmodLoader::new(host_names)),
         Box::new(peer_elf_loader::ElfLoader::new(host_names)),
         #[cfg(have_jitlink)]

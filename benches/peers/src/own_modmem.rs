@@ -10,15 +10,16 @@ use modmem::modules::ModuleId;
 use modmem::space::{AddressSpace, Backing, Fresh, Guard, SpaceBlock};
 use modmem::{Image, Linker, Modules, Name, Profile};
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::ptr::NonNull;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex, PoisonError, RwLock};
 
 /// Where the kernel's own percpu data ends.
 const PERCPU_END: u64 = 0x3_0000;
+/// Modules that several threads link before one of them commits and starts them.
+const BATCH: usize = 64;
 
 /// Loads and starts every module: a running kernel's set of modules is what is left.
 #[derive(Debug)]
@@ -27,6 +28,9 @@ pub(crate) struct Modmem {
     linker: Linker,
     /// Indices of the files, exporters before those who import from them.
     order: Vec<usize>,
+    /// The same in batches, none of which imports from itself or from a later one.
+    batches: Vec<Vec<usize>>,
+    threads: usize,
     /// Symbols of the kernel: those that no module exports.
     symbols: Vec<KernelSymbol>,
     /// All names that modules leave undefined.
@@ -44,13 +48,14 @@ struct KernelSymbol {
 
 impl Modmem {
     /// `names` has addresses from `KERNEL_NAMES` on.
-    pub(crate) fn new(files: &[File], names: &Names) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn new(files: &[File], names: &Names, threads: usize) -> Result<Self, Box<dyn Error>> {
         let mut profile = Profile::named("6.12")?;
         // No machine loads all modules at once; Linux's 8 KiB are not enough for that.
         profile.percpu_reserve = 1 << 20;
         let images = files.iter().map(|file| Image::parse(file.bytes())).collect::<Result<Vec<_>, _>>()?;
         let exporters = exporters(&images);
         let order = dependency_order(&images, &exporters);
+        let batches = batches(&order, &images, &exporters);
 
         let mut crcs = BTreeMap::new();
         let mut undefined = BTreeSet::new();
@@ -70,7 +75,8 @@ impl Modmem {
         let undefined = undefined.into_iter().map(<[u8]>::to_vec).collect();
         let modules = Modules::new(&profile, PERCPU_END);
         let memory = Arc::new(Bump::empty());
-        Ok(Self { profile, linker: Linker::new(), order, symbols, undefined, modules, memory })
+        let linker = Linker::new();
+        Ok(Self { profile, linker, order, batches, threads, symbols, undefined, modules, memory })
     }
 
     /// An empty address space over the arena.
@@ -84,6 +90,59 @@ impl Modmem {
         let Self { profile, linker, modules, .. } = self;
         let loaded = modules.load(image, profile, space, linker, LinkOptions::default());
         loaded.map_err(|error| error.to_string())
+    }
+
+    /// Links each batch by several threads, and commits and starts it by one.
+    fn load_by_threads(&mut self, files: &[File], space: &AddressSpace<Blocks>) -> Loaded {
+        let modules = std::mem::replace(&mut self.modules, Modules::new(&self.profile, PERCPU_END));
+        let (modules, profile, batches) = (RwLock::new(modules), &self.profile, &self.batches);
+        let barrier = Barrier::new(self.threads);
+        let nexts: Vec<AtomicUsize> = batches.iter().map(|_| AtomicUsize::new(0)).collect();
+        let linked = Mutex::new(Vec::new());
+        let link = |batch: usize, linker: &mut Linker, space: &mut AddressSpace<Blocks>| {
+            let modules = modules.read().unwrap_or_else(PoisonError::into_inner);
+            let mut mine = Vec::new();
+            while let Some(&index) = batches[batch].get(nexts[batch].fetch_add(1, Ordering::Relaxed)) {
+                let image = Image::parse(files[index].bytes()).map_err(|error| error.to_string());
+                let result = image.and_then(|image| {
+                    let linked = modules.link(&image, profile, space, linker, LinkOptions::default());
+                    linked.map(|linked| (image, linked)).map_err(|error| error.to_string())
+                });
+                mine.push((index, result));
+            }
+            linked.lock().unwrap_or_else(PoisonError::into_inner).extend(mine);
+        };
+        let mut loaded = Loaded::default();
+        std::thread::scope(|scope| {
+            for _ in 1..self.threads {
+                let mut space = space.clone();
+                let (link, barrier) = (&link, &barrier);
+                scope.spawn(move || {
+                    let mut linker = Linker::new();
+                    for batch in 0..batches.len() {
+                        barrier.wait();
+                        link(batch, &mut linker, &mut space);
+                        barrier.wait();
+                    }
+                });
+            }
+            let mut space = space.clone();
+            for batch in 0..batches.len() {
+                barrier.wait();
+                link(batch, &mut self.linker, &mut space);
+                barrier.wait();
+                let mut modules = modules.write().unwrap_or_else(PoisonError::into_inner);
+                for (index, result) in linked.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                    let started = result.and_then(|(image, linked)| {
+                        let id = modules.commit(&image, linked).map_err(|error| error.to_string())?;
+                        modules.start(id, |_| 0).map_err(|error| error.to_string())
+                    });
+                    loaded.count(&files[index], started);
+                }
+            }
+        });
+        self.modules = modules.into_inner().unwrap_or_else(PoisonError::into_inner);
+        loaded
     }
 
     /// Where the sections of a module that was not started yet are.
@@ -113,10 +172,13 @@ impl Modmem {
 
 impl Contender for Modmem {
     fn name(&self) -> &str {
-        "modmem"
+        if self.threads > 1 { "modmem, 2 threads" } else { "modmem" }
     }
 
     fn note(&self) -> &str {
+        if self.threads > 1 {
+            return "the same; batches are linked by both, committed and started by one";
+        }
         "everything: also addresses with guards, names, exports, CRCs, kallsyms, index; init memory given back"
     }
 
@@ -135,7 +197,10 @@ impl Contender for Modmem {
     fn load_all(&mut self, files: &[File], arena: &mut Arena) -> Loaded {
         let mut space = self.space(arena, Some(Free::default()));
         let mut loaded = Loaded::default();
-        for index in 0..self.order.len() {
+        if self.threads > 1 {
+            loaded = self.load_by_threads(files, &space);
+        }
+        for index in 0..if self.threads > 1 { 0 } else { self.order.len() } {
             let file = &files[self.order[index]];
             let started = Image::parse(file.bytes())
                 .map_err(|error| error.to_string())
@@ -209,21 +274,42 @@ fn visit(
     order.push(index);
 }
 
+/// The order in batches, none of which imports from itself or from a later one.
+fn batches(order: &[usize], images: &[Image<'_>], exporters: &Exporters) -> Vec<Vec<usize>> {
+    let mut depths = vec![0; images.len()];
+    let mut levels: Vec<Vec<usize>> = Vec::new();
+    for &index in order {
+        let needed = undefined_names(&images[index]).filter_map(|name| exporters.get(name));
+        let depth = needed.filter(|&&needed| needed != index).map(|&needed| depths[needed] + 1).max();
+        depths[index] = depth.unwrap_or(0);
+        if levels.len() <= depths[index] {
+            levels.resize_with(depths[index] + 1, Vec::new);
+        }
+        levels[depths[index]].push(index);
+    }
+    levels.iter().flat_map(|level| level.chunks(BATCH)).map(<[usize]>::to_vec).collect()
+}
+
 /// Blocks one behind the other in the arena; what was given back is used again for a block of the same size.
+#[derive(Clone)]
 struct Blocks {
     memory: Arc<Bump>,
     /// Addresses of blocks that were given back, by number of pages; `None` if they are not to be used again.
     free: Option<Free>,
 }
 
-type Free = Rc<RefCell<Vec<Vec<usize>>>>;
+type Free = Arc<Mutex<Vec<Vec<usize>>>>;
+
+fn locked(free: &Free) -> std::sync::MutexGuard<'_, Vec<Vec<usize>>> {
+    free.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Backing for Blocks {
     type Bytes = Slice;
 
     fn bytes(&mut self, size: usize) -> Option<Fresh<Slice>> {
         let pages = size.div_ceil(PAGE);
-        let again = self.free.as_ref().and_then(|free| free.borrow_mut().get_mut(pages)?.pop());
+        let again = self.free.as_ref().and_then(|free| locked(free).get_mut(pages)?.pop());
         // The arena is zero before each load; what was used before is not.
         let zeroed = again.is_none();
         let start = again.or_else(|| self.memory.take(size))?;
@@ -239,10 +325,15 @@ struct Slice {
     free: Option<Free>,
 }
 
+// SAFETY: nobody else has these bytes, whichever thread holds them.
+unsafe impl Send for Slice {}
+// SAFETY: shared, they are only read.
+unsafe impl Sync for Slice {}
+
 impl Drop for Slice {
     fn drop(&mut self) {
         if let Some(free) = &self.free {
-            let (mut free, pages) = (free.borrow_mut(), self.size.div_ceil(PAGE));
+            let (mut free, pages) = (locked(free), self.size.div_ceil(PAGE));
             if free.len() <= pages {
                 free.resize_with(pages + 1, Vec::new);
             }

@@ -22,8 +22,6 @@ pub(super) enum Outcome {
     /// One of the two refuses a value that depends on where Linux had put the module or its copy of the file, which nobody
     /// knows then.
     Unplaced,
-    /// Linux refuses what its parameters would be called in sysfs, which modmem does not look at.
-    Parameters,
     /// Loads in Linux, or Linux dies of it, and modmem refuses it by a rule of its own.
     Stricter { rule: &'static str },
     /// Linux dies of it, and modmem has nothing against it.
@@ -40,7 +38,6 @@ impl Outcome {
         !matches!(
             self,
             Outcome::Unplaced
-                | Outcome::Parameters
                 | Outcome::Stricter { .. }
                 | Outcome::Deadly
                 | Outcome::Unasked { .. }
@@ -53,9 +50,6 @@ impl Outcome {
 const OVERFLOW: &str = "overflow in relocation";
 /// The same of two fields that overlap, where the first has an address.
 const NOT_ZERO: &str = "existing value is nonzero";
-
-/// Two parameters of one name (kernel/params.c:module_param_sysfs_setup): what they are called is in the module's data.
-const SAME_NAME: &str = "/parameters/";
 
 pub(super) fn load(verdict: &Verdict, answer: &Answer) -> Outcome {
     let said = || answer.log.join(" / ").chars().take(160).collect::<String>();
@@ -71,7 +65,6 @@ pub(super) fn load(verdict: &Verdict, answer: &Answer) -> Outcome {
         Verdict::Unplaced => Outcome::Unplaced,
         Verdict::Loaded(_) if said_one_of(answer, OVERFLOW) => Outcome::Unplaced,
         Verdict::Loaded(loaded) if loaded.needs_place && said_one_of(answer, NOT_ZERO) => Outcome::Unplaced,
-        Verdict::Loaded(_) if answer.errno != 0 && said_one_of(answer, SAME_NAME) => Outcome::Parameters,
         Verdict::Loaded(_) if answer.errno != 0 => Outcome::Differs(format!(
             "Linux refuses it with {} ({:?}), modmem loads it",
             answer.errno,

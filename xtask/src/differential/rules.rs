@@ -42,7 +42,7 @@ pub(super) fn of(error: &LoadError) -> String {
 /// What Linux returns for the same.
 pub(super) fn errno(error: &LoadError) -> i32 {
     match error {
-        LoadError::AlreadyLoaded { .. } => EEXIST,
+        LoadError::AlreadyLoaded { .. } | LoadError::DuplicateParameter { .. } => EEXIST,
         LoadError::Layout(LayoutError::DuplicateSections { .. }) => EEXIST,
         LoadError::Layout(LayoutError::OutOfMemory | LayoutError::TooLarge { .. }) => ENOMEM,
         LoadError::Link(LinkError::Unresolved(symbols)) => match symbols.first().map(|symbol| &symbol.reason)

@@ -20,7 +20,6 @@ pub(super) struct Totals {
     refused: BTreeMap<(String, i32), u64>,
     otherwise: BTreeMap<(String, i32), u64>,
     unplaced: u64,
-    parameters: u64,
     stricter: BTreeMap<&'static str, u64>,
     unasked: BTreeMap<&'static str, u64>,
     remarks: BTreeMap<String, u64>,
@@ -67,7 +66,6 @@ impl Totals {
             Outcome::Unloaded => self.unloaded += 1,
             Outcome::Deadly => self.deadly.push(seed),
             Outcome::Unplaced => self.unplaced += 1,
-            Outcome::Parameters => self.parameters += 1,
             Outcome::Stricter { rule } => *self.stricter.entry(rule).or_default() += 1,
             Outcome::Unasked { rule } => *self.unasked.entry(rule).or_default() += 1,
             Outcome::Differs(what) => {
@@ -96,7 +94,6 @@ impl Totals {
         self.bytes += others.bytes;
         self.init_bytes += others.init_bytes;
         self.unplaced += others.unplaced;
-        self.parameters += others.parameters;
         self.died += others.died;
         join(&mut self.refused, others.refused);
         join(&mut self.otherwise, others.otherwise);
@@ -127,7 +124,6 @@ impl Totals {
             println!("  {count:>7}  {rule} ({errno})");
         }
         println!("refused by one for a value that depends on its place: {}", self.unplaced);
-        println!("refused by Linux for two parameters of one name: {}", self.parameters);
         println!("refused by modmem on purpose (and Linux was not asked):");
         for known in stricter::STRICTER {
             let [count, unasked] =

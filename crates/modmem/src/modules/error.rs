@@ -45,6 +45,11 @@ pub enum LoadError {
         /// Who exports it already.
         owner: Box<str>,
     },
+    /// Two of its parameters that sysfs would show have one name (-EEXIST).
+    DuplicateParameter {
+        /// The name as shown.
+        name: Box<str>,
+    },
     /// A module whose symbols it was linked to has been unloaded since.
     ProviderGone,
     /// One of its memories cannot be found by address: the memory gave out one address twice, or blocks in more
@@ -144,6 +149,7 @@ impl fmt::Display for LoadError {
             LoadError::Layout(error) => error.fmt(f),
             LoadError::Space(error) => error.fmt(f),
             LoadError::Link(error) => error.fmt(f),
+            LoadError::DuplicateParameter { name } => write!(f, "two of its parameters are called {name}"),
             LoadError::DuplicateExport { symbol, owner } => {
                 write!(f, "exports {symbol}, which {owner} exports already")
             }

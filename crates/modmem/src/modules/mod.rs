@@ -9,6 +9,7 @@ mod init_memory;
 mod internals;
 mod lookup;
 mod module;
+mod parameters;
 mod reader;
 mod symbols;
 pub mod views;
@@ -165,7 +166,8 @@ impl<B: Block, P: Protection> Modules<B, P> {
     }
 
     /// Lays a module out, places it and its percpu data, and links it with the modules that are there, without
-    /// registering it.
+    /// registering it. Several threads can do this at a time, each with a linker and a handle of the memory; only
+    /// [committing](Modules::commit) is one's alone.
     ///
     /// # Errors
     /// What any of the stages says, or that the name is taken. Nothing is left behind.
@@ -212,6 +214,7 @@ impl<B: Block, P: Protection> Modules<B, P> {
         let id = reserved.id();
         self.reserve_users(&linked)?;
         let mut module = Module::new(id, name, image, linked)?;
+        module.check_parameters()?;
         module.form()?;
         let offer = self.register_exports(&module)?;
         if let Err(error) = self.register_addresses(&module) {

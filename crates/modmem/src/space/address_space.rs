@@ -29,6 +29,7 @@ pub enum Guard {
 /// Text and data come from ranges that may be one and the same (x86-64) or lie far apart (32-bit PowerPC); within a
 /// range the lowest hole that fits is taken. Where the profile has packs, text is cut from these. Clones share the
 /// space, and so do its blocks, which return their addresses when they are dropped.
+#[derive(Clone)]
 pub struct AddressSpace<B: Backing = HeapBacking> {
     shared: SharedRanges,
     packs: Option<Packs>,

@@ -7,7 +7,7 @@ use modmem::profile::KernelConfig;
 use modmem::{MemoryKind, Modules, Name, Profile, RunAddr};
 
 use crate::odd::kernel::Kernel;
-use crate::support::{Elf, PROGBITS, Section, Symbol};
+use crate::support::{ALLOC, Elf, PROGBITS, Section, Symbol};
 
 fn named(name: &str, modinfo: &str) -> Elf {
     let mut elf = Elf::x86_64();
@@ -170,4 +170,33 @@ fn a_table_of_modules_finds_no_name_that_it_does_not_have() {
     let profile = Profile::named("6.12").unwrap();
     let modules: Modules<crate::odd::kernel::SpaceBytes> = Modules::new(&profile, 0);
     assert!(modules.by_name("").is_none() && Name::from("").is_empty());
+}
+
+/// A module with two parameters, whose names begin at these offsets of its strings, with these permissions.
+fn two_parameters(names: [i64; 2], permissions: [u16; 2]) -> Elf {
+    const R_X86_64_64: u32 = 1;
+    let mut elf = Elf::x86_64();
+    elf.add(Section::new(".rodata.str", PROGBITS, ALLOC, 1, b"one\0one\0other\0".to_vec()));
+    let mut table = vec![0; 80];
+    for (entry, bits) in table.chunks_exact_mut(40).zip(permissions) {
+        entry[24..26].copy_from_slice(&bits.to_le_bytes());
+    }
+    let table = elf.add(Section::new("__param", PROGBITS, ALLOC, 8, table));
+    // A symbol at the start of the strings.
+    let strings = Symbol { info: 3, section: 1, ..Symbol::default() };
+    elf.add_module_parts("odd", &[strings], b"\0");
+    let symtab = elf.sections.len() as u32;
+    let entry = |at: u64, name: i64| (at, 1, R_X86_64_64, name);
+    elf.add_relocations(table, symtab, &[entry(0, names[0]), entry(40, names[1])]);
+    elf
+}
+
+#[test]
+fn two_parameters_that_sysfs_shows_have_two_names() {
+    let load = |names, permissions| Kernel::named("6.12").load(&two_parameters(names, permissions));
+    let twice = LoadError::DuplicateParameter { name: "one".into() };
+    assert_eq!(load([0, 4], [0o644, 0o444]), Err(twice));
+    assert!(load([0, 8], [0o644, 0o444]).is_ok());
+    // Without permissions there is no file.
+    assert!(load([0, 4], [0o644, 0]).is_ok());
 }
