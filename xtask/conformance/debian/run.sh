@@ -37,6 +37,7 @@ attempt user-live user verify --live
 attempt root-snapshot root snapshot -o "$out/live/snapshot.mms"
 attempt root-verify root verify "$out/live/snapshot.mms" --kernel "$release"
 attempt root-live root verify --live --own-files
+attempt user-load user load ext4 --machine host --json
 attempt root-load root load ext4 --machine host --write "$out/written"
 
 dmesg > "$out/dmesg"

@@ -14,7 +14,7 @@ use modmem::profile::Profile;
 use modmem::space::{Block, Memory, Request, SpaceBlock};
 use modmem::verify::{Guest, GuestMemory, GuestSymbol};
 use modmem::{AddressSpace, Image, MemoryKind, Name, RunAddr};
-use modmem_linux::machine::{DescribedKernel, MachineState, SnapshotMachine, named};
+use modmem_linux::machine::{DescribedKernel, HostMachine, MachineState, SnapshotMachine, named};
 use modmem_linux::snapshot::Snapshot;
 use modmem_linux::verify::{Options, OwnSymbols, SnapshotGuest, verify};
 
@@ -36,16 +36,15 @@ pub(crate) struct Machine {
 enum Kind {
     /// The machine of a snapshot that runs this kernel.
     Snapshot(Box<Snapshot>, SnapshotMachine),
-    /// The kernel of the image, with variables as they are on a machine.
-    Described(Box<DescribedKernel>),
+    /// The kernel of the image, with variables as they are on a machine, and what is known of it beside.
+    Described(Box<DescribedKernel>, Option<HostMachine>),
 }
 
 impl Machine {
     /// The machine that `name` stands for, with the kernel that is given. The kernel is moved to where a snapshot has it.
     pub(crate) fn open(name: &str, kernel: &mut OpenKernel) -> Result<Machine> {
         if name == "host" {
-            let snapshot = Snapshot::capture("/").context("--machine host")?;
-            return Machine::of_snapshot("this machine", snapshot, kernel);
+            return Machine::host(kernel);
         }
         if let Some(text) = named::text(name, kernel.profile.machine, kernel.files.release()) {
             return Machine::described(name, text, kernel);
@@ -68,19 +67,28 @@ impl Machine {
         Machine { kind, about, profile: kernel.profile.clone(), decided: BTreeMap::new() }
     }
 
+    /// This machine: what its memory says if that may be read and it runs the kernel, or else what anybody may see of it.
+    fn host(kernel: &mut OpenKernel) -> Result<Machine> {
+        let snapshot = Snapshot::capture("/").ok();
+        let runs_it = |snapshot: &Snapshot| {
+            snapshot.release == kernel.files.release()
+                && snapshot.lacks().is_empty()
+                && !snapshot.modules.is_empty()
+        };
+        if let Some(snapshot) = snapshot.filter(runs_it) {
+            return Machine::of_snapshot("this machine", snapshot, kernel);
+        }
+        let described = describe("host", kernel)?;
+        let host =
+            HostMachine::read(Path::new("/"), &described, &kernel.profile).context("--machine host")?;
+        let about = format!("this machine, {}; static keys as the kernel is built", host.cpu);
+        Ok(Machine::new(Kind::Described(Box::new(described), Some(host)), about, kernel))
+    }
+
     fn described(name: &str, text: &str, kernel: &OpenKernel) -> Result<Machine> {
         let state = MachineState::parse(name, text)?;
         let release = kernel.files.release();
-        let image = kernel.files.kernel_image()?.ok_or_else(|| {
-            anyhow!("--machine {name}: kernel {release} comes without its image, which holds the first values of its keys")
-        })?;
-        let placed = kernel.symbols.image.as_ref();
-        if placed.is_some_and(|placed| image.facts().is_ok_and(|facts| facts.text != placed.text)) {
-            bail!(
-                "--machine {name}: the kernel of --symbols lies elsewhere than its image: give a snapshot of its machine"
-            );
-        }
-        let mut described = DescribedKernel::of(&format!("the image of kernel {release}"), &image)?;
+        let mut described = describe(name, kernel)?;
         let absent = described.set(&state);
         let mut about = state.about.clone();
         if state.release != release {
@@ -89,7 +97,7 @@ impl Machine {
         if !absent.is_empty() {
             about.push_str(&format!(" ({} of its variables this kernel has not)", absent.len()));
         }
-        Ok(Machine::new(Kind::Described(Box::new(described)), about, kernel))
+        Ok(Machine::new(Kind::Described(Box::new(described), None), about, kernel))
     }
 
     fn of_snapshot(shown: &str, mut snapshot: Snapshot, kernel: &mut OpenKernel) -> Result<Machine> {
@@ -134,7 +142,7 @@ impl Machine {
     pub(crate) fn snapshot(&self) -> Option<(&Snapshot, &SnapshotMachine)> {
         match &self.kind {
             Kind::Snapshot(snapshot, machine) => Some((snapshot, machine)),
-            Kind::Described(_) => None,
+            Kind::Described(..) => None,
         }
     }
 
@@ -154,8 +162,13 @@ impl Machine {
             Kind::Snapshot(_, machine) => {
                 finalizer.finalize(image, linked, &machine.of_module(&image.name().to_text()))?
             }
-            Kind::Described(_) => {
-                let pages = Pages { profile, first: made.len(), place: RefCell::new((space, made)) };
+            Kind::Described(_, host) => {
+                let pages = Pages {
+                    host: host.as_ref(),
+                    profile,
+                    first: made.len(),
+                    place: RefCell::new((space, made)),
+                };
                 finalizer.finalize(image, linked, &pages)?
             }
         };
@@ -188,9 +201,24 @@ impl Kind {
     fn guest(&self) -> Box<dyn Guest + '_> {
         match self {
             Kind::Snapshot(snapshot, _) => Box::new(SnapshotGuest::new(snapshot)),
-            Kind::Described(kernel) => Box::new(&**kernel),
+            Kind::Described(kernel, _) => Box::new(&**kernel),
         }
     }
+}
+
+/// The kernel of the package's image, as it is built.
+fn describe(name: &str, kernel: &OpenKernel) -> Result<DescribedKernel> {
+    let release = kernel.files.release();
+    let image = kernel.files.kernel_image()?.ok_or_else(|| {
+        anyhow!("--machine {name}: kernel {release} comes without its image, which holds the first values of its keys")
+    })?;
+    let placed = kernel.symbols.image.as_ref();
+    if placed.is_some_and(|placed| image.facts().is_ok_and(|facts| facts.text != placed.text)) {
+        bail!(
+            "--machine {name}: the kernel of --symbols lies elsewhere than its image: give a snapshot of its machine"
+        );
+    }
+    Ok(DescribedKernel::of(&format!("the image of kernel {release}"), &image)?)
 }
 
 /// The text of a state, if the file is one.
@@ -273,9 +301,10 @@ impl fmt::Debug for Running<'_> {
     }
 }
 
-/// States nothing: all is as the kernel's memory has it, nobody traces, and pages for code that the kernel makes come from the
+/// States what is known of this machine, if it is that: all else is as the kernel's memory has it, nobody traces, and pages for code that the kernel makes come from the
 /// modelled space.
 struct Pages<'p> {
+    host: Option<&'p HostMachine>,
     profile: &'p Profile,
     /// How many pages other modules have.
     first: usize,
@@ -283,8 +312,8 @@ struct Pages<'p> {
 }
 
 impl Stated for Pages<'_> {
-    fn value(&self, _: Variable) -> Option<u64> {
-        None
+    fn value(&self, variable: Variable) -> Option<u64> {
+        self.host?.value(variable)
     }
 
     fn tracer(&self, _: RunAddr) -> Option<Tracer> {

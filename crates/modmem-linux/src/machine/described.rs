@@ -91,6 +91,12 @@ impl DescribedKernel {
         }
     }
 
+    /// Where what begins at `start` ends: at the next symbol.
+    pub(super) fn end_of(&self, start: u64) -> u64 {
+        let nearest = self.symbols.nearest(start, None);
+        start.saturating_add(nearest.and_then(|nearest| nearest.size).unwrap_or(0))
+    }
+
     /// What the kernel's variables held on the machine of a snapshot that runs this kernel.
     ///
     /// # Errors

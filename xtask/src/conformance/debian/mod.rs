@@ -173,7 +173,28 @@ fn written(folder: &Path, findings: &mut Findings) -> Result<()> {
     findings
         .compared
         .push(format!("what it wrote of {} modules: {compared} bytes, as in its memory", modules.len()));
+    // What anybody sees of the CPU and its mitigations is what the kernel goes by.
+    let seen: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("user-load.out"))?)?;
+    let (seen, known) = (features(&seen), features(&document));
+    let is_other = |(name, value): &(&&str, &&str)| known.get(*name).is_some_and(|known| known != *value);
+    let differing: Vec<_> = seen.iter().filter(is_other).collect();
+    if !differing.is_empty() || seen.len() < 5 {
+        findings
+            .differences
+            .push(format!("of {} features that a user sees, these differ: {differing:?}", seen.len()));
+    }
+    findings
+        .compared
+        .push(format!("what a user sees of the machine: {} features, as its kernel has them", seen.len()));
     Ok(())
+}
+
+/// What a document says of the machine itself, where something tells it.
+fn features(document: &serde_json::Value) -> BTreeMap<&str, &str> {
+    let state = document["machine"]["state"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let told = state.iter().filter(|variable| variable["told"] == true);
+    let named = told.filter_map(|variable| variable["variable"].as_str().zip(variable["value"].as_str()));
+    named.filter(|(name, _)| !name.contains(" key at ") && !name.contains(" call at ")).collect()
 }
 
 /// What is unpacked in the guest below `/usr/local`.
