@@ -31,17 +31,17 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn a_machine_that_is_none_is_refused_with_those_that_are_known() {
-    let (status, out, error) = load(&["modmem_lib", "--kernel", "sample", "--machine", "toaster"]);
+    let (status, out, error) = load(&["sample_lib", "--kernel", "sample", "--machine", "toaster"]);
     assert_eq!((status, &*out), (Some(1), ""));
     assert!(error.contains("--machine toaster: neither") && error.contains("default"), "{error}");
     // The samples come without a kernel, so that nothing tells what its keys are.
-    let (status, out, error) = load(&["modmem_lib", "--kernel", "sample", "--machine", "default"]);
+    let (status, out, error) = load(&["sample_lib", "--kernel", "sample", "--machine", "default"]);
     assert_eq!((status, &*out), (Some(1), ""));
     assert!(error.contains("without its image"), "{error}");
     let folder = temporary("states");
     let state = folder.join("state");
     fs::write(&state, "modmem machine 1\nboot_cpu_data 0q\n").unwrap();
-    let (status, _, error) = load(&["modmem_lib", "--kernel", "sample", "--machine", text(&state)]);
+    let (status, _, error) = load(&["sample_lib", "--kernel", "sample", "--machine", text(&state)]);
     assert!(status == Some(1) && error.contains("line 2: \"boot_cpu_data 0q\""), "{error}");
 }
 
@@ -49,7 +49,7 @@ fn a_machine_that_is_none_is_refused_with_those_that_are_known() {
 fn a_folder_with_something_in_it_is_not_written_to() {
     let folder = temporary("full");
     fs::write(folder.join("mine"), "").unwrap();
-    let (status, out, error) = load(&["modmem_lib", "--kernel", "sample", "--write", text(&folder), SHARED]);
+    let (status, out, error) = load(&["sample_lib", "--kernel", "sample", "--write", text(&folder), SHARED]);
     assert_eq!((status, &*out), (Some(1), ""));
     assert!(error.contains("there is something in it"), "{error}");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);

@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
 
-use super::arch::{AMD64, ARM64, Arch};
+use super::arch::{AMD64, ARM64, Arch, S390X};
 use super::boots::{Boot, KernelFrom};
 use super::checks::Measured;
 use super::outcome::Outcome;
@@ -77,7 +77,11 @@ impl State {
     }
 
     fn arch(&self) -> &'static Arch {
-        if self.kernel.contains("arm64") { &ARM64 } else { &AMD64 }
+        match &self.kernel {
+            kernel if kernel.contains("arm64") => &ARM64,
+            kernel if kernel.contains("s390x") => &S390X,
+            _ => &AMD64,
+        }
     }
 
     fn has(&self, word: &str) -> bool {
