@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use super::answers::{Answers, Area};
 use super::generate::{Case, Step};
 use super::memory::{Memory, Root};
-use super::uml::Uml;
+use super::uml::{PTRACE_LIBRARY, Uml};
 use crate::command::{is_there, succeed};
 use crate::conformance::outcome::not_to_be_had;
 
@@ -81,6 +81,7 @@ impl<'u> Guest<'u> {
         kernel.arg(format!("umid={}", self.name)).arg(format!("FROM={from}"));
         kernel.args([format!("CASES={}", inside("cases")), format!("ANSWERS={}", inside("answers"))]);
         kernel.env("TMPDIR", &self.folder).env("HOME", "/tmp");
+        kernel.env("LD_PRELOAD", Path::new("/").join(PTRACE_LIBRARY));
         kernel.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let looks = serve(kernel.spawn().context("chroot")?, &self.uml.root_table, &answers)?;
         let bytes = std::fs::read(&answers).context("the kernel did not start")?;

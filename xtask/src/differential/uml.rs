@@ -16,6 +16,9 @@ use super::memory::Root;
 use super::model::Model;
 use crate::conformance::packages::{self, Apt};
 
+/// What is loaded into the kernel before its C library, in its root, and from what it is built.
+pub(super) const PTRACE_LIBRARY: &str = "ptrace.so";
+const PTRACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/differential/ptrace.c");
 /// The guest's program.
 const GUEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/differential/guest.c");
 /// What it takes to start a kernel of another suite than this machine's.
@@ -59,6 +62,9 @@ impl Uml {
         let mut compile = Command::new("cc");
         compile.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s", "-o"]);
         packages::quiet(compile.arg(root.join("guest")).arg(GUEST))?;
+        let mut compile = Command::new("cc");
+        compile.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-s", "-o"]);
+        packages::quiet(compile.arg(root.join(PTRACE_LIBRARY)).arg(PTRACE))?;
         let image = root.join("usr/bin/linux.uml");
         let bytes = std::fs::read(&image).with_context(|| image.display().to_string())?;
         let modules = root.join("usr/lib/uml/modules");
