@@ -96,8 +96,8 @@ impl Drop for Arena {
     }
 }
 
-/// Hands out whole pages, upwards. Shared because the peers' memory interfaces take `&self` or nothing at all;
-/// used by one thread only, so that plain loads and stores do.
+/// Hands out whole pages, upwards. Shared because the peers' memory interfaces take `&self` or nothing at all, and
+/// because several threads may take at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Bump {
     next: AtomicUsize,
@@ -127,12 +127,9 @@ impl Bump {
 
     /// The address of `size` bytes, rounded up to pages.
     pub(crate) fn take(&self, size: usize) -> Option<usize> {
-        let start = self.next.load(Relaxed);
-        let next = start.checked_add(size.checked_next_multiple_of(PAGE)?)?;
-        if next > self.end.load(Relaxed) {
-            return None;
-        }
-        self.next.store(next, Relaxed);
-        Some(start)
+        let (size, end) = (size.checked_next_multiple_of(PAGE)?, self.end.load(Relaxed));
+        // Which block is whose is all that counts: what is in it reaches others by locks and joins.
+        let after = |start: usize| start.checked_add(size).filter(|next| *next <= end);
+        self.next.fetch_update(Relaxed, Relaxed, after).ok()
     }
 }

@@ -14,6 +14,7 @@ mod peer_jitlink;
 mod peer_kmod_loader;
 mod peer_object;
 mod table;
+mod threads;
 mod verify;
 
 use arena::Arena;

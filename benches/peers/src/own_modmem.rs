@@ -4,6 +4,7 @@ use crate::arena::{Arena, Bump, PAGE};
 use crate::contender::{Contender, Loaded, Place, Placements};
 use crate::files::File;
 use crate::names::Names;
+use crate::threads::Work;
 use modmem::image::SymbolPlace;
 use modmem::link::{Export, LinkOptions};
 use modmem::modules::ModuleId;
@@ -13,13 +14,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where the kernel's own percpu data ends.
 const PERCPU_END: u64 = 0x3_0000;
 /// Modules that several threads link before one of them commits and starts them.
-const BATCH: usize = 64;
+const BATCH: usize = 128;
 
 /// Loads and starts every module: a running kernel's set of modules is what is left.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Modmem {
         let images = files.iter().map(|file| Image::parse(file.bytes())).collect::<Result<Vec<_>, _>>()?;
         let exporters = exporters(&images);
         let order = dependency_order(&images, &exporters);
-        let batches = batches(&order, &images, &exporters);
+        let batches = batches(&order, files, &images, &exporters);
 
         let mut crcs = BTreeMap::new();
         let mut undefined = BTreeSet::new();
@@ -92,56 +92,12 @@ impl Modmem {
         loaded.map_err(|error| error.to_string())
     }
 
-    /// Links each batch by several threads, and commits and starts it by one.
+    /// Loads and starts every module by several threads.
     fn load_by_threads(&mut self, files: &[File], space: &AddressSpace<Blocks>) -> Loaded {
         let modules = std::mem::replace(&mut self.modules, Modules::new(&self.profile, PERCPU_END));
-        let (modules, profile, batches) = (RwLock::new(modules), &self.profile, &self.batches);
-        let barrier = Barrier::new(self.threads);
-        let nexts: Vec<AtomicUsize> = batches.iter().map(|_| AtomicUsize::new(0)).collect();
-        let linked = Mutex::new(Vec::new());
-        let link = |batch: usize, linker: &mut Linker, space: &mut AddressSpace<Blocks>| {
-            let modules = modules.read().unwrap_or_else(PoisonError::into_inner);
-            let mut mine = Vec::new();
-            while let Some(&index) = batches[batch].get(nexts[batch].fetch_add(1, Ordering::Relaxed)) {
-                let image = Image::parse(files[index].bytes()).map_err(|error| error.to_string());
-                let result = image.and_then(|image| {
-                    let linked = modules.link(&image, profile, space, linker, LinkOptions::default());
-                    linked.map(|linked| (image, linked)).map_err(|error| error.to_string())
-                });
-                mine.push((index, result));
-            }
-            linked.lock().unwrap_or_else(PoisonError::into_inner).extend(mine);
-        };
-        let mut loaded = Loaded::default();
-        std::thread::scope(|scope| {
-            for _ in 1..self.threads {
-                let mut space = space.clone();
-                let (link, barrier) = (&link, &barrier);
-                scope.spawn(move || {
-                    let mut linker = Linker::new();
-                    for batch in 0..batches.len() {
-                        barrier.wait();
-                        link(batch, &mut linker, &mut space);
-                        barrier.wait();
-                    }
-                });
-            }
-            let mut space = space.clone();
-            for batch in 0..batches.len() {
-                barrier.wait();
-                link(batch, &mut self.linker, &mut space);
-                barrier.wait();
-                let mut modules = modules.write().unwrap_or_else(PoisonError::into_inner);
-                for (index, result) in linked.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-                    let started = result.and_then(|(image, linked)| {
-                        let id = modules.commit(&image, linked).map_err(|error| error.to_string())?;
-                        modules.start(id, |_| 0).map_err(|error| error.to_string())
-                    });
-                    loaded.count(&files[index], started);
-                }
-            }
-        });
-        self.modules = modules.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let work = Work::new(files, &self.batches, &self.profile, modules, self.threads);
+        let loaded = work.run(&mut self.linker, space, self.threads);
+        self.modules = work.into_modules();
         loaded
     }
 
@@ -177,7 +133,7 @@ impl Contender for Modmem {
 
     fn note(&self) -> &str {
         if self.threads > 1 {
-            return "the same; batches are linked by both, committed and started by one";
+            return "the same; both read and link a batch of modules, one commits and starts it";
         }
         "everything: also addresses with guards, names, exports, CRCs, kallsyms, index; init memory given back"
     }
@@ -275,7 +231,7 @@ fn visit(
 }
 
 /// The order in batches, none of which imports from itself or from a later one.
-fn batches(order: &[usize], images: &[Image<'_>], exporters: &Exporters) -> Vec<Vec<usize>> {
+fn batches(order: &[usize], files: &[File], images: &[Image<'_>], exporters: &Exporters) -> Vec<Vec<usize>> {
     let mut depths = vec![0; images.len()];
     let mut levels: Vec<Vec<usize>> = Vec::new();
     for &index in order {
@@ -287,12 +243,16 @@ fn batches(order: &[usize], images: &[Image<'_>], exporters: &Exporters) -> Vec<
         }
         levels[depths[index]].push(index);
     }
+    // The largest first: who comes to the end of a batch waits for no large one then.
+    for level in &mut levels {
+        level.sort_by_key(|&index| std::cmp::Reverse(files[index].bytes().len()));
+    }
     levels.iter().flat_map(|level| level.chunks(BATCH)).map(<[usize]>::to_vec).collect()
 }
 
 /// Blocks one behind the other in the arena; what was given back is used again for a block of the same size.
-#[derive(Clone)]
-struct Blocks {
+#[derive(Clone, Debug)]
+pub(crate) struct Blocks {
     memory: Arc<Bump>,
     /// Addresses of blocks that were given back, by number of pages; `None` if they are not to be used again.
     free: Option<Free>,
@@ -319,7 +279,8 @@ impl Backing for Blocks {
 }
 
 /// Bytes of the arena that nobody else has.
-struct Slice {
+#[derive(Debug)]
+pub(crate) struct Slice {
     start: NonNull<u8>,
     size: usize,
     free: Option<Free>,
