@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod dependencies;
 pub mod differential;
 pub mod freestanding;
+pub mod fuzz;
 pub mod goldens;
 pub mod kmod;
 pub mod loaded;

@@ -26,6 +26,7 @@ usage: cargo xtask CHORE
   freestanding           build and run the library in a program without std
   dependencies           hold what modmem depends on to deny.toml
   machines               check builds of the library with one machine each
+  fuzz [TARGET...]       run the fuzz targets, or all, with libFuzzer, each for --seconds N (60)
   loom                   explore what readers and writers of the index share with the model checker";
 
 fn main() -> ExitCode {
@@ -62,6 +63,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["freestanding"] => xtask::freestanding::run(),
         ["dependencies"] => xtask::dependencies::run(),
         ["machines"] => xtask::machines::run(),
+        ["fuzz", arguments @ ..] => xtask::fuzz::run(arguments),
         ["loom"] => xtask::loom::run(),
         ["goldens", folder] => xtask::goldens::write_all(Path::new(folder)),
         ["picture", folder] => xtask::picture::run(Path::new(folder)),

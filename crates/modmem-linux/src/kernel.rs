@@ -18,7 +18,7 @@ use crate::{
 };
 use modmem::{arch::Machine, profile::KernelConfig};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt, fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -54,7 +54,7 @@ pub struct Kernel {
     by_path: HashMap<String, ModuleFile>,
     pub(crate) names: Names,
     /// What stands in for something else, in words.
-    remarks: Mutex<Vec<String>>,
+    remarks: Mutex<Remarks>,
 }
 
 impl Kernel {
@@ -100,7 +100,7 @@ impl Kernel {
             by_name: HashMap::new(),
             by_path: HashMap::new(),
             names: Names::default(),
-            remarks: Mutex::new(remarks),
+            remarks: Mutex::new(remarks.into_iter().collect()),
         };
         kernel.add_modules();
         Ok(kernel)
@@ -283,15 +283,37 @@ impl Kernel {
 
     /// Says that something stands in for something else.
     pub(crate) fn remark(&self, remark: String) {
-        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
-        if !remarks.contains(&remark) {
-            remarks.push(remark);
-        }
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend([remark]);
     }
 
     /// What was not to be had and what stands in for it, as far as it came up until now.
     pub fn remarks(&self) -> Vec<String> {
-        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).in_order.clone()
+    }
+}
+
+/// Remarks, each once.
+#[derive(Debug, Default)]
+struct Remarks {
+    in_order: Vec<String>,
+    known: HashSet<String>,
+}
+
+impl Extend<String> for Remarks {
+    fn extend<I: IntoIterator<Item = String>>(&mut self, remarks: I) {
+        for remark in remarks {
+            if self.known.insert(remark.clone()) {
+                self.in_order.push(remark);
+            }
+        }
+    }
+}
+
+impl FromIterator<String> for Remarks {
+    fn from_iter<I: IntoIterator<Item = String>>(remarks: I) -> Self {
+        let mut all = Remarks::default();
+        all.extend(remarks);
+        all
     }
 }
 

@@ -1,6 +1,6 @@
 //! What modmem makes of a case, at the addresses where the kernel had its modules, if it had them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, anyhow};
 use modmem::image::{Image, Symbol, SymbolPlace};
@@ -182,7 +182,7 @@ impl<'u> Ours<'u> {
         });
         let memories: BTreeMap<MemoryKind, (u64, Vec<u8>)> = memories.collect();
         let remarks = module.remarks().iter().map(|remark| rules::variant("Remark", remark)).collect();
-        let (unknown, needs_place) = unknown(&image, &layout, &memories);
+        let (unknown, needs_place) = unknown(&image, &layout, &memories, answer);
         let looks = looks(&image, &layout);
         Ok(Verdict::Loaded(Box::new(Loaded { id, unknown, needs_place, memories, remarks, looks })))
     }
@@ -287,6 +287,7 @@ fn unknown(
     image: &Image<'_>,
     layout: &Layout,
     memories: &BTreeMap<MemoryKind, (u64, Vec<u8>)>,
+    answer: &Answer,
 ) -> (Vec<std::ops::Range<u64>>, bool) {
     /// `sizeof(struct module)`, or more, of which the kernel itself writes most.
     const THIS_MODULE: u64 = 2048;
@@ -301,13 +302,8 @@ fn unknown(
         unknown.push(start..start + THIS_MODULE);
     }
     // Sorted before init runs (kernel/module/main.c:post_relocation).
-    let mut sections = image.sections().iter();
-    if let Some(section) = sections.find(|section| section.name() == "__ex_table") {
-        match start(section.index()) {
-            Some(start) => unknown.push(start..start + section.size()),
-            // The symbol table or its strings, of which init memory has a copy.
-            None => unknown.extend(memories.get(&MemoryKind::InitData).map(|(start, _)| *start..u64::MAX)),
-        }
+    if let Some(section) = image.sections().iter().find(|section| section.name() == "__ex_table") {
+        unknown.extend(start(section.index()).map(|start| start..start + section.size()));
     }
     // Symbols of sections that are not loaded have addresses in the copy.
     if let (Some(kallsyms), Some((data, _))) = (layout.kallsyms(), memories.get(&MemoryKind::InitData)) {
@@ -316,12 +312,23 @@ fn unknown(
         let start = data + kallsyms.init_struct;
         unknown.push(start..start + 32);
     }
+    // Where a block is only sysfs says, by the sections that have a name.
+    let is_told = |look: &Look| answer.sections.iter().any(|(known, _)| *known == look.section);
+    let told: BTreeSet<usize> =
+        sections(image, layout).filter(|(_, look)| is_told(look)).map(|(block, _)| block).collect();
+    let is_untold = |symbol: &Symbol<'_>| match symbol.place {
+        SymbolPlace::Section(section) => {
+            let block = layout.place(section).and_then(|place| layout.memories()[place.kind].block);
+            block.is_some_and(|block| !told.contains(&block))
+        }
+        _ => false,
+    };
     let (this_module, entries) = (image.this_module().index(), image.entry_offsets());
     for table in image.relocations() {
         let Some(start) = start(table.target().index()) else { continue };
         for relocation in table.iter() {
             let symbol = image.symbols().get(relocation.symbol as usize);
-            let is_copy = symbol.is_some_and(|symbol| is_of_copy(layout, &symbol));
+            let is_copy = symbol.is_some_and(|symbol| is_of_copy(layout, &symbol) || is_untold(&symbol));
             let field = start.wrapping_add(relocation.offset);
             needs_place |=
                 table.target().index() == this_module && !entries.contains(&Some(relocation.offset));

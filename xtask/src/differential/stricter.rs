@@ -32,7 +32,7 @@ pub(super) const STRICTER: &[Stricter] = &[
     deadly("Image::BadRelocation", "indices and offsets behind the ends of what they lead into"),
     rule(
         "Image::BadSection",
-        "links, kinds and entry sizes that Linux does not look at, or takes on trust, and relocations of the symbol table and its strings, which Linux applies",
+        "links, kinds and entry sizes that Linux does not look at, or takes on trust; relocations of the symbol table and its strings, which Linux applies; and names of tables for these two, which it then sorts or reads as such",
     ),
     rule(
         "Image::BadSignature",
@@ -56,6 +56,10 @@ pub(super) const STRICTER: &[Stricter] = &[
     ),
     rule("Image::Unterminated", "strings without an end: Linux reads on behind them"),
     rule("Layout::NoTable", "a table of the loader's that module.lds always makes"),
+    rule(
+        "Layout::OtherEntry",
+        "init or exit elsewhere in `struct module`: built for another kernel, though Linux looks at the size alone",
+    ),
     rule(
         "Layout::OtherThisModule",
         "another size of `struct module`, where a kernel (6.1) compares none: what it reads behind the end is not the module's",

@@ -26,7 +26,7 @@ fn spent() -> Duration {
 }
 
 /// Holds the time of `work` on a text of so many lines and of four times as many against each other.
-fn grows(what: &str, count: usize, line: impl Fn(usize, &mut String), work: impl Fn(&str)) {
+pub(crate) fn grows(what: &str, count: usize, line: impl Fn(usize, &mut String), work: impl Fn(&str)) {
     let time = |count: usize| {
         let mut text = String::new();
         (0..count).for_each(|number| line(number, &mut text));

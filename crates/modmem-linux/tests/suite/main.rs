@@ -4,6 +4,7 @@
 
 mod capture;
 mod growth;
+mod growth_of_kernels;
 mod images;
 mod packages;
 mod plans;

@@ -136,6 +136,40 @@ fn applied_target<'i, 'a>(
     (target.is_alloc() && !set_aside).then_some(target)
 }
 
+/// What Linux finds by name among the sections that are loaded, once it counts the symbol table and its strings to these
+/// (main.c:find_module_sections).
+const TABLES: [&[u8]; 29] = [
+    b"__param",
+    b"__ksymtab",
+    b"__ksymtab_gpl",
+    b"__kcrctab",
+    b"__kcrctab_gpl",
+    b"__kflagstab",
+    b".ctors",
+    b".init_array",
+    b".noinstr.text",
+    b"__tracepoints_ptrs",
+    b"___srcu_struct_ptrs",
+    b"__bpf_raw_tp_map",
+    b".BTF",
+    b".BTF.base",
+    b"__jump_table",
+    b".printk_index",
+    b"_ftrace_events",
+    b"_ftrace_eval_map",
+    b"__trace_printk_fmt",
+    b"__mcount_loc",
+    b"__patchable_function_entries",
+    b"_error_injection_whitelist",
+    b".kprobes.text",
+    b"_kprobe_blacklist",
+    b".static_call_sites",
+    b"__ex_table",
+    b"__dyndbg",
+    b"__dyndbg_classes",
+    b"__obsparm",
+];
+
 /// Checks the shape of every applied relocation section, and each of its offsets and symbol indices.
 pub(super) fn check_relocations<E: Encoding>(
     sections: &[Section<'_>],
@@ -150,6 +184,12 @@ pub(super) fn check_relocations<E: Encoding>(
         if is_applied(section) && section.size() != 0 && own.contains(&(section.info() as usize)) {
             let expected = "not the symbol table or its strings";
             return Err(section.bad("sh_info", u64::from(section.info()), expected));
+        }
+        // Under such a name it would use them as that table, and sort it, or write to it.
+        if own.contains(&section.index()) && TABLES.contains(&section.name().bytes()) {
+            let expected =
+                "the name of a symbol table or of strings, and not of a table that Linux looks for";
+            return Err(section.bad("sh_name", section.index() as u64, expected));
         }
         let Some(target) = applied_target(sections, known, section) else { continue };
         let size = Relocation::size::<E>(section.kind() == section_type::RELA) as u64;

@@ -223,11 +223,14 @@ fn check_section<'a>(
             let value = u64::from(header.kind);
             return Err(section.bad("sh_type", value, "the type of a section that is loaded"));
         }
-        // Inactive: but for what tells the letters of its symbols (kernel/module/kallsyms.c:elf_type), what the header says
+        // One that is to be loaded has its place among the others, without bytes (main.c:__layout_sections). Else it is
+        // inactive: but for what tells the letters of its symbols (kernel/module/kallsyms.c:elf_type), what the header says
         // means nothing, so nothing later sees it.
-        section.header.flags &= section_flag::EXECINSTR;
+        if header.flags & section_flag::ALLOC == 0 {
+            section.header.flags &= section_flag::EXECINSTR;
+            section.header.alignment = 1;
+        }
         section.header.size = 0;
-        section.header.alignment = 1;
         if u64::from(header.name) < names.len() as u64 {
             section.name = string_at(names, header.name);
         }

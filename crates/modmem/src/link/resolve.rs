@@ -143,11 +143,11 @@ impl<'r, 'a, S: Scope> Resolver<'r, 'a, S> {
         for (index, record) in self.image.symbols().records().chunks_exact(E::SYMBOL).enumerate() {
             let symbol = SymbolRecord::decode::<E>(record);
             let value = match symbol.section {
+                // What the first one says is never looked at (main.c:simplify_symbols).
+                _ if index == 0 => symbol.value,
                 section_index::UNDEF => {
-                    if index != 0 {
-                        self.memory.undefined.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
-                        self.memory.undefined.push(index as u32);
-                    }
+                    self.memory.undefined.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
+                    self.memory.undefined.push(index as u32);
                     symbol.value
                 }
                 section_index::ABS | section_index::LIVEPATCH => symbol.value,

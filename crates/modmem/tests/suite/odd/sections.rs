@@ -7,7 +7,7 @@ use modmem::modules::LoadError;
 use modmem::{MemoryKind, Profile};
 
 use crate::odd::kernel::Kernel;
-use crate::support::{ALLOC, EXEC, Elf, NOBITS, PROGBITS, RELA, STRTAB, SYMTAB, Section, WRITE};
+use crate::support::{ALLOC, EXEC, Elf, NOBITS, PROGBITS, RELA, STRTAB, SYMTAB, Section, Symbol, WRITE};
 
 /// SHF_GNU_RETAIN, and for Linux SHF_RO_AFTER_INIT.
 const RETAIN: u64 = 0x20_0000;
@@ -190,12 +190,59 @@ fn a_section_of_no_type_is_refused_if_it_is_to_be_loaded() {
     const NULL: u32 = 0;
     let inactive = elf(&[(".x", 0, 8, 0)]);
     assert!(Kernel::named("6.12").load(&inactive).is_ok());
-    for (flags, loads) in [(WRITE, true), (ALLOC, false)] {
-        let mut elf = elf(&[(".x", flags, 8, 16)]);
+    for (flags, size, loads) in [(WRITE, 16, true), (ALLOC, 16, false), (ALLOC | WRITE, 0, true)] {
+        let mut elf = elf(&[(".x", flags, 8, size)]);
         let at = index(&elf, |section| section.name == ".x");
         elf.sections[at].kind = NULL;
         let loaded = Kernel::named("6.12").load(&elf);
         assert_eq!(loaded.is_ok(), loads, "{loaded:?}");
+    }
+}
+
+#[test]
+fn an_empty_section_of_no_type_has_its_place_among_the_others() {
+    let of_kind = |kind: u32| {
+        let mut elf = Elf::x86_64();
+        for (name, alignment, size) in [(".a", 1, 3), (".x", 64, 0), (".b", 1, 8)] {
+            elf.add(Section::new(name, PROGBITS, ALLOC | WRITE, alignment, vec![b'x'; size]));
+        }
+        let at = index(&elf, |section| section.name == ".x");
+        elf.sections[at].kind = kind;
+        elf.add_module_parts(
+            "odd",
+            &[Symbol { name: 1, info: 0, section: at as u16, value: 0 }],
+            b"\0in_it\0",
+        );
+        elf
+    };
+    let (typed, untyped) = (of_kind(PROGBITS), of_kind(0));
+    let names = [".a", ".x", ".b"];
+    assert_eq!(places(&untyped, "6.12", &names), places(&typed, "6.12", &names));
+    let mut kernel = Kernel::named("6.12");
+    let found = kernel.loaded(&untyped).symbols().find(|symbol| symbol.name == "in_it").unwrap();
+    assert_eq!(found.letter, b'd');
+}
+
+#[test]
+fn nobody_looks_at_the_first_symbol() {
+    const COMMON: u16 = 0xfff2;
+    let mut elf = elf(&[]);
+    let symtab = index(&elf, |section| section.kind == SYMTAB);
+    elf.sections[symtab].data[6..8].copy_from_slice(&COMMON.to_le_bytes());
+    assert!(Kernel::named("6.12").load(&elf).is_ok());
+}
+
+#[test]
+fn the_symbol_table_and_its_strings_are_not_called_as_other_tables_are() {
+    for kind in [SYMTAB, STRTAB] {
+        for (name, loads) in [("__ex_table", false), ("__param", false), ("other", true)] {
+            let mut elf = elf(&[]);
+            let symtab = index(&elf, |section| section.kind == SYMTAB);
+            let at = if kind == SYMTAB { symtab } else { elf.sections[symtab].link as usize };
+            elf.sections[at].name = name.to_owned();
+            let loaded = Kernel::named("6.12").load(&elf);
+            assert_eq!(loaded.is_ok(), loads, "{name}: {loaded:?}");
+        }
     }
 }
 
