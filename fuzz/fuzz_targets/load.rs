@@ -33,7 +33,8 @@ fn run(image: &Image<'_>, profile: &Profile) {
         let export = Export {
             name: symbol.name,
             // Some are near, others can be reached through the module's tables of stubs only.
-            value: profile.ranges.text.end.0 - 0x1_0000 + symbol.name.len() as u64 * 0x8000_0010,
+            value: (profile.ranges.text.end.0 - 0x1_0000)
+                .wrapping_add(symbol.name.len() as u64 * 0x8000_0010),
             gpl_only: false,
             crc: None,
             namespace: Name::default(),

@@ -309,7 +309,12 @@ impl Finder {
         // Linux counts these two by name, whatever else they are (main.c:elf_validity_cache_copy).
         let is_counted = matches!(section.name.bytes(), b".modinfo" | b".gnu.linkonce.this_module");
         let is_table = matches!(section.kind(), section_type::RELA | section_type::REL);
-        if section.kind() == section_type::NULL || is_table && !is_counted {
+        let passed_over = match section.kind() {
+            section_type::NULL => is_counted || !section.is_alloc(),
+            // Others it finds by name among those that are loaded, whatever type they have (main.c:find_sec).
+            _ => is_table && !is_counted && !section.is_alloc(),
+        };
+        if passed_over {
             return Ok(());
         }
         let known = &mut self.known;

@@ -6,7 +6,7 @@ use modmem::modules::LoadError;
 use modmem::{Name, Profile};
 
 use crate::odd::kernel::{Kernel, user_of};
-use crate::support::{ALLOC, Elf, PROGBITS, Section, Symbol, WRITE};
+use crate::support::{ALLOC, Elf, PROGBITS, RELA, Section, Symbol, WRITE};
 
 /// R_X86_64_PC32
 const PC32: u32 = 2;
@@ -114,6 +114,18 @@ fn a_name_of_another_module_is_taken() {
     kernel.load(&exporter("odd", &[("__ksymtab", &["a"])])).unwrap();
     let refused = kernel.load(&exporter("next", &[("__ksymtab_gpl", &["a"])])).unwrap_err();
     assert_eq!(refused, LoadError::DuplicateExport { symbol: "a".into(), owner: "odd".into() });
+}
+
+#[test]
+fn a_table_is_found_by_its_name_whatever_type_it_has() {
+    let mut elf = exporter("odd", &[("__ksymtab", &["one"])]);
+    let flags = elf.sections.len();
+    elf.add(Section::new("__kflagstab", PROGBITS, ALLOC, 1, vec![0]));
+    for kind in [PROGBITS, RELA, 9, 14] {
+        elf.sections[flags].kind = kind;
+        let loaded = Kernel::named("7.2").load(&elf);
+        assert!(loaded.is_ok(), "{kind}: {loaded:?}");
+    }
 }
 
 #[test]
