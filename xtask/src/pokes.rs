@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use modmem::RunAddr;
 use modmem::finalize::{LiveText, Rule, Step};
+use modmem::guest::GuestMemory as _;
 use modmem_linux::snapshot::Snapshot;
 use modmem_linux::verify::{FileSource, Options, OwnFiles, SnapshotGuest, live_text, verify};
 
@@ -78,11 +79,34 @@ fn poke(line: &str) -> Option<Poke> {
     Some(Poke { at: RunAddr(field("at")?), old: bytes("old")?, new: bytes("new")? })
 }
 
+/// Writes that a kernel made.
+#[derive(Debug)]
+pub enum Writes<'w> {
+    /// As it recorded them.
+    Recorded(Vec<Poke>),
+    /// Those that make one machine of what it was at another time, and back.
+    Between(&'w Snapshot),
+}
+
+/// Each place that one machine has otherwise than the other, there and back.
+fn differences(live: &[(String, LiveText)], here: &SnapshotGuest<'_>, before: &Snapshot) -> Vec<Poke> {
+    let before = SnapshotGuest::new(before);
+    let mut pokes = Vec::new();
+    for (at, length, _) in live.iter().flat_map(|(_, live)| live.sites()) {
+        let (mut old, mut new) = (vec![0; length], vec![0; length]);
+        if before.read(at, &mut old) && here.read(at, &mut new) && old != new {
+            pokes.push(Poke { at, old: old.clone(), new: new.clone() });
+            pokes.push(Poke { at, old: new, new: old });
+        }
+    }
+    pokes
+}
+
 /// Puts the writes that a kernel made, and as many foreign ones as there are to be, to the oracle of a snapshot's modules.
 ///
 /// # Errors
 /// The snapshot cannot be verified.
-pub fn check(snapshot: &Snapshot, files: &mut FileSource<'_>, pokes: &[Poke]) -> Result<Outcome> {
+pub fn check(snapshot: &Snapshot, files: &mut FileSource<'_>, writes: Writes<'_>) -> Result<Outcome> {
     let options = Options { listed_kprobes: true, ..Options::default() };
     let verification = verify(snapshot, &options, files)?;
     let live = live_text(snapshot, &verification, &options, files)?;
@@ -97,7 +121,11 @@ pub fn check(snapshot: &Snapshot, files: &mut FileSource<'_>, pokes: &[Poke]) ->
                 .is_some_and(|(first, last)| (first.0..last.0 + last.1 as u64).contains(&at))
         })
     };
-    for poke in pokes {
+    let pokes = match writes {
+        Writes::Recorded(pokes) => pokes,
+        Writes::Between(before) => differences(&live, &guest, before),
+    };
+    for poke in &pokes {
         if (kernel.start..kernel.end).contains(&poke.at) {
             outcome.of_kernel += 1;
             continue;
@@ -123,7 +151,6 @@ pub fn check(snapshot: &Snapshot, files: &mut FileSource<'_>, pokes: &[Poke]) ->
 
 /// Writes that look like the kernel's and are none.
 fn foreign(live: &[(String, LiveText)], guest: &SnapshotGuest<'_>, outcome: &mut Outcome) {
-    use modmem::guest::GuestMemory as _;
     let mut random = crate::random::Random::of(0x706f_6b65);
     let live: Vec<&LiveText> = live.iter().map(|(_, live)| live).filter(|live| !live.is_empty()).collect();
     if live.is_empty() {
@@ -187,7 +214,7 @@ pub fn run(snapshot: &str, log: &str) -> Result<()> {
     let snapshot = Snapshot::open(snapshot)?;
     let files = OwnFiles::of(&snapshot)?.context("the snapshot brings no module files along")?;
     let pokes = parse(&std::fs::read_to_string(log).with_context(|| log.to_owned())?)?;
-    let outcome = check(&snapshot, &mut |name| files.get(name), &pokes)?;
+    let outcome = check(&snapshot, &mut |name| files.get(name), Writes::Recorded(pokes))?;
     println!("{}", outcome.line());
     outcome.wrong.iter().take(20).for_each(|line| println!("  {line}"));
     if !outcome.wrong.is_empty() {

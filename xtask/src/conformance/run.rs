@@ -20,7 +20,7 @@ use super::options::Options;
 use super::outcome::NotToBeHad;
 use super::programs::Programs;
 use super::{debian, guest_module, sources, words};
-use crate::pokes;
+use crate::pokes::{self, Writes};
 
 /// Moments that a guest records, in this order; the first only where a module waits in its init function.
 const MOMENTS: [&str; 2] = ["waiting", "live"];
@@ -341,16 +341,22 @@ fn check_pokes(
     files: &BTreeMap<String, Vec<u8>>,
     findings: &mut Findings,
 ) -> Result<()> {
-    let log = folder.join("setup.log");
-    let text = std::fs::read_to_string(&log).with_context(|| log.display().to_string())?;
     let snapshot = checks::snapshot(recorded)?;
     let mut file = |name: &str| Ok(files.get(name).cloned());
-    let outcome = pokes::check(&snapshot, &mut file, &pokes::parse(&text)?)?;
+    let before = folder.join("before");
+    let outcome = if before.is_dir() {
+        pokes::check(&snapshot, &mut file, Writes::Between(&checks::snapshot(&before)?))?
+    } else {
+        let log = folder.join("setup.log");
+        let text = std::fs::read_to_string(&log).with_context(|| log.display().to_string())?;
+        pokes::check(&snapshot, &mut file, Writes::Recorded(pokes::parse(&text)?))?
+    };
     findings.compared.push(format!("patch oracle: {}", outcome.line()));
     findings.differences.extend(outcome.wrong.iter().take(20).cloned());
-    for rule in
-        [Rule::Ftrace, Rule::JumpLabel, Rule::StaticCall].into_iter().filter(|rule| !outcome.saw(*rule))
-    {
+    // Only x86-64 updates static calls in modules (CONFIG_HAVE_STATIC_CALL_INLINE).
+    let static_calls = (snapshot.machine == "x86_64").then_some(Rule::StaticCall);
+    let wanted = [Rule::Ftrace, Rule::JumpLabel].into_iter().chain(static_calls);
+    for rule in wanted.filter(|rule| !outcome.saw(*rule)) {
         findings.differences.push(format!("patch oracle: hardly any write of {rule} was recorded"));
     }
     Ok(())

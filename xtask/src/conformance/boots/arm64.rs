@@ -1,6 +1,6 @@
 //! arm64: capabilities of CPUs, errata, random addresses, tracing.
 
-use super::modules::TRACED;
+use super::modules::{CHANGED, TRACED};
 use super::{Boot, Expected, KernelFrom};
 use crate::conformance::arch::ARM64;
 
@@ -78,6 +78,13 @@ pub(super) const BOOTS: &[Boot] = &[
         about: "arm64 with the function tracer and tracepoints on",
         setup: TRACED,
         expect: &[Expected { file: "setup.log", line: "tracer function, functions of ext4 " }],
+        ..DEFAULT
+    },
+    Boot {
+        name: "arm64-pokes",
+        about: "what tracing functions and tracepoints of modules changed in them since a snapshot before",
+        setup: CHANGED,
+        pokes: true,
         ..DEFAULT
     },
     Boot {

@@ -59,7 +59,7 @@ pub(super) struct Boot {
     pub(super) refuses: Option<&'static str>,
     /// What a verification of the live machine has to find, and nothing else.
     pub(super) finds: Option<&'static str>,
-    /// Whether the setup records writes to text, which are put to the patch oracle.
+    /// Whether the setup records writes to text, or a snapshot before them, which are put to the patch oracle.
     pub(super) pokes: bool,
     /// Does a difference fail the chore? A kernel that others upload must not block anybody. One that only reports may
     /// lack modules, and refuse some.

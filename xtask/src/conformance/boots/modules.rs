@@ -95,6 +95,16 @@ echo function > current_tracer
 echo tracer $(cat current_tracer), functions of ext4 $(grep -c '\\[ext4\\]' enabled_functions)
 cd /";
 
+/// A snapshot, and then tracing: where the kernel's functions that write to text cannot be probed.
+pub(super) const CHANGED: &str = "record before
+cd /sys/kernel/tracing
+for events in ext4 xfs btrfs jbd2 bridge; do [ -d events/$events ] && echo 1 > events/$events/enable; done
+echo 0 > tracing_on
+echo ':mod:ext4' > set_ftrace_filter
+echo ':mod:xfs' >> set_ftrace_filter
+echo function > current_tracer
+cd /";
+
 /// An instance that traces the functions of one module, which gets a trampoline of its own, beside the tracer of all,
 /// which traces those of another and some of the same.
 pub(super) const INSTANCE: &str = "cd /sys/kernel/tracing

@@ -1,6 +1,6 @@
 //! s390x: facilities of CPUs, tracing. QEMU's CPUs have no random numbers for its kernel to choose addresses by.
 
-use super::modules::TRACED;
+use super::modules::{CHANGED, TRACED};
 use super::{Boot, Expected, KernelFrom};
 use crate::conformance::arch::S390X;
 
@@ -52,6 +52,13 @@ pub(super) const BOOTS: &[Boot] = &[
         cpus: 2,
         setup: TRACED,
         expect: &[Expected { file: "setup.log", line: "tracer function, functions of ext4 " }],
+        ..DEFAULT
+    },
+    Boot {
+        name: "s390x-pokes",
+        about: "what tracing functions and tracepoints of modules changed in them since a snapshot before",
+        setup: CHANGED,
+        pokes: true,
         ..DEFAULT
     },
     Boot {

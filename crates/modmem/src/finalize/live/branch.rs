@@ -28,7 +28,7 @@ pub(crate) enum Leads {
     Programs,
     /// Any function, by the static call of that key; or the code so many bytes before it, which counts calls.
     Functions(RunAddr, u8),
-    /// A description of who traces.
+    /// One of the kernel's own descriptions of who traces.
     Ops,
 }
 
@@ -98,7 +98,8 @@ impl Leads {
         match self {
             Leads::Tracers => {
                 let made = || symbol().is_some_and(|symbol| symbol.module == Some("__builtin__ftrace"));
-                (tracers.contains(&target) || made() || is_program(guest, target)).then_some(None)
+                let ours = tracers.contains(&target) && symbol().is_none_or(|symbol| symbol.text);
+                (ours || made() || is_program(guest, target)).then_some(None)
             }
             Leads::Programs => is_program(guest, target).then_some(None),
             Leads::Functions(key, before) => {
@@ -109,7 +110,8 @@ impl Leads {
                 functions.next().map(|function| Some((Variable::StaticCall(key), function.0)))
             }
             Leads::Ops => {
-                (tracers.contains(&target) || symbol().is_some_and(|symbol| !symbol.text)).then_some(None)
+                let ours = tracers.contains(&target) && symbol().is_none_or(|symbol| !symbol.text);
+                ours.then_some(None)
             }
         }
     }

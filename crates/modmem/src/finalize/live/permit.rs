@@ -28,7 +28,8 @@ const LONGEST_WRITE: usize = 4096;
 pub struct LiveText {
     /// By address, none of which overlap.
     sites: Vec<Site>,
-    /// The kernel's own entries of tracing, trampolines to them in this module, descriptions of who traces nobody.
+    /// The kernel's own entries of tracing, trampolines to them in this module, and its own descriptions of who
+    /// traces.
     tracers: Vec<RunAddr>,
 }
 
