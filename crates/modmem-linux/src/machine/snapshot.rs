@@ -52,8 +52,10 @@ impl SnapshotMachine {
 impl Beside {
     fn of(report: &ModuleReport) -> Beside {
         let traced = report.hooks.iter().filter(|hook| hook.kind == HookKind::Ftrace && hook.explained);
-        let tracer = |target, ops| Tracer { target, ops };
-        let tracers = traced.filter_map(|hook| Some((hook.site, tracer(hook.target?, hook.mark))));
+        let tracers = traced.filter_map(|hook| {
+            let tracer = Tracer { target: hook.target?, ops: hook.mark, jumps: hook.jumps };
+            Some((hook.site, tracer))
+        });
         Beside { tracers: tracers.collect(), made: report.made.clone() }
     }
 }

@@ -23,6 +23,8 @@ pub struct Hook {
     pub target: Option<RunAddr>,
     /// The description of who traces the function, where words before functions name one (arm64).
     pub mark: Option<RunAddr>,
+    /// Whether it goes there by a jump, which leads to BPF's trampolines only (x86-64 since 6.19), and not by a call.
+    pub jumps: bool,
     /// Whether a rule allows it.
     pub explained: bool,
 }

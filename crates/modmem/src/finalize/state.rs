@@ -100,6 +100,8 @@ pub struct Tracer {
     pub target: RunAddr,
     /// The `struct ftrace_ops` that the function is marked with, on machines that mark functions (arm64).
     pub ops: Option<RunAddr>,
+    /// Whether the entry jumps there, and does not call it: BPF's trampolines on x86-64 since 6.19, some of them.
+    pub jumps: bool,
 }
 
 /// Says the value of each variable.

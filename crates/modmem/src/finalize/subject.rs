@@ -132,12 +132,25 @@ impl<'s, 'g, K> Subject<'s, 'g, K> {
 
     /// Notes that the entry of a function leads to a tracer, or to what passes for one.
     pub(crate) fn traced(&mut self, site: RunAddr, target: RunAddr, mark: Option<RunAddr>, explained: bool) {
-        self.hooked(Hook { kind: HookKind::Ftrace, site, target: Some(target), mark, explained });
+        self.hooked(Hook {
+            kind: HookKind::Ftrace,
+            site,
+            target: Some(target),
+            mark,
+            jumps: false,
+            explained,
+        });
+    }
+
+    /// The same for a function whose entry jumps there.
+    pub(crate) fn traced_by_jump(&mut self, site: RunAddr, target: RunAddr) {
+        let target = Some(target);
+        self.hooked(Hook { kind: HookKind::Ftrace, site, target, mark: None, jumps: true, explained: true });
     }
 
     /// Notes that a declared probe is where it was declared.
     pub(crate) fn probed(&mut self, site: RunAddr, target: Option<RunAddr>) {
-        self.hooked(Hook { kind: HookKind::Kprobe, site, target, mark: None, explained: true });
+        self.hooked(Hook { kind: HookKind::Kprobe, site, target, mark: None, jumps: false, explained: true });
     }
 
     fn hooked(&mut self, hook: Hook) {

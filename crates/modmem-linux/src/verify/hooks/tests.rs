@@ -105,7 +105,7 @@ impl Machine {
     fn hook(&mut self, kind: HookKind, site: u64, target: Option<u64>, explained: bool) {
         let Outcome::Compared(report) = &mut self.modules[0].outcome else { panic!() };
         let target = target.map(RunAddr);
-        report.hooks.push(Hook { kind, site: RunAddr(site), target, mark: None, explained });
+        report.hooks.push(Hook { kind, site: RunAddr(site), target, mark: None, jumps: false, explained });
     }
 
     fn rows(&mut self) -> Vec<HookRow> {

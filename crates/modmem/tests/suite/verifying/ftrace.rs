@@ -96,7 +96,7 @@ fn the_tracer_of_function_graphs_has_an_entry_of_its_own_in_kernels_that_have_th
 /// What the report says of a function that is traced.
 fn hook(site: u64, target: u64, explained: bool) -> Hook {
     let (site, target) = (RunAddr(site), Some(RunAddr(target)));
-    Hook { kind: HookKind::Ftrace, site, target, mark: None, explained }
+    Hook { kind: HookKind::Ftrace, site, target, mark: None, jumps: false, explained }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::finalize::Standing;
 use crate::finalize::Variable;
 use crate::finalize::live::{Branch, Leads, Site, Steps};
 use crate::finalize::tables::{self, JumpEntry, StaticCallSite, is_taken};
-use crate::finalize::{OutOfMemory, Rule};
+use crate::finalize::{OutOfMemory, Rule, Tracer};
 use crate::name::Name;
 
 /// `cs cs cs xor %eax, %eax`: a static call of the function that returns 0.
@@ -44,7 +44,10 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
         match called.or_else(|| branch_target(found, JMP32, address.0)) {
             Some(target) if is_tracer(subject, RunAddr(target), called.is_some()) => {
                 let code = Code::of(found);
-                subject.traced(address, RunAddr(target), None, true);
+                match called {
+                    Some(_) => subject.traced(address, RunAddr(target), None, true),
+                    None => subject.traced_by_jump(address, RunAddr(target)),
+                }
                 subject.module.write(address, code.bytes(), Rule::Ftrace, Standing::Certain);
             }
             Some(target) => {
@@ -53,7 +56,8 @@ pub(super) fn trace(subject: &mut Subject<'_, '_>, entries: &[RunAddr]) {
             }
             None => {
                 let tracer = subject.state.tracer(address);
-                let code = tracer.map_or(nop, |tracer| branch(CALL, address.0, tracer.target.0));
+                let opcode = |tracer: &Tracer| if tracer.jumps { JMP32 } else { CALL };
+                let code = tracer.map_or(nop, |tracer| branch(opcode(&tracer), address.0, tracer.target.0));
                 subject.module.write(address, &code, Rule::Ftrace, Standing::Certain);
             }
         }
