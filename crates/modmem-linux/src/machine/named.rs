@@ -40,7 +40,6 @@ const STATES: &[Known] = &[
     (Machine::Arm64, "default", (6, 12), include_str!("states/arm64/6.12/default.state")),
     (Machine::Arm64, "max", (6, 12), include_str!("states/arm64/6.12/max.state")),
     (Machine::Arm64, "default", (7, 3), include_str!("states/arm64/7.3/default.state")),
-    (Machine::S390, "default", (6, 1), include_str!("states/s390x/6.1/default.state")),
     (Machine::S390, "default", (6, 12), include_str!("states/s390x/6.12/default.state")),
     (Machine::S390, "qemu", (6, 12), include_str!("states/s390x/6.12/qemu.state")),
     (Machine::S390, "default", (7, 3), include_str!("states/s390x/7.3/default.state")),
