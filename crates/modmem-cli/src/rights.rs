@@ -4,7 +4,10 @@
 //! Run as root, `snapshot` and `verify --live` become two processes. One stays root: it makes the output file, opens and
 //! reads what is on a short list, and interprets none of it ([`serve`]). The other is started as who called sudo, or as
 //! nobody, asks the first for bytes, and does all the rest; it cannot get new rights, and where the kernel has Landlock it
-//! can write nowhere but where it keeps packages and temporary files.
+//! can write nowhere but where it keeps packages and temporary files. System calls that it has no use for fail.
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod system_calls;
 
 use std::ffi::OsString;
 use std::fs;
@@ -138,6 +141,8 @@ pub(crate) fn confine(reads: bool, cache: Option<&OsString>) -> Result<()> {
         writable.extend(["/dev/null", "/dev/tty"].map(PathBuf::from));
     }
     landlock(reads, &writable).context("Landlock")?;
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    system_calls::give_up(reads)?;
     #[cfg(debug_assertions)]
     behave_badly();
     Ok(())
@@ -170,12 +175,16 @@ fn landlock(reads: bool, writable: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// What a reader that an enemy took over would do, for a test: write the files that are named, and read them.
+/// What a reader that an enemy took over would do, for a test: write the files that are named, run a program, and look for
+/// somebody to talk to.
 #[cfg(debug_assertions)]
 fn behave_badly() {
-    for path in
-        std::env::var("MODMEM_TEST_TAKEN_OVER").unwrap_or_default().split(':').filter(|path| !path.is_empty())
-    {
+    let Ok(paths) = std::env::var("MODMEM_TEST_TAKEN_OVER") else { return };
+    let ran =
+        Command::new("/proc/self/exe").arg("--version").output().map(|_| ()).map_err(|error| error.kind());
+    let talks = std::net::UdpSocket::bind("127.0.0.1:0").map(|_| ()).map_err(|error| error.kind());
+    crate::output::tell(&format!("running a program: {ran:?}; a socket: {talks:?}"));
+    for path in paths.split(':').filter(|path| !path.is_empty()) {
         let done = fs::write(path, "taken over").map_err(|error| error.kind());
         crate::output::tell(&format!("taken over: writing {path}: {done:?}"));
     }
